@@ -1,0 +1,95 @@
+//! Name, shape and initial value of every weight and bias.
+
+use std::ops::Range;
+
+use crate::layer::Kind;
+use crate::random::{Purpose, Random};
+use crate::recipe::{Init, Recipe};
+use crate::shape::Sized;
+
+/// How a parameter starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Start {
+    /// Normal with mean 0 and this standard deviation (paper §5: 0.01).
+    Normal(f64),
+    /// The same everywhere.
+    Constant(f32),
+}
+
+/// One tensor of weights or biases, as one process holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Param {
+    /// `conv1.weight`, `fc8.bias`, …
+    pub name: String,
+    /// This process's shape: `[maps, inputs, kernel, kernel]`, `[units, inputs]` or `[maps]`.
+    pub shape: Vec<usize>,
+    /// The rows of the whole tensor this process owns.
+    pub rows: Range<usize>,
+    /// Rows of the whole tensor.
+    pub of_rows: usize,
+    /// How it starts.
+    pub start: Start,
+    /// Whether it is a bias.
+    pub is_bias: bool,
+    /// Which random stream it draws from: 2 × layer, plus 1 for a bias.
+    pub stream: u32,
+}
+
+impl Param {
+    /// Numbers in this process's part.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The initial values of this process's rows; a pure function of the seed and each value's
+    /// place in the *whole* tensor, so that halves and whole start alike.
+    pub fn initial(&self, seed: u64) -> Vec<f32> {
+        match self.start {
+            Start::Constant(value) => vec![value; self.len()],
+            Start::Normal(std) => {
+                let row: usize = self.shape[1..].iter().product();
+                let from = (self.rows.start * row) as u64;
+                let mut values = vec![0.0; self.len()];
+                Random::new(seed, Purpose::Weights).normals(self.stream, from, std, &mut values);
+                values
+            }
+        }
+    }
+}
+
+/// The weights and biases of rows `maps` of a layer.
+pub(crate) fn of(layer: &Sized, recipe: &Recipe, maps: Range<usize>) -> [Param; 2] {
+    let inputs = match layer.kind {
+        Kind::Conv { kernel, .. } => vec![layer.input.maps / layer.groups, kernel, kernel],
+        Kind::Full => vec![layer.input.len() / layer.groups],
+    };
+    let mut shape = vec![maps.len()];
+    shape.extend(inputs);
+    let std = match recipe.init {
+        Init::Fixed => recipe.weight_std_of(layer.name),
+        Init::FanIn => (2.0 / layer.fan_in() as f64).sqrt(),
+    };
+    let param = |suffix: &str, shape, start, is_bias| Param {
+        name: format!("{}.{suffix}", layer.name),
+        shape,
+        rows: maps.clone(),
+        of_rows: layer.sum.maps,
+        start,
+        is_bias,
+        stream: 2 * layer_number(layer.name) + u32::from(is_bias),
+    };
+    [
+        param("weight", shape, Start::Normal(std), false),
+        param("bias", vec![maps.len()], Start::Constant(recipe.bias_of(layer.name)), true),
+    ]
+}
+
+/// 1 for `conv1` … 8 for `fc8`: the digit that ends the name.
+pub fn layer_number(name: &str) -> u32 {
+    name.bytes().last().filter(u8::is_ascii_digit).map_or(0, |digit| u32::from(digit - b'0'))
+}

@@ -1,0 +1,17 @@
+//! What the processes agree on: the bytes (`schema/`) and how they are handled.
+//!
+//! ```text
+//!   loader ──Serve──▶ coordinator ◀──Work── gpu-worker A ══Exchange══▶ gpu-worker B
+//!     ▲                  Store ◀──Put/Get──────┘  └──Batch──▶ loader       (and back)
+//! ```
+
+pub mod convert; // wire ⇄ model, both ways, checked
+pub mod tensor; // long runs of bytes ⇄ chunks below the message limit
+pub mod status; // error → gRPC code → what the caller then does
+pub mod process; // what every process does at start and stop: tracing, signals, connections
+
+/// The messages and services of `schema/`, generated at build time.
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+pub mod wire {
+    tonic::include_proto!("alexnet.v1");
+}
