@@ -1,0 +1,1 @@
+//! The CPU: the reference for every kernel, and the default where there is no GPU.
