@@ -7,12 +7,12 @@ use model::shape::{Network, ShapeError};
 
 fn recipe(changes: &[&str]) -> Recipe {
     let mut recipe = Recipe::default();
-    recipe.set_all(changes).unwrap();
+    recipe.set_all(changes).expect("changes that fit together");
     recipe
 }
 
 fn plans(recipe: &Recipe, classes: usize) -> (Plan, [Plan; 2]) {
-    let network = Network::new(recipe, classes).unwrap();
+    let network = Network::new(recipe, classes).expect("sizes that make a network");
     let plan = |cut| Plan::new(&network, recipe, cut);
     (plan(Cut::Whole), Half::BOTH.map(|half| plan(Cut::Half(half))))
 }

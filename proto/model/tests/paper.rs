@@ -12,7 +12,7 @@ use model::shape::{Network, Shape};
 const CLASSES: usize = 1000;
 
 fn network() -> Network {
-    Network::new(&Recipe::default(), CLASSES).unwrap()
+    Network::new(&Recipe::default(), CLASSES).expect("the paper's sizes make a network")
 }
 
 fn plan(cut: Cut) -> Plan {
