@@ -170,12 +170,8 @@ impl<B: Backend> Half<B> {
         let LayerMemory { work, own, weight, links, .. } = &rest[0];
         let dy = &links[0].gradient;
         match work {
-            Work::Conv(conv) => {
-                dev.conv_backward_inputs(conv, images, dy, &weight.value, own, dx)
-            }
-            Work::Full(full) => {
-                dev.full_backward_inputs(full, images, dy, &weight.value, own, dx)
-            }
+            Work::Conv(conv) => dev.conv_backward_inputs(conv, images, dy, &weight.value, own, dx),
+            Work::Full(full) => dev.full_backward_inputs(full, images, dy, &weight.value, own, dx),
         }
     }
 
@@ -220,9 +216,8 @@ impl<B: Backend> Half<B> {
         }
         let name = self.layers[layer].name;
         let _span = debug_span!("exchange", at = name, direction = "backward").entered();
-        let received = exchange.receive(name, Direction::Backward, number, || {
-            self.work_off(dev, pending)
-        })?;
+        let received =
+            exchange.receive(name, Direction::Backward, number, || self.work_off(dev, pending))?;
         let (below, rest) = self.layers.split_at_mut(layer);
         let (Some(made), Some(peer)) = (below.last_mut(), &mut rest[0].peer) else { return Ok(()) };
         let len = peer.own_len;

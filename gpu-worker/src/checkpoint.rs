@@ -17,13 +17,13 @@ pub const MOMENTUM: &str = ".momentum";
 
 /// A tensor that is fetched from the device only while it is written, so that a shard needs memory
 /// once and not twice.
-struct OnDevice<'a, B: Backend> {
-    dev: &'a RefCell<(&'a mut B, Option<Error>)>,
+struct OnDevice<'a, 'd, B: Backend> {
+    dev: &'a RefCell<(&'d mut B, Option<Error>)>,
     from: &'a B::Floats,
     shape: &'a [usize],
 }
 
-impl<B: Backend> View for OnDevice<'_, B> {
+impl<B: Backend> View for OnDevice<'_, '_, B> {
     fn dtype(&self) -> Dtype {
         Dtype::F32
     }

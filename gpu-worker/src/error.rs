@@ -7,7 +7,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing came from the other half in time: go back to the last manifest.
-    #[error("no {at} from the other half after {waited_ms} ms: it may be stopped, cut off or far too slow")]
+    #[error(
+        "no {at} from the other half after {waited_ms} ms: it may be stopped, cut off or far too slow"
+    )]
     PeerSilent {
         /// What was waited for.
         at: String,
@@ -69,7 +71,9 @@ pub enum Error {
     #[error("the run ended: {0}")]
     RunFailed(String),
     /// The loss is not a number any more: stop.
-    #[error("loss is {loss} at step {step}: training has blown up; the last checkpoint is kept. Try a smaller rate (--set rate=…), other initial values, or fewer classes' recipe `caffe`")]
+    #[error(
+        "loss is {loss} at step {step}: training has blown up; the last checkpoint is kept. Try a smaller rate (--set rate=…), other initial values, or fewer classes' recipe `caffe`"
+    )]
     NotFinite {
         /// Steps done before.
         step: u64,

@@ -128,7 +128,11 @@ impl fmt::Display for ArrivedKey {
             Pass::Train(step) => write!(f, "step {step}")?,
             Pass::Eval { batch, view } => write!(f, "evaluation batch {batch} view {view}")?,
         }
-        write!(f, " {} {:?} slice {} of minibatch {:016x}", self.at, self.direction, self.slice, self.minibatch)
+        write!(
+            f,
+            " {} {:?} slice {} of minibatch {:016x}",
+            self.at, self.direction, self.slice, self.minibatch
+        )
     }
 }
 

@@ -100,10 +100,24 @@ impl<B: Backend> Half<B> {
         let finish = peer.is_none().then(|| finish(&bias.value, &link.in_place, &self.recipe));
         match work {
             Work::Conv(conv) => dev.conv_forward(
-                conv, images, x, own, &weight.value, Sum::Start, finish, &mut link.value,
+                conv,
+                images,
+                x,
+                own,
+                &weight.value,
+                Sum::Start,
+                finish,
+                &mut link.value,
             ),
             Work::Full(full) => dev.full_forward(
-                full, images, x, own, &weight.value, Sum::Start, finish, &mut link.value,
+                full,
+                images,
+                x,
+                own,
+                &weight.value,
+                Sum::Start,
+                finish,
+                &mut link.value,
             ),
         }
     }
@@ -116,10 +130,24 @@ impl<B: Backend> Half<B> {
         let finish = Some(finish(&bias.value, &link.in_place, &self.recipe));
         match work {
             Work::Conv(conv) => dev.conv_forward(
-                conv, images, &peer.value, &peer.part, &weight.value, Sum::Add, finish, &mut link.value,
+                conv,
+                images,
+                &peer.value,
+                &peer.part,
+                &weight.value,
+                Sum::Add,
+                finish,
+                &mut link.value,
             ),
             Work::Full(full) => dev.full_forward(
-                full, images, &peer.value, &peer.part, &weight.value, Sum::Add, finish, &mut link.value,
+                full,
+                images,
+                &peer.value,
+                &peer.part,
+                &weight.value,
+                Sum::Add,
+                finish,
+                &mut link.value,
             ),
         }
     }
@@ -199,12 +227,7 @@ impl<B: Backend> Half<B> {
     }
 
     /// Sends own logits, takes the other half's; both take the full softmax in the same order.
-    fn meet_logits(
-        &mut self,
-        dev: &mut B,
-        exchange: &mut Exchange<'_>,
-        n: usize,
-    ) -> Result<()> {
+    fn meet_logits(&mut self, dev: &mut B, exchange: &mut Exchange<'_>, n: usize) -> Result<()> {
         let Some(last) = self.layers.last_mut() else { return Ok(()) };
         let link = last.last_mut();
         let output = &mut self.output;
@@ -214,9 +237,12 @@ impl<B: Backend> Half<B> {
             let _span = debug_span!("exchange", at = LOGITS).entered();
             let payload = dev.download(&link.value, 0..n * own, exchange.wire(LOGITS))?;
             exchange.send(LOGITS, Direction::Forward, 0, payload)?;
-            exchange
-                .receive(LOGITS, Direction::Forward, 0, || Ok(false))?
-                .place(dev, peer, 0, n * others)?;
+            exchange.receive(LOGITS, Direction::Forward, 0, || Ok(false))?.place(
+                dev,
+                peer,
+                0,
+                n * others,
+            )?;
         }
         dev.softmax(
             &output.softmax,
@@ -236,12 +262,7 @@ pub(crate) fn within(slice: &Range<usize>, range: &Range<usize>) -> bool {
     range.start <= slice.start && slice.end <= range.end
 }
 
-fn finish<'a, F>(
-    bias: &'a F,
-    in_place: &[After],
-    recipe: &model::recipe::Recipe,
-) -> Finish<'a, F> {
+fn finish<'a, F>(bias: &'a F, in_place: &[After], recipe: &model::recipe::Recipe) -> Finish<'a, F> {
     let first = in_place.first() == Some(&After::Activation);
     Finish { bias, activation: first.then_some(recipe.activation) }
 }
-

@@ -266,7 +266,7 @@ fn work(layer: &PlannedLayer) -> Work {
 
 /// The sum, and a link for each operation that can't work in place.
 fn links<B: Backend>(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe) -> Result<Vec<Link<B>>> {
-    let mut link = |dev: &mut B, made, shape: Shape| -> Result<Link<B>> {
+    let link = |dev: &mut B, made, shape: Shape| -> Result<Link<B>> {
         Ok(Link {
             made,
             shape,
@@ -338,7 +338,7 @@ pub(crate) fn download<B: Backend>(
 ) -> Result<Vec<f32>> {
     let want = range.len();
     let encoded = dev.download(from, range, model::recipe::Wire::F32)?.wait()?;
-    proto::tensor::bytes_to_floats(&encoded.bytes).filter(|floats| floats.len() == want).ok_or(
-        Error::Shape { tensor: "downloaded tensor", got: encoded.bytes.len() / 4, want },
-    )
+    proto::tensor::bytes_to_floats(&encoded.bytes)
+        .filter(|floats| floats.len() == want)
+        .ok_or(Error::Shape { tensor: "downloaded tensor", got: encoded.bytes.len() / 4, want })
 }

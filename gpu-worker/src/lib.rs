@@ -9,6 +9,7 @@ pub mod exchange; // with the other half, at the plan's exchange points
 mod backward;
 mod update;
 pub mod checkpoint; // this half's shard
+pub mod views; // the average over test views
 pub mod pair; // both halves in one process: eval, predict, tests
 pub mod backend; // the operations, as a trait
 mod serve; // the network thread: orders, peer, loaders, store
@@ -19,3 +20,4 @@ mod error;
 pub use config::{Config, Device};
 pub use error::{Error, Result};
 pub use serve::run;
+pub use update::Rates;

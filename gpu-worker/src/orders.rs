@@ -8,8 +8,8 @@ use model::halves::{Cut, Half as Side, Plan};
 use model::recipe::Wire;
 use model::shape::Network as Sizes;
 use proto::wire::{
-    self, BatchRequest, Begin, Checkpoint, Evaluate, Evaluated, Failed, Ready, Saved, Split,
-    StepDone, Train, WorkerEvent, worker_event::Event,
+    BatchRequest, Begin, Checkpoint, Evaluate, Evaluated, Failed, Ready, Saved, Split, StepDone,
+    Train, WorkerEvent, worker_event::Event,
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
@@ -22,8 +22,9 @@ use crate::exchange::{Crossing, Exchange, Pass, Peer};
 use crate::half::Half;
 use crate::receive::{Feed, Loaders, Minibatch};
 use crate::serve::store;
-use crate::step::{Done, Output};
+use crate::step::Done;
 use crate::update::Rates;
+use crate::views::Average;
 
 /// Steps between two records of the exchange points at info; the others are at debug.
 const REPORT_EVERY: u64 = 50;
@@ -67,9 +68,7 @@ pub(crate) fn engine<B: Backend>(mut dev: B, orders: &Receiver<Command>, network
             }
             (_, Some(running)) if running.incarnation != incarnation => Ok(()),
             (Command::Train(train), Some(running)) => running.train(&mut dev, train, network),
-            (Command::Evaluate(order), Some(running)) => {
-                running.evaluate(&mut dev, order, network)
-            }
+            (Command::Evaluate(order), Some(running)) => running.evaluate(&mut dev, order, network),
             (Command::Checkpoint(order), Some(running)) => {
                 running.checkpoint(&mut dev, &order, network)
             }
@@ -227,12 +226,19 @@ impl<B: Backend> Running<B> {
         for Crossing { at, direction, bytes, transfer_ms, wait_ms, late_ms } in &done.crossings {
             let direction = format!("{direction:?}").to_lowercase();
             let gb_per_s = *bytes as f64 / transfer_ms.max(1e-3) / 1e6;
-            let (transfer_ms, wait_ms, peer_late_ms) = (tidy(*transfer_ms), tidy(*wait_ms), tidy(*late_ms));
+            let (transfer_ms, wait_ms, peer_late_ms) =
+                (tidy(*transfer_ms), tidy(*wait_ms), tidy(*late_ms));
             let gb_per_s = tidy(gb_per_s);
             if often {
-                debug!(at, direction, bytes, transfer_ms, wait_ms, peer_late_ms, gb_per_s, "exchange");
+                debug!(
+                    at,
+                    direction, bytes, transfer_ms, wait_ms, peer_late_ms, gb_per_s, "exchange"
+                );
             } else {
-                info!(at, direction, bytes, transfer_ms, wait_ms, peer_late_ms, gb_per_s, "exchange");
+                info!(
+                    at,
+                    direction, bytes, transfer_ms, wait_ms, peer_late_ms, gb_per_s, "exchange"
+                );
             }
         }
         let (step_ms, compute_ms) = (tidy(done.step_ms), tidy(done.compute_ms));
@@ -270,7 +276,7 @@ impl<B: Backend> Running<B> {
                 let (half, exchange) = self.exchange(pass, &minibatch);
                 average.add(half.test(dev, exchange, &minibatch)?, &minibatch.labels);
             }
-            let n = average.labels.len();
+            let n = average.n_images();
             let (loss, top1, top5) = average.score();
             images += n as u64;
             for (sum, value) in sums.iter_mut().zip([loss, top1, top5]) {
@@ -297,8 +303,7 @@ impl<B: Backend> Running<B> {
         let _span = info_span!("checkpoint", step = order.step).entered();
         let shard = self.half.shard(dev, self.step)?;
         let bytes = shard.len() as u64;
-        let put =
-            store::put(&network.coordinator, &order.shard, self.incarnation, shard.into());
+        let put = store::put(&network.coordinator, &order.shard, self.incarnation, shard.into());
         // A checkpoint that can't be kept doesn't end training: earlier ones are intact.
         let (sha256, error) = match network.handle.block_on(put) {
             Ok(sha256) => (sha256, String::new()),
@@ -310,49 +315,6 @@ impl<B: Backend> Running<B> {
         let (incarnation, step) = (self.incarnation, order.step);
         network.tell(Event::Saved(Saved { incarnation, step, sha256, bytes, error }));
         Ok(())
-    }
-}
-
-/// Probabilities averaged over test views, after softmax (paper §4.1).
-#[derive(Debug, Default)]
-pub struct Average {
-    labels: Vec<u32>,
-    sums: Vec<f64>,
-    losses: Vec<f32>,
-    views: usize,
-}
-
-impl Average {
-    /// Adds a view of the same images.
-    pub fn add(&mut self, output: Output, labels: &[u32]) {
-        if self.views == 0 {
-            self.labels = labels.to_vec();
-            self.sums = vec![0.0; output.probabilities.len()];
-        }
-        for (sum, p) in self.sums.iter_mut().zip(&output.probabilities) {
-            *sum += f64::from(*p);
-        }
-        self.losses = output.losses;
-        self.views += 1;
-    }
-
-    /// The averages as one output; a single view is passed on as it is.
-    pub fn output(&self) -> Output {
-        let n = self.views.max(1) as f64;
-        let probabilities: Vec<f32> = self.sums.iter().map(|sum| (sum / n) as f32).collect();
-        let losses = if self.views <= 1 {
-            self.losses.clone()
-        } else {
-            let classes = (probabilities.len() / self.labels.len().max(1)).max(1);
-            let loss = |(p, label): (&[f32], &u32)| -libm::logf(p[*label as usize].max(1e-38));
-            probabilities.chunks(classes).zip(&self.labels).map(loss).collect()
-        };
-        Output { probabilities, losses }
-    }
-
-    /// Mean loss, top-1 and top-5 error of the averages.
-    pub fn score(&self) -> (f64, f64, f64) {
-        self.output().score(&self.labels)
     }
 }
 

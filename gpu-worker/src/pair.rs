@@ -90,10 +90,9 @@ where
     /// The device's, or a minibatch that doesn't fit the plan.
     pub fn test(&mut self, minibatch: &Minibatch, batch: u64, view: u32) -> Result<Output> {
         let pass = Pass::Eval { batch, view };
-        let mut outputs =
-            self.each(pass, minibatch.digest, |place, exchange| {
-                place.half.test(&mut place.dev, exchange, minibatch)
-            })?;
+        let mut outputs = self.each(pass, minibatch.digest, |place, exchange| {
+            place.half.test(&mut place.dev, exchange, minibatch)
+        })?;
         Ok(outputs.swap_remove(0))
     }
 
@@ -152,7 +151,9 @@ where
                 .collect();
             threads
                 .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .map(|thread| {
+                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })
                 .collect()
         })
     }

@@ -66,7 +66,8 @@ impl Minibatch {
             return bad(format!("label {label}, but the network has {classes} classes"));
         }
         let room = side.saturating_sub(input.side) as f32;
-        let outside = |p: &&[f32; 6]| !(0.0..=room).contains(&p[0]) || !(0.0..=room).contains(&p[1]);
+        let outside =
+            |p: &&[f32; 6]| !(0.0..=room).contains(&p[0]) || !(0.0..=room).contains(&p[1]);
         match self.places.iter().find(outside) {
             Some(p) => bad(format!(
                 "a crop of side {} at row {}, column {} of a picture of side {side}",
@@ -146,7 +147,12 @@ impl Loaders {
     }
 
     /// Asks one loader after another until one answers.
-    async fn ask<T, F>(&self, first: usize, deadline: Duration, call: impl Fn(Channel) -> F) -> Result<T>
+    async fn ask<T, F>(
+        &self,
+        first: usize,
+        deadline: Duration,
+        call: impl Fn(Channel) -> F,
+    ) -> Result<T>
     where
         F: Future<Output = std::result::Result<T, Status>>,
     {
@@ -155,7 +161,8 @@ impl Loaders {
         for turn in first.. {
             let left = deadline.saturating_sub(started.elapsed());
             let answer = tokio::time::timeout(left, async {
-                let (address, channel) = self.connect(turn).await.map_err(|e| (String::new(), e))?;
+                let (address, channel) =
+                    self.connect(turn).await.map_err(|e| (String::new(), e))?;
                 call(channel).await.map_err(|e| (address, e))
             });
             let (loader, status) = match answer.await {
@@ -181,7 +188,11 @@ impl Loaders {
     }
 
     /// One minibatch.
-    pub(crate) async fn batch(&self, request: BatchRequest, deadline: Duration) -> Result<Minibatch> {
+    pub(crate) async fn batch(
+        &self,
+        request: BatchRequest,
+        deadline: Duration,
+    ) -> Result<Minibatch> {
         let turn = request.step as usize;
         self.ask(turn, deadline, |channel| stream_batch(channel, request.clone())).await
     }
@@ -190,8 +201,7 @@ impl Loaders {
     pub(crate) async fn mean(&self, digest: &str, deadline: Duration) -> Result<Mean> {
         let set: DataSet = self
             .ask(0, deadline, |channel| async move {
-                let mut client = LoaderClient::new(channel)
-                    .max_decoding_message_size(64 << 20); // a mean image of side 2,048
+                let mut client = LoaderClient::new(channel).max_decoding_message_size(64 << 20); // a mean image of side 2,048
                 Ok(client.describe(DescribeRequest {}).await?.into_inner())
             })
             .await?;
@@ -202,7 +212,9 @@ impl Loaders {
         let side = set.side as usize;
         let values = bytes_to_floats(&set.mean)
             .filter(|values| values.len() == 3 * side * side)
-            .ok_or_else(|| bad(format!("a mean image of {} bytes for side {side}", set.mean.len())))?;
+            .ok_or_else(|| {
+                bad(format!("a mean image of {} bytes for side {side}", set.mean.len()))
+            })?;
         Ok(Mean { side, values })
     }
 }

@@ -145,9 +145,8 @@ impl Desk {
     }
 
     async fn join(&mut self) -> std::result::Result<Joined, Status> {
-        let channel = dial(&self.config.coordinator)
-            .await
-            .map_err(|e| Status::unavailable(e.to_string()))?;
+        let channel =
+            dial(&self.config.coordinator).await.map_err(|e| Status::unavailable(e.to_string()))?;
         let (events, stream) = mpsc::channel(64);
         let join = Join {
             version: VERSION.into(),

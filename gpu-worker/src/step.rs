@@ -105,7 +105,12 @@ impl<B: Backend> Half<B> {
 
     /// Puts a minibatch on the device.
     fn take(&mut self, dev: &mut B, minibatch: &Minibatch) -> Result<()> {
-        minibatch.check(self.plan.input, self.recipe.batch, self.input.mean_side, self.plan.classes)?;
+        minibatch.check(
+            self.plan.input,
+            self.recipe.batch,
+            self.input.mean_side,
+            self.plan.classes,
+        )?;
         dev.upload_bytes(&minibatch.pixels, &mut self.input.pixels)?;
         upload(dev, minibatch.places.as_flattened(), &mut self.input.places)?;
         let labels: Vec<f32> = minibatch.labels.iter().map(|label| *label as f32).collect();

@@ -150,10 +150,7 @@ impl Service for Inbound {
     }
 }
 
-async fn take_all(
-    link: &Link,
-    stream: &mut Streaming<Frame>,
-) -> std::result::Result<u64, Status> {
+async fn take_all(link: &Link, stream: &mut Streaming<Frame>) -> std::result::Result<u64, Status> {
     let mut frames = 0;
     let mut now: Option<(Header, Assembler, Instant)> = None;
     while let Some(frame) = stream.message().await? {
@@ -164,9 +161,8 @@ async fn take_all(
         if header.run_id != link.run_id || header.incarnation != link.incarnation {
             return Err(Status::aborted("a frame of another run or incarnation"));
         }
-        let (first, mut assembler, began) = now
-            .take()
-            .unwrap_or_else(|| (header.clone(), Assembler::new(LONGEST), Instant::now()));
+        let (first, mut assembler, began) =
+            now.take().unwrap_or_else(|| (header.clone(), Assembler::new(LONGEST), Instant::now()));
         if first != header {
             return Err(Status::failed_precondition(format!(
                 "a chunk of {header:?} inside {first:?}"
