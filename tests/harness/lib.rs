@@ -1,1 +1,4 @@
-//! harness
+//! What the system tests stand on: small recipes, made-up minibatches, golden data.
+
+pub mod golden; // what an independent implementation computed, and how close is close
+pub mod small; // small networks and pictures

@@ -1,1 +1,3 @@
-//! system tests
+//! Processes together.
+
+mod step; // the step is right: against PyTorch, halves against the whole
