@@ -3,13 +3,14 @@
 
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use coordinator::{Outcome, Until};
+use coordinator::{Outcome, RunStatus, Until};
 use gpu_worker::Device;
 use loader::DataSpec;
 use model::recipe::Recipe;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -73,6 +74,21 @@ where
     Role { stop: Some(stop), thread, address: address.recv().expect("the role's address") }
 }
 
+/// How a run stands, to wait for.
+pub type Progress = watch::Receiver<RunStatus>;
+
+/// Waits until the run stands as `is` says.
+pub fn wait_until(progress: &mut Progress, is: impl FnMut(&RunStatus) -> bool) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(60), progress.wait_for(is))
+            .await
+            .expect("within a minute")
+            .expect("the coordinator is there");
+    });
+}
+
 /// Ends when the role is asked to stop.
 pub type Shutdown = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -92,10 +108,18 @@ impl Cluster {
 
     /// Starts the coordinator.
     pub fn coordinator(&self) -> Role<Result<Outcome, coordinator::Error>> {
+        self.watched_coordinator().0
+    }
+
+    /// Starts the coordinator and gives its progress to watch.
+    pub fn watched_coordinator(&self) -> (Role<Result<Outcome, coordinator::Error>>, Progress) {
         let mut config = coordinator::Config::new(&self.run_dir, self.recipe.clone(), self.seed);
         config.until = Some(self.until);
         config.checkpoint_every = self.checkpoint_every;
-        start(move |listener, stop| coordinator::run(config, listener, stop))
+        let (tell, progress) = watch::channel(RunStatus::default());
+        config.progress = Some(tell);
+        let role = start(move |listener, stop| coordinator::run(config, listener, stop));
+        (role, progress)
     }
 
     /// Starts one loader.
