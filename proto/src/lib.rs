@@ -11,7 +11,13 @@ pub mod status; // error → gRPC code → what the caller then does
 pub mod process; // what every process does at start and stop: tracing, signals, connections
 
 /// The messages and services of `schema/`, generated at build time.
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
 pub mod wire {
     tonic::include_proto!("alexnet.v1");
 }
