@@ -176,3 +176,6 @@ fn decode(jpeg: &[u8], pixels: &mut [u8]) -> Result<(), String> {
         n => Err(format!("{n:?} bytes of pixels, expected {}", pixels.len())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -199,6 +199,8 @@ fn set_aside(found: &mut Found, options: &Options) -> String {
              to set one aside"
                 .into(),
         );
+        (found.train, found.val) = (train, Some(val));
+        return "none".into();
     }
     (found.train, found.val) = (train, Some(val));
     format!("{} of the training pictures, seed {}", options.val_share, options.seed)
@@ -300,8 +302,10 @@ fn through(
 fn make(found: &Found, picture: &Picture, side: usize, quality: u8) -> Result<Stored, LeftOut> {
     let out = |reason: String| LeftOut { file: found.name_of(picture), reason };
     let bytes = found.bytes_of(picture).map_err(|e| out(format!("can't be read: {e}")))?;
-    let pixels = if found.raw { cifar::pixels(&bytes) } else { crate::picture::square(&bytes, side) };
-    let stored = pixels.and_then(|pixels| Stored::new(picture.label, pixels, side, found.raw, quality));
+    let pixels =
+        if found.raw { cifar::pixels(&bytes) } else { crate::picture::square(&bytes, side) };
+    let stored =
+        pixels.and_then(|pixels| Stored::new(picture.label, pixels, side, found.raw, quality));
     stored.map_err(out)
 }
 
@@ -317,7 +321,9 @@ fn nothing(source: &Path, left_out: &[LeftOut]) -> Error {
     let why = match left_out.first() {
         Some(LeftOut { file, reason }) => {
             let n = left_out.len();
-            format!("no training picture can be used; {n} files left out, the first: {file}: {reason}")
+            format!(
+                "no training picture can be used; {n} files left out, the first: {file}: {reason}"
+            )
         }
         None => "no training picture in it".into(),
     };

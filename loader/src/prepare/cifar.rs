@@ -11,9 +11,8 @@ const PIXELS: usize = 3 * SIDE * SIDE;
 const RECORD: u64 = 1 + PIXELS as u64;
 
 /// In label order, for batches that came without `batches.meta.txt`.
-const NAMES: [&str; 10] = [
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-];
+const NAMES: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 pub(super) fn find(root: &Path, batches: &[PathBuf]) -> Result<Found, Error> {
     let classes = names(root)?.into_iter().map(|name| (name.clone(), name)).collect();

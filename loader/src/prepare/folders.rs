@@ -55,9 +55,8 @@ fn start(root: &Path, keys: BTreeSet<String>) -> Result<Found, Error> {
 
 pub(super) fn class_folders(folder: &Path) -> Result<BTreeSet<String>, Error> {
     let folders = entries(folder)?.into_iter();
-    let is_class = |(name, path): &(String, std::path::PathBuf)| {
-        !name.starts_with('.') && path.is_dir()
-    };
+    let is_class =
+        |(name, path): &(String, std::path::PathBuf)| !name.starts_with('.') && path.is_dir();
     Ok(folders.filter(is_class).map(|(name, _)| name).collect())
 }
 

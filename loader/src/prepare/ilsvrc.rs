@@ -76,10 +76,7 @@ enum Train {
     Folder(PathBuf),
 }
 
-fn classes_of_tar(
-    found: &mut Found,
-    path: &Path,
-) -> Result<BTreeMap<String, (u64, u64)>, Error> {
+fn classes_of_tar(found: &mut Found, path: &Path) -> Result<BTreeMap<String, (u64, u64)>, Error> {
     let archive = Archive::open(path)?;
     let (members, wrong) = archive.members();
     if let Some(wrong) = wrong {
@@ -89,7 +86,8 @@ fn classes_of_tar(
     for member in members {
         match Path::new(&member.name).file_name().and_then(|name| name.to_str()) {
             Some(name) if name.ends_with(".tar") => {
-                classes.insert(name.trim_end_matches(".tar").into(), (member.offset, member.length));
+                classes
+                    .insert(name.trim_end_matches(".tar").into(), (member.offset, member.length));
             }
             _ => found.leave_out(format!("{}/{}", archive.name, member.name), "not a class's tar"),
         }

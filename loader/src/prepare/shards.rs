@@ -66,7 +66,8 @@ impl Folder {
         self.write(SUMS, sums.as_bytes())?;
         free(dest)?;
         // Replaces an empty folder, and nothing else.
-        std::fs::rename(self.0.path(), dest).map_err(Error::io(dest, "give the data set its name at"))?;
+        std::fs::rename(self.0.path(), dest)
+            .map_err(Error::io(dest, "give the data set its name at"))?;
         let _ = self.0.keep();
         Ok(dest.into())
     }
@@ -174,7 +175,8 @@ impl<'a> Writer<'a> {
         };
         let number = self.shards.len() as u32;
         let shard = self.open()?;
-        let offset = shard.member(&format!("{key}.{end}"), &[&header, bytes])? + header.len() as u64;
+        let offset =
+            shard.member(&format!("{key}.{end}"), &[&header, bytes])? + header.len() as u64;
         shard.member(&format!("{key}.cls"), &[label.as_bytes()])?;
         let full = shard.bytes >= self.limit;
         self.records.push(Record {

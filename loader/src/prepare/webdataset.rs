@@ -83,9 +83,14 @@ fn samples(found: &mut Found, path: &Path) -> Result<Vec<(String, Place)>, Error
         match (sample.picture, sample.label) {
             (Some(picture), Some(label)) if !label.is_empty() => complete.push((label, picture)),
             (Some(_), _) => {
-                found.leave_out(format!("{}/{key}", archive.name), "no label (.cls, or .json with label)");
+                found.leave_out(
+                    format!("{}/{key}", archive.name),
+                    "no label (.cls, or .json with label)",
+                );
             }
-            (None, _) => found.leave_out(format!("{}/{key}", archive.name), "no picture with this key"),
+            (None, _) => {
+                found.leave_out(format!("{}/{key}", archive.name), "no picture with this key")
+            }
         }
     }
     found.archives.push(archive);

@@ -1,1 +1,172 @@
-//! tests
+//! Archives as image-net.org gives them, and Kaggle's copy, both made here and small.
+
+use std::fs;
+use std::io::Write;
+
+use super::*;
+use crate::Split;
+use crate::dataset::DataSet;
+use crate::prepare::matfile::tests::meta_mat;
+use crate::prepare::tests::{gray_jpeg, level};
+use crate::prepare::{Options, prepare};
+
+const FOX: &str = "n02119789";
+const SETTER: &str = "n02100735";
+
+fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, bytes.as_slice()).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+/// Three foxes (gray level 40) and two setters (200); one fox can't be read.
+fn train_pictures() -> Vec<(String, Vec<(String, Vec<u8>)>)> {
+    let of = |class: &str, n: usize, gray| {
+        let file = |i| (format!("{class}_{i}.JPEG"), gray_jpeg(40, 30, gray));
+        (class.to_string(), (0..n).map(file).collect::<Vec<_>>())
+    };
+    let mut all = vec![of(FOX, 3, 40), of(SETTER, 2, 200)];
+    all[0].1[1].1.truncate(100);
+    all
+}
+
+fn val_pictures() -> Vec<(String, Vec<u8>)> {
+    let levels = [200, 40, 40].into_iter().zip(1..);
+    levels
+        .map(|(gray, i)| (format!("ILSVRC2012_val_{i:08}.JPEG"), gray_jpeg(40, 30, gray)))
+        .collect()
+}
+
+fn write_kit(root: &Path, compressed: bool) {
+    // The kit's numbers are not the labels: the fox is 1 there, and 1 here as n02119789 > n02100735.
+    let meta = meta_mat(
+        &[(1, FOX, "kit fox, Vulpes macrotis"), (2, SETTER, "English setter")],
+        compressed,
+    );
+    let folder = "ILSVRC2012_devkit_t12/data";
+    let kit = tar(&[
+        (format!("{folder}/ILSVRC2012_validation_ground_truth.txt"), b"2\n1\n1\n".to_vec()),
+        (format!("{folder}/meta.mat"), meta),
+    ]);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&kit).unwrap();
+    fs::write(root.join("ILSVRC2012_devkit_t12.tar.gz"), packed.finish().unwrap()).unwrap();
+}
+
+fn write_solution(root: &Path) {
+    let line = |(i, class): (usize, &str)| format!("ILSVRC2012_val_{i:08},{class} 1 2 3 4 \n");
+    let lines: String = (1..).zip([SETTER, FOX, FOX]).map(line).collect();
+    fs::write(root.join(SOLUTION), format!("ImageId,PredictionString\n{lines}")).unwrap();
+}
+
+fn write_archives(root: &Path) {
+    let classes: Vec<_> = train_pictures()
+        .into_iter()
+        .map(|(class, files)| (format!("{class}.tar"), tar(&files)))
+        .collect();
+    fs::write(root.join(TRAIN), tar(&classes)).unwrap();
+    fs::write(root.join(VAL), tar(&val_pictures())).unwrap();
+}
+
+/// Prepares `root` and checks what came out: labels and pictures belong together.
+fn check(root: &Path) -> DataSet {
+    let dest = tempfile::tempdir().unwrap();
+    let options = Options { side: 24, ..Options::default() };
+    let report = prepare(root, &dest.path().join("out"), &options, &|_| ()).unwrap();
+    assert_eq!((report.summary.n_train, report.summary.n_val), (4, 3));
+    assert_eq!(report.summary.left_out.len(), 1);
+    assert!(report.summary.left_out[0].file.ends_with("n02119789_1.JPEG"));
+    let data = DataSet::open(&report.path).unwrap();
+    let keys: Vec<_> = data.summary().classes.iter().map(|class| class.key.as_str()).collect();
+    assert_eq!(keys, [SETTER, FOX]);
+    for (split, n) in [(Split::Train, 4), (Split::Val, 3)] {
+        for i in 0..n {
+            let (label, gray) = level(&data, split, i);
+            assert!(gray.abs_diff([200, 40][label as usize]) < 4, "{split:?} {i}: {label} {gray}");
+        }
+    }
+    data
+}
+
+#[test]
+fn the_archives_as_distributed_with_the_development_kit() {
+    for compressed in [true, false] {
+        let root = tempfile::tempdir().unwrap();
+        write_archives(root.path());
+        write_kit(root.path(), compressed);
+        let data = check(root.path());
+        assert_eq!(data.describe().classes, ["English setter", "kit fox"]);
+        let order: Vec<_> = (0..3).map(|i| level(&data, Split::Val, i).0).collect();
+        assert_eq!(order, [0, 1, 1]);
+    }
+}
+
+#[test]
+fn the_archives_with_kaggles_solution() {
+    let root = tempfile::tempdir().unwrap();
+    write_archives(root.path());
+    write_solution(root.path());
+    check(root.path());
+}
+
+#[test]
+fn kaggles_copy_packed_out() {
+    let root = tempfile::tempdir().unwrap();
+    let pictures = root.path().join(KAGGLE[0]);
+    for (class, files) in train_pictures() {
+        fs::create_dir_all(pictures.join("train").join(&class)).unwrap();
+        for (name, bytes) in files {
+            fs::write(pictures.join("train").join(&class).join(name), bytes).unwrap();
+        }
+    }
+    fs::create_dir_all(pictures.join("val")).unwrap();
+    for (name, bytes) in val_pictures() {
+        fs::write(pictures.join("val").join(name), bytes).unwrap();
+    }
+    write_solution(root.path());
+    let names = format!("{SETTER} English setter\n{FOX} kit fox, Vulpes macrotis\n");
+    fs::write(root.path().join("LOC_synset_mapping.txt"), names).unwrap();
+    assert_eq!(check(root.path()).describe().classes, ["English setter", "kit fox"]);
+}
+
+#[test]
+fn validation_pictures_without_labels_are_left_out_and_said() {
+    let root = tempfile::tempdir().unwrap();
+    write_archives(root.path());
+    let dest = tempfile::tempdir().unwrap();
+    let options = Options { side: 24, ..Options::default() };
+    let report = prepare(root.path(), &dest.path().join("out"), &options, &|_| ()).unwrap();
+    assert_eq!((report.summary.n_train, report.summary.n_val), (4, 0));
+    let reasons = report.summary.left_out.iter().filter(|l| l.reason.contains("devkit"));
+    assert_eq!(reasons.count(), 3);
+}
+
+#[test]
+fn a_damaged_kit_says_which_file_and_where_to_look() {
+    let root = tempfile::tempdir().unwrap();
+    write_archives(root.path());
+    let packed = root.path().join("ILSVRC2012_devkit_t12.tar.gz");
+    fs::write(&packed, b"not gzip").unwrap();
+    let error = prepare(root.path(), &root.path().join("out"), &Options::default(), &|_| ());
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("ILSVRC2012_devkit_t12.tar.gz"), "{error}");
+}
+
+#[test]
+fn an_archive_that_ends_early_gives_what_it_has() {
+    let root = tempfile::tempdir().unwrap();
+    write_archives(root.path());
+    write_solution(root.path());
+    let path = root.path().join(TRAIN);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() * 2 / 3]).unwrap();
+    let options = Options { side: 24, ..Options::default() };
+    let report = prepare(root.path(), &root.path().join("out"), &options, &|_| ()).unwrap();
+    assert!(report.summary.n_train >= 1 && report.summary.n_train < 4);
+    assert!(report.summary.left_out.iter().any(|l| l.file.contains(TRAIN)));
+}
