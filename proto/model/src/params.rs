@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::layer::Kind;
 use crate::random::{Purpose, Random};
-use crate::recipe::{Init, Recipe};
+use crate::recipe::Recipe;
 use crate::shape::Sized;
 
 /// How a parameter starts.
@@ -70,10 +70,7 @@ pub(crate) fn of(layer: &Sized, recipe: &Recipe, maps: Range<usize>) -> [Param; 
     };
     let mut shape = vec![maps.len()];
     shape.extend(inputs);
-    let std = match recipe.init {
-        Init::Fixed => recipe.weight_std_of(layer.name),
-        Init::FanIn => (2.0 / layer.fan_in() as f64).sqrt(),
-    };
+    let std = recipe.weight_std_of(layer.name, layer.fan_in());
     let param = |suffix: &str, shape, start, is_bias| Param {
         name: format!("{}.{suffix}", layer.name),
         shape,

@@ -4,6 +4,10 @@
 //! devices and the order of work can't change any number. Transcendentals come from `libm`, not
 //! from the host's library, so that every machine draws the same bits.
 
+mod permutation;
+
+pub use permutation::Permutation;
+
 /// What a number is drawn for; two purposes never share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -128,5 +132,76 @@ mod tests {
         random.normals(2, 0, 0.01, &mut whole);
         random.normals(2, 333, 0.01, &mut part);
         assert_eq!(part, whole[333..733]);
+    }
+    #[test]
+    fn normals_have_the_moments_and_tails_of_normals() {
+        let n = 400_000;
+        let mut values = vec![0.0; n];
+        Random::new(1, Purpose::Weights).normals(4, 0, 1.0, &mut values);
+        let moment = |k| values.iter().map(|&v| f64::from(v).powi(k)).sum::<f64>() / n as f64;
+        // Limits: five standard errors, √(var of v^k / n).
+        let limit = |variance: f64| 5.0 * (variance / n as f64).sqrt();
+        assert!(moment(1).abs() < limit(1.0), "mean {}", moment(1));
+        assert!((moment(2) - 1.0).abs() < limit(2.0), "variance {}", moment(2));
+        assert!(moment(3).abs() < limit(15.0), "skewness {}", moment(3));
+        assert!((moment(4) - 3.0).abs() < limit(96.0), "kurtosis {}", moment(4));
+        let beyond = |x: f32| values.iter().filter(|v| v.abs() > x).count() as f64 / n as f64;
+        assert!((beyond(1.0) - 0.317_310_5).abs() < limit(0.217));
+        assert!((beyond(3.0) - 0.002_699_8).abs() < limit(0.002_7));
+        assert!(values.iter().all(|v| v.is_finite()));
+    }
+
+    /// Neighbours come from one Box–Muller pair, or from one block of four words.
+    #[test]
+    fn neighbouring_normals_and_streams_are_uncorrelated() {
+        let n = 100_000;
+        let random = Random::new(2, Purpose::Color);
+        let (mut one, mut other) = (vec![0.0; n + 8], vec![0.0; n]);
+        random.normals(1, 0, 1.0, &mut one);
+        random.normals(2, 0, 1.0, &mut other);
+        let limit = 5.0 / (n as f64).sqrt();
+        let product = |a: &[f32], b: &[f32]| {
+            a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>() / n as f64
+        };
+        for lag in 1..8 {
+            assert!(product(&one[..n], &one[lag..]).abs() < limit, "lag {lag}");
+        }
+        assert!(product(&one[..n], &other).abs() < limit, "streams");
+    }
+
+    #[test]
+    fn below_and_uniform_fill_their_range_evenly() {
+        let random = Random::new(3, Purpose::Crop);
+        let (cells, n) = (33, 330_000);
+        let (mut whole, mut parts) = (vec![0_u32; cells], vec![0_u32; cells]);
+        for index in 0..n {
+            whole[random.below(0, index, cells as u32) as usize] += 1;
+            let u = random.uniform(1, index);
+            assert!((0.0..1.0).contains(&u));
+            parts[(f64::from(u) * cells as f64) as usize] += 1;
+        }
+        let expected = n as f64 / cells as f64;
+        for counts in [whole, parts] {
+            let chi2: f64 =
+                counts.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
+            // 32 degrees of freedom: mean 32, deviation 8; both ends are suspicious.
+            assert!((8.0..72.0).contains(&chi2), "χ² {chi2}");
+        }
+    }
+
+    #[test]
+    fn purposes_seeds_streams_and_indices_never_share_a_number() {
+        let mut seen = std::collections::BTreeSet::new();
+        let purposes = [Purpose::Weights, Purpose::Order, Purpose::Crop, Purpose::Color];
+        for purpose in purposes.into_iter().chain([Purpose::Dropout, Purpose::Synthetic]) {
+            for seed in [0, 1, 1 << 32] {
+                for stream in [0, 1, 2] {
+                    for index in [0, 1, 1 << 32] {
+                        seen.insert(Random::new(seed, purpose).words(stream, index));
+                    }
+                }
+            }
+        }
+        assert_eq!(seen.len(), 6 * 3 * 3 * 3);
     }
 }

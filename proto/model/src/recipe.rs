@@ -1,12 +1,26 @@
 //! Every number of a training run, as data: batch, momentum, decay, when the rate drops.
+//!
+//! The numbers themselves are in `recipes/*.toml`; this is what they mean.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::layer::Layer;
 
-/// A training recipe; the default is the paper's text.
+mod builtin; // the recipes that come with the program
+mod words;
+mod text; // TOML and `key=value` → recipe, and back
+mod check; // what is impossible
+mod schedule; // epoch → rate, colour noise
+mod error;
+
+pub use error::RecipeError;
+pub use words::{Activation, Init, Lrn, NetworkName, Order, Schedule, Wire};
+
+/// A training recipe; the default is the paper's text (`recipes/paper.toml`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// Its name, as in run directories.
     pub name: String,
@@ -26,7 +40,7 @@ pub struct Recipe {
     pub flip: bool,
     /// Standard deviation of the colour shift's factors α (paper §4.1: 0.1); 0 = off.
     pub color_noise: f64,
-    /// Epoch from which there is no colour noise; 0 = never.
+    /// There is no more colour noise when this many epochs are done; 0 = always.
     pub color_noise_until: u64,
     /// Images a step.
     pub batch: usize,
@@ -50,11 +64,11 @@ pub struct Recipe {
     pub schedule: Schedule,
     /// What it is multiplied by.
     pub rate_factor: f64,
-    /// How often it may drop; when a plateau comes after the last drop, training ends.
+    /// `schedule = "plateau"`: how often it may drop; a plateau after the last drop ends training.
     pub rate_drops: u32,
-    /// `schedule = "plateau"`: evaluations without a better result before a drop.
+    /// Evaluations without a better result that make a plateau.
     pub patience: u32,
-    /// `schedule = "epochs"`: the epochs at whose start it drops.
+    /// `schedule = "epochs"`: it drops when this many epochs are done.
     pub rate_epochs: Vec<u64>,
     /// `schedule = "halve"`: epochs between two drops (also drops on a plateau of the loss).
     pub halve_every: u64,
@@ -82,139 +96,14 @@ pub struct Recipe {
     pub init: Init,
     /// `init = "fixed"`: standard deviation of all weights that have no other.
     pub weight_std: f64,
-    /// Standard deviation by layer, where it differs.
-    pub weight_stds: std::collections::BTreeMap<String, f64>,
+    /// Standard deviation by layer, where it differs from what `init` says.
+    pub weight_stds: BTreeMap<String, f64>,
     /// Initial biases by layer; 0 for the others.
-    pub biases: std::collections::BTreeMap<String, f64>,
+    pub biases: BTreeMap<String, f64>,
     /// Slices a minibatch is worked in.
     pub slices: usize,
     /// How activations and gradients travel.
     pub wire: Wire,
-}
-
-/// The network tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NetworkName {
-    /// [`crate::alexnet::ALEXNET`], or its one-column form.
-    Alexnet,
-    /// [`crate::cifar::CIFAR10`].
-    Cifar10,
-}
-
-/// When the rate drops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// Never.
-    Constant,
-    /// When the validation error stops improving (paper §5).
-    Plateau,
-    /// At given epochs (the authors' log).
-    Epochs,
-    /// Every `halve_every` epochs, or when the validation loss stops improving.
-    Halve,
-}
-
-/// Activation functions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Activation {
-    /// max(0, x), paper §3.1.
-    Relu,
-    /// The comparison of Figure 1.
-    Tanh,
-}
-
-/// Forms of response normalisation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Lrn {
-    /// Off.
-    None,
-    /// α times the plain sum of squares: the paper's formula.
-    Paper,
-    /// α/n times it: what the authors' program, Caffe and PyTorch compute.
-    Original,
-}
-
-/// Order of the operations after a sum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Order {
-    /// Activation, normalisation, pooling.
-    Paper,
-    /// conv1: normalisation, pooling, activation; conv5: pooling, activation.
-    AsRun,
-}
-
-/// How weights start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Init {
-    /// Normal with a fixed deviation a layer.
-    Fixed,
-    /// Normal with deviation √(2 / fan-in).
-    FanIn,
-}
-
-/// How activations and gradients travel between the halves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Wire {
-    /// As they are.
-    F32,
-    /// As half floats, scaled by a power of two a tensor.
-    F16,
-}
-
-impl Default for Recipe {
-    fn default() -> Self {
-        let biases = ["conv2", "conv4", "conv5", "fc6", "fc7"];
-        Self {
-            name: "paper".into(),
-            network: NetworkName::Alexnet,
-            columns: 2,
-            width: 1.0,
-            classes: 0,
-            crop: 224,
-            crop_offsets: 32,
-            flip: true,
-            color_noise: 0.1,
-            color_noise_until: 0,
-            batch: 128,
-            rate: 0.01,
-            bias_rate: 1.0,
-            bias_rate_drops: true,
-            momentum: 0.9,
-            decay: 0.0005,
-            decay_biases: true,
-            decay_softmax: true,
-            dropout: 0.5,
-            schedule: Schedule::Plateau,
-            rate_factor: 0.1,
-            rate_drops: 3,
-            patience: 3,
-            rate_epochs: Vec::new(),
-            halve_every: 8,
-            epochs: 90,
-            activation: Activation::Relu,
-            lrn: Lrn::Paper,
-            lrn_size: 5,
-            lrn_k: 2.0,
-            lrn_alpha: 1e-4,
-            lrn_beta: 0.75,
-            pool_size: 3,
-            pool_stride: 2,
-            order: Order::Paper,
-            init: Init::Fixed,
-            weight_std: 0.01,
-            weight_stds: std::collections::BTreeMap::new(),
-            biases: biases.iter().map(|name| ((*name).to_string(), 1.0)).collect(),
-            slices: 4,
-            wire: Wire::F32,
-        }
-    }
 }
 
 impl Recipe {
@@ -227,9 +116,13 @@ impl Recipe {
         }
     }
 
-    /// Standard deviation of a layer's initial weights.
-    pub fn weight_std_of(&self, layer: &str) -> f64 {
-        self.weight_stds.get(layer).copied().unwrap_or(self.weight_std)
+    /// Standard deviation of the initial weights of a layer whose outputs have `fan_in` inputs.
+    pub fn weight_std_of(&self, layer: &str, fan_in: usize) -> f64 {
+        let usual = match self.init {
+            Init::Fixed => self.weight_std,
+            Init::FanIn => (2.0 / fan_in as f64).sqrt(),
+        };
+        self.weight_stds.get(layer).copied().unwrap_or(usual)
     }
 
     /// Initial value of a layer's biases.
@@ -243,23 +136,5 @@ impl Recipe {
             Lrn::Original => self.lrn_alpha / self.lrn_size as f64,
             Lrn::Paper | Lrn::None => self.lrn_alpha,
         }
-    }
-}
-
-/// Why a recipe can't be used.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum RecipeError {
-    /// TOML that doesn't fit.
-    #[error("{0}")]
-    Toml(String),
-}
-
-impl Recipe {
-    /// Reads a whole recipe.
-    ///
-    /// # Errors
-    /// [`RecipeError`] on unknown keys and impossible values.
-    pub fn from_toml(toml: &str) -> Result<Self, RecipeError> {
-        toml::from_str(toml).map_err(|e| RecipeError::Toml(e.to_string()))
     }
 }

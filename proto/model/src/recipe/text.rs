@@ -1,0 +1,162 @@
+//! TOML and `key=value` → recipe, and back.
+
+use toml::{Table, Value};
+
+use super::{Recipe, RecipeError};
+
+/// Names other programs use, for the hint only: spelling alone would take `lr` for `lrn`.
+const ELSEWHERE: [(&str, &str); 4] =
+    [("lr", "rate"), ("wd", "decay"), ("mirror", "flip"), ("norm", "lrn")];
+
+impl Recipe {
+    /// Reads a recipe; keys it leaves out are the paper's, and without a name it is `custom`.
+    ///
+    /// A table (`biases`, `weight_stds`) replaces the paper's as a whole.
+    ///
+    /// # Errors
+    /// [`RecipeError`] on unknown keys and impossible values.
+    pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
+        let written: Table = text.parse().map_err(|e| RecipeError::Toml(format!("{e}")))?;
+        let mut recipe = Self { name: "custom".into(), ..Self::default() };
+        for (key, value) in written {
+            recipe.put(&key, value)?;
+        }
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// Writes all keys, so that [`Recipe::from_toml`] gives back the same recipe.
+    ///
+    /// # Panics
+    /// If a whole number is above 2⁶³ − 1, the largest that TOML has.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("numbers that TOML has")
+    }
+
+    /// Changes the recipe by `key=value` assignments, in order, then checks the whole.
+    ///
+    /// # Errors
+    /// [`RecipeError`] on unknown keys and impossible values; the recipe is then of no use.
+    pub fn set_all<S: AsRef<str>>(
+        &mut self,
+        assignments: impl IntoIterator<Item = S>,
+    ) -> Result<(), RecipeError> {
+        for assignment in assignments {
+            self.set(assignment.as_ref())?;
+        }
+        self.check()
+    }
+
+    /// Changes one value: `batch=64`, `lrn=none`, `rate_epochs=[25, 51]`, `weight_stds.conv3=0.03`.
+    ///
+    /// Text needs no quotes. Only key and type are looked at, because `schedule=epochs` makes sense
+    /// only once `rate_epochs` is there: call [`Recipe::check`] after the last one.
+    ///
+    /// # Errors
+    /// [`RecipeError`] on what isn't an assignment, on unknown keys and values of a wrong type.
+    pub fn set(&mut self, assignment: &str) -> Result<(), RecipeError> {
+        let (key, value) = assignment
+            .split_once('=')
+            .map(|(key, value)| (key.trim(), value.trim()))
+            .filter(|(key, value)| !key.is_empty() && !value.is_empty())
+            .ok_or_else(|| RecipeError::NotAnAssignment(assignment.into()))?;
+        self.put(
+            key,
+            parsed(value, matches!(self.table_of_keys().get(key), Some(Value::String(_)))),
+        )
+    }
+
+    fn put(&mut self, key: &str, value: Value) -> Result<(), RecipeError> {
+        let mut keys = self.table_of_keys();
+        let written = value.to_string();
+        let wrong = |allowed: &str| RecipeError::Value {
+            key: key.into(),
+            value: written.clone(),
+            allowed: allowed.into(),
+        };
+        let slot = match key.split_once('.') {
+            None => keys.get_mut(key),
+            Some((of, layer)) => keys
+                .get_mut(of)
+                .and_then(Value::as_table_mut)
+                .map(|by_layer| by_layer.entry(layer).or_insert(Value::Float(0.0))),
+        };
+        let Some(slot) = slot else {
+            let nearest = nearest(key, &self.table_of_keys());
+            return Err(RecipeError::UnknownKey { key: key.into(), nearest });
+        };
+        if let Some(allowed) = type_mismatch(slot, &value) {
+            return Err(wrong(allowed));
+        }
+        *slot = value;
+        *self = keys.try_into().map_err(|e: toml::de::Error| wrong(&words_of(e.message())))?;
+        Ok(())
+    }
+
+    /// The recipe as TOML has it; also the list of all keys and of their types.
+    fn table_of_keys(&self) -> Table {
+        Table::try_from(self).expect("numbers that TOML has")
+    }
+}
+
+/// What `key=value` means by its value: TOML, or the text itself.
+fn parsed(value: &str, as_text: bool) -> Value {
+    match value.parse::<Value>() {
+        Ok(text @ Value::String(_)) => text,
+        Ok(other) if !as_text => other,
+        // `.5` and `5.` are no TOML, but what people type.
+        Err(_) if !as_text && value.parse().is_ok_and(f64::is_finite) => {
+            Value::Float(value.parse().unwrap_or_default())
+        }
+        _ => Value::String(value.into()),
+    }
+}
+
+/// What must stand where `old` stands, if `new` can't.
+fn type_mismatch(old: &Value, new: &Value) -> Option<&'static str> {
+    let number = |v: &Value| v.is_float() || v.is_integer();
+    let count = |v: &Value| v.as_integer().is_some_and(|n| n >= 0);
+    let (fits, allowed) = match old {
+        Value::Float(_) => (number(new), "a number"),
+        Value::Integer(_) => (count(new), "a whole number, 0 or more"),
+        Value::Boolean(_) => (new.is_bool(), "true or false"),
+        Value::String(_) | Value::Datetime(_) => (new.is_str(), "a word"),
+        Value::Array(_) => (
+            new.as_array().is_some_and(|numbers| numbers.iter().all(count)),
+            "a list of whole numbers, such as [25, 51]",
+        ),
+        Value::Table(_) => (
+            new.as_table().is_some_and(|by_layer| by_layer.values().all(number)),
+            "numbers by layer, such as {conv2 = 1.0, fc6 = 0.1}",
+        ),
+    };
+    (!fits).then_some(allowed)
+}
+
+/// The choices in the parser's "unknown variant `x`, expected one of `a`, `b`".
+fn words_of(message: &str) -> String {
+    message.split_once("expected ").map_or(message, |(_, choices)| choices).replace('`', "")
+}
+
+/// The known key that is most like `key`; what has a dot names a layer in a table.
+fn nearest(key: &str, known: &Table) -> String {
+    let key = key.to_lowercase();
+    let (key, dotted) = key.split_once('.').map_or((key.as_str(), false), |(of, _)| (of, true));
+    if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == key) {
+        return (*ours).into();
+    }
+    // A whole key inside what was written (`batch_size`, `learning_rate`) beats any likeness.
+    let likeness = |known: &str| match key.contains(known) {
+        true => 1.0 + known.len() as f64,
+        false => strsim::normalized_damerau_levenshtein(known, key),
+    };
+    let candidates = known.iter().filter(|(_, value)| !dotted || value.is_table());
+    candidates
+        .map(|(known, _)| known)
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+        .cloned()
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
