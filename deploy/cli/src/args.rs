@@ -129,13 +129,13 @@ pub(crate) struct RecipeArgs {
 
     /// Stop after this many epochs [default: the recipe's]
     #[arg(long, conflicts_with = "steps")]
-    pub epochs: Option<f64>,
+    pub epochs: Option<u64>,
 
     /// Stop after this many steps
     #[arg(long)]
     pub steps: Option<u64>,
 
-    /// Write a checkpoint every so many steps [default: once an epoch]
+    /// Write a checkpoint every so many steps; the best and the end have one too [default: 200]
     #[arg(long, value_name = "STEPS")]
     pub checkpoint_every: Option<u64>,
 
@@ -428,7 +428,7 @@ mod tests {
         assert_eq!(cli.log_format, LogFormat::Json);
         let Command::Up(up) = cli.command else { panic!("not up") };
         assert_eq!(up.recipe.sets, ["dropout=0", "lrn=none"]);
-        assert_eq!((up.recipe.epochs, up.loaders, up.recipe.seed), (Some(2.0), 3, Some(7)));
+        assert_eq!((up.recipe.epochs, up.loaders, up.recipe.seed), (Some(2), 3, Some(7)));
     }
 
     #[test]

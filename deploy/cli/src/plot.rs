@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
-use plotters::coord::Shift;
+use anyhow::{Result, bail};
 use plotters::prelude::*;
 
 use crate::args::PlotArgs;
-use crate::font;
+use crate::canvas::{self, Area, FONT, drawing};
 use crate::metrics::Metrics;
 use crate::say;
 
@@ -21,7 +20,6 @@ const FAINT: RGBColor = RGBColor(228, 228, 228);
 const MOST_POINTS: usize = 4000;
 
 type Points = Vec<(f64, f64)>;
-type Draw<'a, 'b, B> = &'a DrawingArea<B, Shift>;
 
 /// Draws `metrics.jsonl` of a run.
 pub(crate) fn run(args: &PlotArgs) -> Result<()> {
@@ -45,16 +43,9 @@ pub(crate) fn draw(metrics: &Metrics, title: &str, out: &Path) -> Result<[PathBu
     if metrics.steps.is_empty() {
         bail!("the run has no finished step yet: there is nothing to draw");
     }
-    font::ready();
     let (svg, png) = (ending(out, "svg"), ending(out, "png"));
-    let vector = SVGBackend::new(&svg, SIZE).into_drawing_area();
-    page(&vector, metrics, title)
-        .and_then(|()| vector.present().map_err(drawing))
-        .with_context(|| format!("{} can't be written", svg.display()))?;
-    let raster = BitMapBackend::new(&png, SIZE).into_drawing_area();
-    page(&raster, metrics, title)
-        .and_then(|()| raster.present().map_err(drawing))
-        .with_context(|| format!("{} can't be written", png.display()))?;
+    canvas::svg(&svg, SIZE, |area| page(area, metrics, title))?;
+    canvas::png(&png, SIZE, |area| page(area, metrics, title))?;
     Ok([svg, png])
 }
 
@@ -70,22 +61,18 @@ fn ending(out: &Path, ending: &str) -> PathBuf {
     }
 }
 
-fn drawing<E: std::error::Error + Send + Sync>(error: DrawingAreaErrorKind<E>) -> anyhow::Error {
-    anyhow!("{error}")
-}
-
-fn page<B: DrawingBackend>(area: Draw<B>, metrics: &Metrics, title: &str) -> Result<()>
+fn page<B: DrawingBackend>(area: &Area<B>, metrics: &Metrics, title: &str) -> Result<()>
 where
     B::ErrorType: 'static,
 {
     area.fill(&WHITE).map_err(drawing)?;
     let (head, body) = area.split_vertically(64);
-    let heading = (font::FAMILY, 28, FontStyle::Bold).into_font().color(&BLACK);
+    let heading = (FONT, 28, FontStyle::Bold).into_font().color(&BLACK);
     head.draw(&Text::new(title.to_owned(), (24, 22), heading)).map_err(drawing)?;
     let last = metrics.steps.last().map_or(0, |s| s.step);
     let epochs = metrics.steps.last().map_or(0.0, |s| s.epoch);
     let summary = format!("{} steps, {epochs:.1} epochs", say::thousands(last));
-    let small = (font::FAMILY, 18).into_font().color(&RGBColor(90, 90, 90));
+    let small = (FONT, 18).into_font().color(&RGBColor(90, 90, 90));
     head.draw(&Text::new(summary, (SIZE.0 as i32 - 300, 30), small)).map_err(drawing)?;
     let panels = body.split_evenly((3, 1));
     loss(&panels[0], metrics)?;
@@ -93,7 +80,7 @@ where
     speed(&panels[2], metrics)
 }
 
-fn loss<B: DrawingBackend>(area: Draw<B>, metrics: &Metrics) -> Result<()>
+fn loss<B: DrawingBackend>(area: &Area<B>, metrics: &Metrics) -> Result<()>
 where
     B::ErrorType: 'static,
 {
@@ -109,7 +96,7 @@ where
     panel.finish(false)
 }
 
-fn errors<B: DrawingBackend>(area: Draw<B>, metrics: &Metrics) -> Result<()>
+fn errors<B: DrawingBackend>(area: &Area<B>, metrics: &Metrics) -> Result<()>
 where
     B::ErrorType: 'static,
 {
@@ -125,7 +112,7 @@ where
     panel.finish(false)
 }
 
-fn speed<B: DrawingBackend>(area: Draw<B>, metrics: &Metrics) -> Result<()>
+fn speed<B: DrawingBackend>(area: &Area<B>, metrics: &Metrics) -> Result<()>
 where
     B::ErrorType: 'static,
 {
@@ -152,13 +139,13 @@ where
     B::ErrorType: 'static,
 {
     fn new(
-        area: &'a DrawingArea<B, Shift>,
+        area: &'a Area<B>,
         what: &str,
         x_end: f64,
         y: std::ops::Range<f64>,
         label: impl Fn(&f64) -> String,
     ) -> Result<Self> {
-        let text = |size| (font::FAMILY, size).into_font().color(&RGBColor(60, 60, 60));
+        let text = |size| (FONT, size).into_font().color(&RGBColor(60, 60, 60));
         let mut chart = ChartBuilder::on(area)
             .margin(16)
             .margin_right(32)
@@ -218,7 +205,7 @@ where
             .position(corner)
             .margin(14)
             .legend_area_size(36)
-            .label_font((font::FAMILY, 17).into_font().color(&RGBColor(40, 40, 40)))
+            .label_font((FONT, 17).into_font().color(&RGBColor(40, 40, 40)))
             .background_style(WHITE.mix(0.85))
             .border_style(RGBColor(200, 200, 200))
             .draw()
@@ -237,18 +224,16 @@ fn points(metrics: &Metrics, value: impl Fn(&crate::metrics::Step) -> f64) -> Po
     all.filter(|(_, v)| v.is_finite()).step_by(every).collect()
 }
 
-/// An exponential mean whose memory is a fortieth of the run, without the pull of its start.
+/// The mean over a window around each point, a twentieth of the run wide: no lag, unlike a mean
+/// over what came before.
 fn smoothed(points: &Points) -> Points {
-    let keep = 1.0 - 1.0 / (points.len() as f64 / 40.0).max(2.0);
-    let (mut sum, mut weight) = (0.0, 0.0);
-    points
-        .iter()
-        .map(|&(x, y)| {
-            sum = keep * sum + y;
-            weight = keep * weight + 1.0;
-            (x, sum / weight)
-        })
-        .collect()
+    let reach = points.len() / 40;
+    let mean_at = |i: usize| {
+        let reach = reach.min(i).min(points.len() - 1 - i);
+        let window = &points[i - reach..=i + reach];
+        window.iter().map(|p| p.1).sum::<f64>() / window.len() as f64
+    };
+    points.iter().enumerate().map(|(i, p)| (p.0, mean_at(i))).collect()
 }
 
 /// The largest value, and at least something an axis can end at.

@@ -24,6 +24,14 @@ pub(crate) fn error(error: &anyhow::Error) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// What a person types to run this program: how it was started.
+pub(crate) fn program() -> String {
+    let started = std::env::args_os().next().unwrap_or_else(|| "alexnet".into());
+    let path = std::path::Path::new(&started);
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
 /// `12,345`: a number people can read.
 pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
