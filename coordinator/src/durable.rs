@@ -1,0 +1,56 @@
+//! Files that are there whole or not at all, and what identifies their bytes.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+
+/// Writes a file so that a crash leaves the old one or the new one, never a mixture.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let beside = path.with_added_extension("tmp");
+    let write = || {
+        let mut file = File::create(&beside).map_err(Error::io("create", &beside))?;
+        file.write_all(bytes).map_err(Error::io("write", &beside))?;
+        file.sync_all().map_err(Error::io("sync", &beside))?;
+        drop(file);
+        fs::rename(&beside, path).map_err(Error::io("write", path))?;
+        sync_folder(path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&beside);
+    })
+}
+
+/// Makes a rename in the folder of `path` survive a power cut.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("sync", folder))
+}
+
+/// SHA-256 of some bytes, in hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(Sha256::new_with_prefix(bytes))
+}
+
+/// SHA-256 and length of a file, read a megabyte at a time.
+pub(crate) fn sha256_of_file(path: &Path) -> Result<(String, u64), Error> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        if n == 0 {
+            return Ok((hex(hash), bytes));
+        }
+        hash.update(&buffer[..n]);
+        bytes += n as u64;
+    }
+}
+
+/// A finished hash, in hex.
+pub(crate) fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

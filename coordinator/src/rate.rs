@@ -1,0 +1,211 @@
+//! Validation error → learning rate.
+//!
+//! The paper divided the rate by ten by hand, three times, whenever the validation error stopped
+//! improving; here a plateau is `patience` evaluations without a better one. Pure: epoch ends in,
+//! what changes out.
+
+use model::recipe::{Recipe, Schedule};
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::Evaluation;
+
+/// What the schedule remembers; part of every manifest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RateState {
+    /// Times the rate has dropped.
+    pub drops: u32,
+    /// Best validation error (`plateau`) or loss (`halve`) so far.
+    pub best: Option<f64>,
+    /// Evaluations since then, or since the last drop.
+    pub since: u32,
+    /// Epochs whose end has been taken into account.
+    pub epochs_seen: u64,
+    /// The epoch of the last drop.
+    pub dropped_at: u64,
+    /// A plateau after the last drop has ended training.
+    pub ended: bool,
+}
+
+/// What the end of an epoch changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Nothing,
+    Dropped,
+    /// Plateau after the last drop: training is over.
+    Ended,
+}
+
+impl RateState {
+    /// Takes the end of epoch `epochs` (counted from 1), with what was measured there.
+    pub(crate) fn epoch_ended(
+        &mut self,
+        recipe: &Recipe,
+        epochs: u64,
+        found: Option<&Evaluation>,
+    ) -> Change {
+        self.epochs_seen = epochs;
+        match recipe.schedule {
+            Schedule::Constant => Change::Nothing,
+            Schedule::Epochs => {
+                let drops = recipe.rate_epochs.iter().filter(|at| **at <= epochs).count() as u32;
+                if drops == self.drops {
+                    return Change::Nothing;
+                }
+                self.drops = drops;
+                self.dropped_at = epochs;
+                Change::Dropped
+            }
+            Schedule::Plateau => {
+                if !self.is_plateau(recipe, found.map(|e| e.top1_error)) {
+                    return Change::Nothing;
+                }
+                if self.drops < recipe.rate_drops {
+                    return self.drop_at(epochs);
+                }
+                self.ended = true;
+                Change::Ended
+            }
+            Schedule::Halve => {
+                let plateau = self.is_plateau(recipe, found.map(|e| e.loss));
+                let time = recipe.halve_every > 0
+                    && epochs.saturating_sub(self.dropped_at) >= recipe.halve_every;
+                if plateau || time { self.drop_at(epochs) } else { Change::Nothing }
+            }
+        }
+    }
+
+    fn drop_at(&mut self, epochs: u64) -> Change {
+        self.drops += 1;
+        self.since = 0;
+        self.dropped_at = epochs;
+        Change::Dropped
+    }
+
+    /// Whether `patience` evaluations have now gone by without a better one.
+    fn is_plateau(&mut self, recipe: &Recipe, value: Option<f64>) -> bool {
+        let Some(value) = value else { return false };
+        if value.is_finite() && self.best.is_none_or(|best| value < best) {
+            self.best = Some(value);
+            self.since = 0;
+        } else {
+            self.since += 1;
+        }
+        self.since >= recipe.patience.max(1)
+    }
+
+    /// The rate of weights now.
+    pub(crate) fn rate(&self, recipe: &Recipe) -> f64 {
+        // Multiplied step by step, not by `powi`: the same bits on every machine.
+        (0..self.drops).fold(recipe.rate, |rate, _| rate * recipe.rate_factor)
+    }
+
+    /// The rate of biases now.
+    pub(crate) fn bias_rate(&self, recipe: &Recipe) -> f64 {
+        let rate = if recipe.bias_rate_drops { self.rate(recipe) } else { recipe.rate };
+        rate * recipe.bias_rate
+    }
+
+    /// For a run that is told to train beyond the plateau that ended it.
+    pub(crate) fn train_on(&mut self) {
+        self.ended = false;
+        self.since = 0;
+    }
+}
+
+/// The colour noise after so many whole epochs.
+pub(crate) fn color_noise(recipe: &Recipe, epochs_done: u64) -> f64 {
+    let over = recipe.color_noise_until > 0 && epochs_done >= recipe.color_noise_until;
+    if over { 0.0 } else { recipe.color_noise }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn play(recipe: &Recipe, values: &[f64]) -> (RateState, Vec<Change>) {
+        let mut state = RateState::default();
+        let changes = values
+            .iter()
+            .zip(1..)
+            .map(|(&value, epoch)| {
+                let found = Evaluation {
+                    step: epoch,
+                    epoch: epoch as f64,
+                    n_images: 1,
+                    loss: value,
+                    top1_error: value,
+                    top5_error: value,
+                };
+                state.epoch_ended(recipe, epoch, Some(&found))
+            })
+            .collect();
+        (state, changes)
+    }
+
+    /// Paper §5: divided by ten when the validation error stopped improving, three times.
+    #[test]
+    fn a_plateau_of_the_error_divides_the_rate_three_times_and_then_ends_training() {
+        let recipe = Recipe { patience: 2, ..Recipe::default() };
+        let (state, changes) =
+            play(&recipe, &[0.9, 0.8, 0.8, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7]);
+        let drops: Vec<_> =
+            (1..).zip(&changes).filter(|(_, c)| **c == Change::Dropped).map(|(e, _)| e).collect();
+        assert_eq!(drops, [4, 7, 9]);
+        assert_eq!(changes[10], Change::Ended);
+        assert!(state.ended);
+        assert!((state.rate(&recipe) - 1e-5).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_counts_as_no_improvement() {
+        let recipe =
+            Recipe { schedule: Schedule::Halve, halve_every: 0, patience: 2, ..Recipe::default() };
+        let (state, changes) = play(&recipe, &[f64::NAN, f64::NAN]);
+        assert_eq!((changes[1], state.best), (Change::Dropped, None));
+    }
+
+    #[test]
+    fn given_epochs_drop_the_rate_at_their_start() {
+        let recipe =
+            Recipe { schedule: Schedule::Epochs, rate_epochs: vec![2, 4], ..Recipe::default() };
+        let mut state = RateState::default();
+        let rates: Vec<_> = (1..=5)
+            .map(|epoch| {
+                state.epoch_ended(&recipe, epoch, None);
+                state.drops
+            })
+            .collect();
+        assert_eq!(rates, [0, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn halving_comes_every_n_epochs_or_on_a_plateau_of_the_loss() {
+        let recipe = Recipe {
+            schedule: Schedule::Halve,
+            halve_every: 4,
+            rate_factor: 0.5,
+            patience: 2,
+            ..Recipe::default()
+        };
+        let (state, changes) = play(&recipe, &[5.0, 4.0, 3.0, 2.0, 1.0, 1.0, 1.0, 0.9]);
+        let at: Vec<_> = (1..).zip(changes).filter(|(_, c)| *c == Change::Dropped).collect();
+        assert_eq!(at.iter().map(|(e, _)| *e).collect::<Vec<_>>(), [4, 7]);
+        assert_eq!(state.rate(&recipe), 0.0025);
+    }
+
+    #[test]
+    fn biases_keep_their_rate_where_the_recipe_says_so() {
+        let recipe = Recipe { bias_rate: 2.0, bias_rate_drops: false, ..Recipe::default() };
+        let state = RateState { drops: 2, ..RateState::default() };
+        assert_eq!(state.bias_rate(&recipe), 0.02);
+        let dropping = Recipe { bias_rate_drops: true, ..recipe };
+        assert!((state.bias_rate(&dropping) - 2e-4).abs() < 1e-12);
+    }
+
+    #[test]
+    fn colour_noise_ends_with_its_epoch() {
+        let recipe = Recipe { color_noise_until: 3, ..Recipe::default() };
+        assert_eq!((color_noise(&recipe, 2), color_noise(&recipe, 3)), (0.1, 0.0));
+        assert_eq!(color_noise(&Recipe::default(), 1000), 0.1);
+    }
+}

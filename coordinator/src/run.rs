@@ -1,0 +1,595 @@
+//! The run as a state machine: events in, commands out; no clock, no socket, no tensor.
+//!
+//! ```text
+//! gathering ─▶ starting ─▶ training ⇄ evaluating ⇄ saving ─▶ keeping ─▶ ended
+//!     ▲            └────────────┴── a worker is lost ──┘
+//! ```
+//!
+//! Training goes by *grants*: workers go on until the granted step, which is never beyond the next
+//! boundary, and nothing granted is ever taken back. So all parts stand at the same step whenever
+//! something else is due, and stopping is granting no more.
+//!
+//! This file holds who comes and goes; `training.rs` what happens while all are there.
+
+mod training;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use model::recipe::Recipe;
+
+use crate::checkpoint::{Identity, Manifest, ShardEntry, State, shard_name};
+use crate::config::Until;
+use crate::event::{
+    Begin, Command, DataSet, Ending, Event, LoaderId, Order, Said, Scores, WorkerId, part_name,
+};
+use crate::members::Members;
+use crate::metrics::{Evaluation, StepReport};
+use crate::plan::Plan;
+use crate::rate::RateState;
+use crate::status::RunStatus;
+
+/// After a second loss without a new step the next start waits, so that a peer that fails at once
+/// doesn't use up all restarts before its partner's replacement is there.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a run needs to know from outside.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) run_id: String,
+    pub(crate) run_dir: String,
+    pub(crate) recipe: Recipe,
+    pub(crate) recipe_toml: String,
+    pub(crate) recipe_sha256: String,
+    pub(crate) seed: u64,
+    pub(crate) until: Option<Until>,
+    pub(crate) checkpoint_every: u64,
+    pub(crate) silence: Duration,
+    pub(crate) max_restarts: u32,
+    pub(crate) wait_for_workers: Duration,
+}
+
+/// What the run is doing.
+#[derive(Debug, Clone, PartialEq)]
+enum Phase {
+    /// Waiting for a data set or for workers.
+    Gathering,
+    /// `Begin` is out; who has answered.
+    Starting { ready: Vec<bool> },
+    /// Everyone may go on until `granted`.
+    Training { granted: u64 },
+    /// Who has answered; `counts`: for the rate, too.
+    Evaluating { answered: Vec<bool>, counts: bool },
+    /// What each part answered.
+    Saving { answered: Vec<Option<Result<ShardEntry, String>>> },
+    /// The manifest is being written.
+    Keeping,
+    /// Over.
+    Ended,
+}
+
+/// One run from its first worker to its end.
+#[derive(Debug)]
+pub(crate) struct Run {
+    settings: Settings,
+    members: Members,
+    data: Option<DataSet>,
+    plan: Option<Plan>,
+    phase: Phase,
+    incarnation: u64,
+    /// Steps each part has done.
+    done: Vec<u64>,
+    /// Reports of steps that not every part has done.
+    reports: Vec<VecDeque<StepReport>>,
+    rate: RateState,
+    last: Option<Evaluation>,
+    best: Option<Evaluation>,
+    /// What half A answered to the evaluation that is going on.
+    scores: Option<Scores>,
+    /// The newest checkpoint.
+    kept: Option<Box<Manifest>>,
+    /// The step of the last checkpoint that failed, and why: not tried again.
+    not_kept: Option<(u64, String)>,
+    stop: Option<String>,
+    started: bool,
+    /// Losses since the furthest step.
+    losses: u32,
+    furthest: u64,
+    /// When the run began to wait for a worker, and for a loader.
+    missing_since: Option<Instant>,
+    no_loader_since: Option<Instant>,
+    not_before: Option<Instant>,
+    trained_ms: f64,
+    steps_trained: u64,
+    latest: StepReport,
+    notices: Vec<String>,
+    out: Vec<Command>,
+}
+
+impl Run {
+    /// A run that goes on from `kept`, or starts with initial values; `data` as recorded, if ever.
+    pub(crate) fn new(
+        settings: Settings,
+        kept: Option<Manifest>,
+        data: Option<DataSet>,
+        incarnation: u64,
+        notices: Vec<String>,
+    ) -> Self {
+        let members = Members::new(settings.recipe.columns);
+        let parts = members.parts().len();
+        let mut run = Self {
+            members,
+            plan: None,
+            data: None,
+            phase: Phase::Gathering,
+            incarnation,
+            done: vec![0; parts],
+            reports: vec![VecDeque::new(); parts],
+            rate: RateState::default(),
+            last: None,
+            best: None,
+            scores: None,
+            kept: kept.map(Box::new),
+            not_kept: None,
+            stop: None,
+            started: false,
+            losses: 0,
+            furthest: 0,
+            missing_since: None,
+            no_loader_since: None,
+            not_before: None,
+            trained_ms: 0.0,
+            steps_trained: 0,
+            latest: StepReport::default(),
+            notices,
+            out: Vec::new(),
+            settings,
+        };
+        if let Some(data) = data {
+            run.set_data(data);
+        }
+        run.train_beyond_a_plateau();
+        run.return_to_kept();
+        run.furthest = run.step();
+        run
+    }
+
+    /// Takes one event, returns what must now be done.
+    pub(crate) fn on(&mut self, event: Event, now: Instant) -> Vec<Command> {
+        if self.phase != Phase::Ended {
+            match event {
+                Event::LoaderJoined { loader, address, data, mean } => {
+                    self.take_loader(loader, address, *data, mean, now);
+                }
+                Event::LoaderLeft { loader } => self.lose_loader(loader, now),
+                Event::WorkerJoined { worker, device, exchange } => {
+                    self.members.join(worker, device, exchange, now);
+                    self.begin_if_all_are_here(now);
+                }
+                Event::WorkerLeft { worker, why } => self.lose_worker(worker, &why, now),
+                Event::Worker { worker, incarnation, said } => {
+                    self.members.heard(worker, now);
+                    self.listen(worker, incarnation, said, now);
+                }
+                Event::Kept { step, result } => self.kept(step, result),
+                Event::Stop { reason } => self.stop(reason),
+                Event::Tick => self.tick(now),
+            }
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn take_loader(
+        &mut self,
+        loader: LoaderId,
+        address: String,
+        data: DataSet,
+        mean: bytes::Bytes,
+        now: Instant,
+    ) {
+        if let Err(reason) = self.fits(&data) {
+            // With no other loader there, nobody could ever put this right while it runs.
+            let alone = self.members.loaders().is_empty() && !self.started;
+            self.out.push(Command::RefuseLoader { loader, reason: reason.clone() });
+            if alone {
+                self.fail(reason);
+            }
+            return;
+        }
+        if self.data.is_none() {
+            self.set_data(data.clone());
+            self.out.push(Command::RecordData { data: Box::new(data), mean });
+        }
+        self.no_loader_since = None;
+        self.members.loader_joined(loader, address);
+        self.tell_loaders();
+        self.begin_if_all_are_here(now);
+    }
+
+    /// Whether a data set is the run's, or could become it.
+    fn fits(&self, data: &DataSet) -> Result<(), String> {
+        let Settings { recipe, run_dir, .. } = &self.settings;
+        let name = &data.name;
+        if let Some(own) = &self.data
+            && own.digest != data.digest
+        {
+            return Err(format!(
+                "the loader serves {name:?} (digest {}, {} classes), the run in {run_dir} was \
+                 begun with {:?} (digest {}, {} classes); start the loader with that data set, or \
+                 choose another --run",
+                data.digest,
+                data.classes.len(),
+                own.name,
+                own.digest,
+                own.classes.len(),
+            ));
+        }
+        let (n, crop) = (data.classes.len(), recipe.crop);
+        if recipe.classes != 0 && recipe.classes != n {
+            return Err(format!(
+                "{name:?} has {n} classes, the recipe says {}; leave `classes` out to take the \
+                 data set's",
+                recipe.classes
+            ));
+        }
+        if data.n_train == 0 || n == 0 {
+            return Err(format!("{name:?} has no training images; prepare it again"));
+        }
+        if (data.side as usize) < crop {
+            return Err(format!(
+                "{name:?} has pictures of {side}×{side}, the recipe crops {crop}×{crop}; prepare \
+                 larger ones or lower `crop`",
+                side = data.side
+            ));
+        }
+        Ok(())
+    }
+
+    fn set_data(&mut self, data: DataSet) {
+        let Settings { recipe, until, checkpoint_every, .. } = &self.settings;
+        self.plan = Some(Plan::new(recipe, &data, *until, *checkpoint_every));
+        self.data = Some(data);
+    }
+
+    fn lose_loader(&mut self, loader: LoaderId, now: Instant) {
+        if self.members.loader_left(loader) {
+            self.tell_loaders();
+            if self.members.loaders().is_empty() {
+                tracing::warn!("the last loader is gone");
+                self.no_loader_since = Some(now);
+            }
+        }
+    }
+
+    /// Tells workers that have begun where minibatches can be had now.
+    fn tell_loaders(&mut self) {
+        if self.phase != Phase::Gathering {
+            let loaders = self.members.loaders();
+            self.order_all(|_| Order::Loaders(loaders.clone()));
+        }
+    }
+
+    fn lose_worker(&mut self, worker: WorkerId, why: &str, now: Instant) {
+        let name = self.name_of(worker);
+        if self.members.leave(worker).is_some() {
+            self.recover(&format!("{name} is lost: {why}"), now);
+        }
+    }
+
+    /// `half A`, for a worker on a seat.
+    fn name_of(&self, worker: WorkerId) -> String {
+        let seat = self.members.seat_of(worker);
+        seat.map_or("a standby".to_string(), |seat| part_name(self.members.parts()[seat]))
+    }
+
+    /// Returns to the last manifest; begins again as soon as all seats are taken.
+    fn recover(&mut self, reason: &str, now: Instant) {
+        match self.phase {
+            Phase::Ended => return,
+            Phase::Gathering => {
+                if self.started {
+                    self.missing_since.get_or_insert(now);
+                }
+                return self.begin_if_all_are_here(now);
+            }
+            Phase::Saving { .. } => self.discard(self.step()),
+            _ => {}
+        }
+        let from = self.step();
+        self.phase = Phase::Gathering;
+        self.out.push(Command::Expect { incarnation: self.incarnation + 1, shards: Vec::new() });
+        self.return_to_kept();
+        tracing::info!(
+            incarnation = self.incarnation,
+            from,
+            step = self.step(),
+            reason,
+            "returning to the last checkpoint"
+        );
+        self.notices.push(format!("{reason}; went back from step {from} to {}", self.step()));
+        self.losses += 1;
+        if self.losses > self.settings.max_restarts {
+            let n = self.losses;
+            return self.fail(format!("{n} losses without a new step, the last one: {reason}"));
+        }
+        if self.stop.is_some() {
+            return self.end(Ending::Stopped);
+        }
+        if self.losses > 1 {
+            let pause = FIRST_PAUSE * 2u32.saturating_pow(self.losses - 2);
+            self.not_before = Some(now + pause.min(LONGEST_PAUSE));
+        }
+        self.missing_since = Some(now);
+        self.begin_if_all_are_here(now);
+    }
+
+    /// Takes over what the last manifest says; without one, how a run starts.
+    fn return_to_kept(&mut self) {
+        let kept = self.kept.as_deref();
+        self.rate = kept.map(|m| m.rate.clone()).unwrap_or_default();
+        self.last = kept.and_then(|m| m.last.clone());
+        self.best = kept.and_then(|m| m.best.clone());
+        let step = kept.map_or(0, |m| m.step);
+        self.done.fill(step);
+        self.reports.iter_mut().for_each(VecDeque::clear);
+        self.not_kept = None;
+    }
+
+    /// An explicit end beyond the plateau that ended the run means: train on.
+    fn train_beyond_a_plateau(&mut self) {
+        if let (Some(plan), Some(kept)) = (&self.plan, &mut self.kept)
+            && self.settings.until.is_some()
+            && kept.rate.ended
+            && kept.step < plan.end
+        {
+            kept.rate.train_on();
+        }
+    }
+
+    fn begin_if_all_are_here(&mut self, now: Instant) {
+        if self.phase != Phase::Gathering || self.not_before.is_some_and(|at| now < at) {
+            return;
+        }
+        self.members.fill_seats();
+        let (Some(data), Some(seated)) = (&self.data, self.members.seated()) else { return };
+        let loaders = self.members.loaders();
+        if loaders.is_empty() {
+            return;
+        }
+        self.incarnation += 1;
+        self.started = true;
+        (self.missing_since, self.not_before) = (None, None);
+        let bytes = self.kept.as_ref().map_or(0, |m| m.metrics_bytes);
+        let begins: Vec<_> = (0..seated.len())
+            .map(|seat| {
+                let begin = Begin {
+                    run_id: self.settings.run_id.clone(),
+                    part: self.members.parts()[seat],
+                    recipe: self.settings.recipe_toml.clone(),
+                    classes: data.classes.len(),
+                    seed: self.settings.seed,
+                    step: self.done[seat],
+                    shard: self.kept.as_ref().and_then(|manifest| {
+                        let shard = manifest.shards.get(seat)?;
+                        Some((shard_name(manifest.step, &shard.file), shard.sha256.clone()))
+                    }),
+                    peer: match seated.len() {
+                        1 => String::new(),
+                        _ => seated[1 - seat].exchange.clone(),
+                    },
+                    loaders: loaders.clone(),
+                    data_set: data.digest.clone(),
+                    n_train: data.n_train,
+                    n_val: data.n_val,
+                };
+                (seated[seat].id, Order::Begin(Box::new(begin)))
+            })
+            .collect();
+        self.phase = Phase::Starting { ready: vec![false; begins.len()] };
+        let (incarnation, devices) = (self.incarnation, self.members.describe());
+        tracing::info!(incarnation, step = self.step(), ?devices, "beginning");
+        self.out.push(Command::RecordStart { incarnation, devices });
+        self.out.push(Command::CutMetrics { bytes });
+        self.out.push(Command::Expect { incarnation, shards: Vec::new() });
+        for (worker, order) in begins {
+            self.out.push(Command::Order { worker, incarnation, order });
+        }
+    }
+
+    /// Takes what a worker says, unless it is about something already given up.
+    fn listen(&mut self, worker: WorkerId, incarnation: u64, said: Said, now: Instant) {
+        let Some(seat) = self.members.seat_of(worker) else { return };
+        let running = !matches!(self.phase, Phase::Gathering | Phase::Ended);
+        if incarnation != self.incarnation || said == Said::Heartbeat {
+            return;
+        }
+        let name = part_name(self.members.parts()[seat]);
+        if let Said::Failed { reason, retry } = said {
+            match retry {
+                false => self.fail(format!("{name} gave up: {reason}")),
+                true if running => self.recover(&format!("{name} failed: {reason}"), now),
+                true => {}
+            }
+            return;
+        }
+        if running && let Err(confused) = self.advance(seat, said) {
+            self.recover(&format!("{name} is out of step: {confused}"), now);
+        }
+    }
+
+    fn stop(&mut self, reason: String) {
+        if self.stop.is_some() {
+            return;
+        }
+        tracing::info!(reason, step = self.step(), "stopping");
+        self.stop = Some(reason);
+        match self.phase {
+            Phase::Gathering | Phase::Starting { .. } => self.end(Ending::Stopped),
+            Phase::Training { granted } if self.all_done(granted) => self.settle(granted),
+            _ => {}
+        }
+    }
+
+    /// The step after which the run will stop, if it is asked to now.
+    pub(crate) fn stops_after(&self) -> u64 {
+        match self.phase {
+            Phase::Training { granted } => granted,
+            _ => self.step(),
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        for worker in self.members.silent(now, self.settings.silence) {
+            let reason = format!("nothing heard for {:.1} s", self.settings.silence.as_secs_f64());
+            self.out.push(Command::Disconnect { worker, reason: reason.clone() });
+            self.lose_worker(worker, &reason, now);
+        }
+        self.begin_if_all_are_here(now);
+        let limit = self.settings.wait_for_workers;
+        let waited = |since: Option<Instant>| {
+            since.is_some_and(|since| now.saturating_duration_since(since) > limit)
+        };
+        let (no_worker, no_loader) = (waited(self.missing_since), waited(self.no_loader_since));
+        let missing = match (self.members.missing(), no_loader) {
+            (parts, _) if no_worker && !parts.is_empty() => format!("worker for {parts}"),
+            (_, true) if self.started => "loader".to_string(),
+            _ => return,
+        };
+        let seconds = limit.as_secs_f64();
+        self.fail(format!("no {missing} came within {seconds:.0} s; start one and run it again"));
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.end(Ending::Failed { reason });
+    }
+
+    /// Tells everyone, then nothing more happens.
+    fn end(&mut self, ending: Ending) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        if let Phase::Saving { .. } = self.phase {
+            self.discard(self.step());
+        }
+        self.phase = Phase::Ended;
+        let (reason, failed) = match &ending {
+            Ending::Finished | Ending::AlreadyFinished => ("finished".to_string(), false),
+            Ending::Stopped => (self.stop.clone().unwrap_or_default(), false),
+            Ending::Failed { reason } => (reason.clone(), true),
+        };
+        for worker in self.members.everyone() {
+            let order = Order::Finish { reason: reason.clone(), failed };
+            self.out.push(Command::Order { worker, incarnation: self.incarnation, order });
+        }
+        self.out.push(Command::FinishLoaders { reason });
+        self.out.push(Command::End(ending));
+    }
+
+    /// Removes a checkpoint that is not to be, unless it was whole before it was taken again.
+    fn discard(&mut self, step: u64) {
+        if self.kept.as_ref().is_none_or(|m| m.step != step) {
+            self.out.push(Command::Discard { step });
+        }
+    }
+
+    /// An order to every seat.
+    fn order_all(&mut self, order: impl Fn(usize) -> Order) {
+        let seated = self.members.seated().unwrap_or_default();
+        let orders: Vec<_> = seated.iter().enumerate().map(|(i, w)| (w.id, order(i))).collect();
+        for (worker, order) in orders {
+            self.out.push(Command::Order { worker, incarnation: self.incarnation, order });
+        }
+    }
+
+    /// Steps that all parts have done.
+    pub(crate) fn step(&self) -> u64 {
+        self.done.iter().copied().min().unwrap_or(0)
+    }
+
+    /// Whether nothing is left to do: all steps done, evaluated and kept.
+    pub(crate) fn is_finished(&self) -> bool {
+        let (Some(plan), Some(kept)) = (&self.plan, &self.kept) else { return false };
+        let evaluated = plan.n_val == 0 || self.last.as_ref().is_some_and(|e| e.step == kept.step);
+        kept.rate.ended || (kept.step >= plan.end && (evaluated || kept.step > plan.end))
+    }
+
+    /// The step of the newest checkpoint; 0 without one.
+    pub(crate) fn kept_step(&self) -> u64 {
+        self.kept.as_ref().map_or(0, |m| m.step)
+    }
+
+    /// Steps done since the program started, and images a second while training.
+    pub(crate) fn speed(&self) -> (u64, f64) {
+        let images = self.steps_trained as f64 * self.settings.recipe.batch as f64;
+        let seconds = self.trained_ms / 1000.0;
+        (self.steps_trained, if seconds > 0.0 { images / seconds } else { 0.0 })
+    }
+
+    /// Something people should know.
+    pub(crate) fn note(&mut self, notice: String) {
+        self.notices.push(notice);
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            run_id: self.settings.run_id.clone(),
+            recipe_sha256: self.settings.recipe_sha256.clone(),
+            data_set: self.data.as_ref().map_or(String::new(), |d| d.digest.clone()),
+            seed: self.settings.seed,
+        }
+    }
+
+    fn state(&self) -> State {
+        State {
+            step: self.step(),
+            epoch: self.plan.as_ref().map_or(0.0, |p| p.epoch(self.step())),
+            rate: self.rate.clone(),
+            last: self.last.clone(),
+            best: self.best.clone(),
+        }
+    }
+
+    /// What the run waits for, or does, in a word or two.
+    fn phase(&self) -> String {
+        match &self.phase {
+            Phase::Gathering if self.members.loaders().is_empty() => "waiting for loaders".into(),
+            Phase::Gathering => format!("waiting for {}", self.members.missing()),
+            Phase::Starting { .. } => "starting".into(),
+            Phase::Training { .. } if self.stop.is_some() => "stopping".into(),
+            Phase::Training { .. } => "training".into(),
+            Phase::Evaluating { .. } => "evaluating".into(),
+            Phase::Saving { .. } | Phase::Keeping => "checkpointing".into(),
+            Phase::Ended => "ended".into(),
+        }
+    }
+
+    /// How the run stands.
+    pub(crate) fn status(&self) -> RunStatus {
+        let report = &self.latest;
+        RunStatus {
+            run_id: self.settings.run_id.clone(),
+            phase: self.phase(),
+            incarnation: self.incarnation,
+            step: self.step(),
+            steps: self.plan.as_ref().map_or(0, |p| p.end),
+            epoch: self.state().epoch,
+            loss: report.loss,
+            top1_error: report.top1_error,
+            images_per_s: self.images_per_s(report),
+            step_ms: report.step_ms,
+            exchange_wait_ms: report.exchange_wait_ms,
+            data_wait_ms: report.data_wait_ms,
+            rate: self.rate.rate(&self.settings.recipe),
+            workers: self.members.describe(),
+            loaders: self.members.loaders(),
+            checkpoint_step: self.kept_step(),
+            run_dir: self.settings.run_dir.clone(),
+            last: self.last.clone(),
+            best: self.best.clone(),
+            notices: self.notices.clone(),
+        }
+    }
+}

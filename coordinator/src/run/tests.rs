@@ -1,0 +1,678 @@
+//! Whole runs, played in milliseconds: scripted workers answer what the state machine orders.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use model::halves::{Cut, Half};
+use model::recipe::{Recipe, Schedule};
+
+use super::{Run, Settings};
+use crate::checkpoint::Manifest;
+use crate::config::Until;
+use crate::event::{
+    Begin, Command, DataSet, Ending, Event, LoaderId, Order, Said, Scores, Shard, WorkerId,
+};
+use crate::metrics::{Line, StepReport};
+
+/// A data set of ten classes.
+pub(crate) fn data(n_train: u64, n_val: u64) -> DataSet {
+    DataSet {
+        name: "shapes".into(),
+        digest: "d1".into(),
+        side: 256,
+        classes: (0..10).map(|i| format!("class {i}")).collect(),
+        n_train,
+        n_val,
+        colors: [0.5; 9],
+    }
+}
+
+const A: WorkerId = WorkerId(1);
+const B: WorkerId = WorkerId(2);
+const C: WorkerId = WorkerId(3);
+
+/// Ten steps an epoch.
+fn settings(until: Until, checkpoint_every: u64) -> Settings {
+    Settings {
+        run_id: "run".into(),
+        run_dir: "runs/test".into(),
+        recipe: Recipe { batch: 10, patience: 1, ..Recipe::default() },
+        recipe_toml: "all keys".into(),
+        recipe_sha256: "r".into(),
+        seed: 7,
+        until: Some(until),
+        checkpoint_every,
+        silence: Duration::from_secs(10),
+        max_restarts: 3,
+        wait_for_workers: Duration::from_secs(60),
+    }
+}
+
+/// The world around a run: workers that do what they are told, a disk, a clock.
+struct World {
+    run: Run,
+    settings: Settings,
+    now: Instant,
+    /// What each worker is doing: its step and the step it may reach.
+    workers: BTreeMap<WorkerId, (u64, u64)>,
+    inbox: Vec<Event>,
+    /// Everything ordered, in order, for the tests to look at.
+    orders: Vec<(WorkerId, Order)>,
+    commands: Vec<Command>,
+    metrics: Vec<u64>,
+    manifests: Vec<Manifest>,
+    incarnation: u64,
+    error_at: fn(u64) -> f64,
+    /// Steps whose checkpoint half B can't save.
+    full_disk_at: Option<u64>,
+    ending: Option<Ending>,
+    /// Nothing is done any more once half A has done this many steps.
+    pause_at: Option<u64>,
+}
+
+impl World {
+    fn new(settings: Settings, data: DataSet) -> Self {
+        let mut world = Self::empty(Run::new(settings.clone(), None, None, 0, vec![]), settings);
+        world.happens(joined(LoaderId(1), data));
+        world
+    }
+
+    fn empty(run: Run, settings: Settings) -> Self {
+        Self {
+            run,
+            settings,
+            now: Instant::now(),
+            workers: BTreeMap::new(),
+            inbox: vec![],
+            orders: vec![],
+            commands: vec![],
+            metrics: vec![],
+            manifests: vec![],
+            incarnation: 0,
+            error_at: |step| 1.0 / (1.0 + step as f64),
+            full_disk_at: None,
+            ending: None,
+            pause_at: None,
+        }
+    }
+
+    /// The same directory, another coordinator.
+    fn restarted(self, until: Until) -> Self {
+        let settings = Settings { until: Some(until), ..self.settings };
+        let kept = self.manifests.last().cloned();
+        let run = Run::new(settings.clone(), kept, Some(data(100, 50)), self.incarnation, vec![]);
+        let mut world = Self::empty(run, settings);
+        world.metrics = self.metrics;
+        world.error_at = self.error_at;
+        world.happens(joined(LoaderId(1), data(100, 50)));
+        world
+    }
+
+    fn with(mut self, workers: &[WorkerId]) -> Self {
+        for worker in workers {
+            self.joins(*worker);
+        }
+        self
+    }
+
+    fn joins(&mut self, worker: WorkerId) {
+        self.workers.insert(worker, (0, 0));
+        let exchange = format!("host:{}", worker.0);
+        self.happens(Event::WorkerJoined { worker, device: "cpu".into(), exchange });
+    }
+
+    fn leaves(&mut self, worker: WorkerId) {
+        self.workers.remove(&worker);
+        self.inbox.retain(|e| !matches!(e, Event::Worker { worker: w, .. } if *w == worker));
+        self.happens(Event::WorkerLeft { worker, why: "its connection ended".into() });
+    }
+
+    fn fails(&mut self, worker: WorkerId, retry: bool) {
+        let said = Said::Failed { reason: "peer silent".into(), retry };
+        let incarnation = self.incarnation;
+        self.happens(Event::Worker { worker, incarnation, said });
+    }
+
+    fn later(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        self.happens(Event::Tick);
+    }
+
+    fn happens(&mut self, event: Event) {
+        for command in self.run.on(event, self.now) {
+            self.commands.push(command.clone());
+            match command {
+                Command::Order { worker, incarnation, order } => {
+                    self.incarnation = incarnation;
+                    self.orders.push((worker, order.clone()));
+                    self.obeys(worker, incarnation, order);
+                }
+                Command::Write(Line::Step { step, .. }) => self.metrics.push(step),
+                Command::CutMetrics { bytes } => self.metrics.truncate(bytes as usize),
+                Command::Keep(mut manifest) => {
+                    manifest.metrics_bytes = self.metrics.len() as u64;
+                    self.manifests.push(*manifest.clone());
+                    self.inbox.push(Event::Kept { step: manifest.step, result: Ok(manifest) });
+                }
+                Command::End(ending) => self.ending = Some(ending),
+                _ => {}
+            }
+        }
+    }
+
+    fn obeys(&mut self, worker: WorkerId, incarnation: u64, order: Order) {
+        let Some((done, until)) = self.workers.get_mut(&worker) else { return };
+        let mut say = |said| self.inbox.push(Event::Worker { worker, incarnation, said });
+        match order {
+            Order::Begin(begin) => {
+                (*done, *until) = (begin.step, begin.step);
+                say(Said::Ready { step: begin.step });
+            }
+            Order::Train { until: to, .. } => {
+                for step in *until + 1..=to {
+                    let report = StepReport { step, step_ms: 100.0, ..StepReport::default() };
+                    say(Said::StepDone(report));
+                }
+                *until = to;
+            }
+            Order::Evaluate { step, .. } => {
+                let top1_error = (self.error_at)(step);
+                let scores = Scores { n_images: 50, loss: 1.0, top1_error, top5_error: 0.0 };
+                say(Said::Evaluated { step, scores });
+            }
+            Order::Checkpoint { step, shard } => {
+                let full = self.full_disk_at == Some(step) && shard.contains("half-b");
+                let result = match full {
+                    true => Err("no space left".into()),
+                    false => Ok(Shard { sha256: format!("{shard} at {step}"), bytes: 8 }),
+                };
+                say(Said::Saved { step, result });
+            }
+            Order::Loaders(_) | Order::Finish { .. } => {}
+        }
+    }
+
+    /// Lets everything happen that was set going, oldest first.
+    fn plays(&mut self) -> &mut Self {
+        while !self.inbox.is_empty() && self.ending.is_none() {
+            if let (Some(pause), Event::Worker { said: Said::StepDone(r), .. }) =
+                (self.pause_at, &self.inbox[0])
+                && r.step > pause
+            {
+                return self;
+            }
+            let event = self.inbox.remove(0);
+            self.happens(event);
+        }
+        self
+    }
+
+    fn plays_until(&mut self, step: u64) -> &mut Self {
+        self.pause_at = Some(step);
+        self.plays();
+        self.pause_at = None;
+        self
+    }
+
+    fn kept_steps(&self) -> Vec<u64> {
+        self.manifests.iter().map(|m| m.step).collect()
+    }
+
+    fn begins(&self) -> Vec<(WorkerId, Begin)> {
+        let begin = |(worker, order): &(WorkerId, Order)| match order {
+            Order::Begin(begin) => Some((*worker, *begin.clone())),
+            _ => None,
+        };
+        self.orders.iter().filter_map(begin).collect()
+    }
+
+    fn evaluations(&self) -> Vec<u64> {
+        let step = |(worker, order): &(WorkerId, Order)| match order {
+            Order::Evaluate { step, .. } if *worker == A => Some(*step),
+            _ => None,
+        };
+        self.orders.iter().filter_map(step).collect()
+    }
+
+    fn rates(&self) -> Vec<(u64, f64)> {
+        let mut rates: Vec<(u64, f64)> = vec![];
+        for (_, order) in &self.orders {
+            if let Order::Train { until, rate, .. } = order
+                && rates.last().is_none_or(|(_, last)| last != rate)
+            {
+                rates.push((*until, *rate));
+            }
+        }
+        rates
+    }
+
+    fn failure(&self) -> String {
+        match &self.ending {
+            Some(Ending::Failed { reason }) => reason.clone(),
+            other => panic!("ended with {other:?}"),
+        }
+    }
+}
+
+fn joined(loader: LoaderId, data: DataSet) -> Event {
+    let mean = bytes::Bytes::from_static(b"mean");
+    Event::LoaderJoined { loader, address: "host:9".into(), data: Box::new(data), mean }
+}
+
+#[test]
+fn a_run_trains_to_its_end_evaluates_every_epoch_and_keeps_what_it_found() {
+    let mut world = World::new(settings(Until::Epochs(2), 6), data(100, 50)).with(&[A, B]);
+    world.plays();
+    assert_eq!(world.ending, Some(Ending::Finished));
+    assert_eq!(world.metrics, (1..=20).collect::<Vec<_>>());
+    assert_eq!(world.evaluations(), [10, 20]);
+    // Every six steps, and where the best evaluation so far was.
+    assert_eq!(world.kept_steps(), [6, 10, 12, 18, 20]);
+    let last = world.manifests.last().unwrap();
+    assert_eq!(last.best.as_ref().map(|e| e.step), Some(20));
+    assert_eq!(last.metrics_bytes, 20);
+    assert_eq!(world.run.speed(), (20, 100.0));
+}
+
+#[test]
+fn each_half_is_told_its_part_its_peer_and_everything_that_fixes_the_run() {
+    let world = World::new(settings(Until::Steps(5), 10), data(100, 50)).with(&[B, A]);
+    let begins = world.begins();
+    let [(first, a), (second, b)] = &begins[..] else { panic!("{begins:?}") };
+    assert_eq!((*first, a.part, a.peer.as_str()), (B, Cut::Half(Half::A), "host:1"));
+    assert_eq!((*second, b.part, b.peer.as_str()), (A, Cut::Half(Half::B), "host:2"));
+    assert_eq!((a.classes, a.seed, a.step, &a.shard), (10, 7, 0, &None));
+    assert_eq!(
+        (a.recipe.as_str(), a.loaders.as_slice()),
+        ("all keys", &["host:9".to_string()][..])
+    );
+    assert_eq!((a.data_set.as_str(), a.n_train, a.n_val), ("d1", 100, 50));
+}
+
+#[test]
+fn one_column_needs_one_worker_that_takes_the_whole() {
+    let mut settings = settings(Until::Steps(5), 10);
+    settings.recipe.columns = 1;
+    let mut world = World::new(settings, data(100, 0)).with(&[A]);
+    world.plays();
+    assert_eq!(world.begins()[0].1.part, Cut::Whole);
+    assert_eq!(world.ending, Some(Ending::Finished));
+    assert_eq!(world.manifests[0].shards[0].file, "whole.safetensors");
+}
+
+#[test]
+fn nobody_is_granted_more_than_three_steps_ahead_or_beyond_a_boundary() {
+    let mut world = World::new(settings(Until::Steps(20), 4), data(100, 50)).with(&[A, B]);
+    world.plays();
+    let mut slowest = BTreeMap::from([(A, 0), (B, 0)]);
+    for (worker, order) in &world.orders {
+        if let Order::Train { until, .. } = order {
+            let from = slowest[worker];
+            assert!((from + 1..=from + 3).contains(until), "{from} to {until}");
+            slowest.insert(*worker, *until);
+        }
+    }
+    for boundary in [4, 8, 10, 12, 16, 20] {
+        let stops =
+            |o: &&(WorkerId, Order)| matches!(o.1, Order::Train { until, .. } if until == boundary);
+        assert_eq!(world.orders.iter().filter(stops).count(), 2, "{boundary}");
+    }
+}
+
+#[test]
+fn a_plateau_lowers_the_rate_and_the_one_after_the_last_drop_ends_training() {
+    let mut settings = settings(Until::Epochs(90), 1000);
+    settings.recipe.rate_drops = 2;
+    let mut world = World::new(settings, data(100, 50));
+    world.error_at = |_| 0.5;
+    let mut world = world.with(&[A, B]);
+    world.plays();
+    let rates = world.rates();
+    assert_eq!(rates.len(), 3);
+    assert!((rates[2].1 - 1e-4).abs() < 1e-12, "{rates:?}");
+    assert_eq!(rates.iter().map(|(until, _)| *until).collect::<Vec<_>>(), [3, 23, 33]);
+    assert_eq!((world.ending.clone(), world.run.step()), (Some(Ending::Finished), 40));
+    assert!(world.manifests.last().unwrap().rate.ended);
+    assert!(world.run.is_finished());
+}
+
+#[test]
+fn without_validation_images_nothing_is_evaluated_and_rates_still_drop_by_epoch() {
+    let mut settings = settings(Until::Epochs(3), 1000);
+    settings.recipe.schedule = Schedule::Epochs;
+    settings.recipe.rate_epochs = vec![1];
+    let mut world = World::new(settings, data(100, 0)).with(&[A, B]);
+    world.plays();
+    assert!(world.evaluations().is_empty());
+    assert_eq!(world.rates(), [(3, 0.01), (13, 0.001)]);
+    assert_eq!(world.kept_steps(), [30]);
+    assert!(world.run.is_finished());
+}
+
+#[test]
+fn a_lost_worker_costs_at_most_one_checkpoint() {
+    let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
+    world.plays_until(8);
+    world.leaves(B);
+    world.plays();
+    assert_eq!((world.run.step(), world.ending.clone()), (6, None));
+    world.joins(C);
+    let begin = world.begins().pop().unwrap();
+    assert_eq!((begin.0, begin.1.part, begin.1.step), (C, Cut::Half(Half::B), 6));
+    let shard = "checkpoints/step-00000006/half-b.safetensors";
+    assert_eq!(begin.1.shard, Some((shard.to_string(), format!("{shard} at 6"))));
+    assert_eq!(world.metrics, (1..=6).collect::<Vec<_>>());
+    assert_eq!(world.incarnation, 2);
+    world.plays();
+    assert_eq!(world.ending, Some(Ending::Finished));
+    assert_eq!(world.metrics, (1..=20).collect::<Vec<_>>());
+}
+
+#[test]
+fn before_the_first_checkpoint_a_loss_goes_back_to_the_initial_values() {
+    let mut world = World::new(settings(Until::Steps(20), 10), data(100, 50)).with(&[A, B, C]);
+    world.plays_until(5);
+    world.leaves(A);
+    let (_, begin) = world.begins().pop().unwrap();
+    assert_eq!((begin.step, begin.shard), (0, None));
+    assert!(world.metrics.is_empty());
+}
+
+#[test]
+fn a_standby_gets_no_order_until_it_is_needed_and_is_then_seated_at_once() {
+    let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B, C]);
+    world.plays_until(8);
+    assert!(world.orders.iter().all(|(worker, _)| *worker != C));
+    assert_eq!(world.run.status().workers[2], "standby: cpu at host:3");
+    world.leaves(A);
+    let begins = world.begins();
+    let [(_, a), (_, b)] = &begins[2..] else { panic!("{begins:?}") };
+    assert_eq!((begins[2].0, a.part), (C, Cut::Half(Half::A)));
+    assert_eq!((begins[3].0, b.part, b.peer.as_str()), (B, Cut::Half(Half::B), "host:3"));
+    assert_eq!(world.plays().ending, Some(Ending::Finished));
+}
+
+#[test]
+fn what_an_older_incarnation_says_is_ignored() {
+    let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B, C]);
+    world.plays_until(7);
+    let stale = world.inbox.clone();
+    world.leaves(B);
+    world.plays_until(7);
+    for event in stale.into_iter().chain([Event::Worker {
+        worker: A,
+        incarnation: 1,
+        said: Said::Failed { reason: "B is gone".into(), retry: false },
+    }]) {
+        world.happens(event);
+    }
+    assert_eq!(world.plays().ending, Some(Ending::Finished));
+    assert_eq!(world.incarnation, 2);
+}
+
+#[test]
+fn a_silent_worker_is_lost_and_a_heard_one_is_not() {
+    let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
+    world.plays_until(2);
+    world.later(9);
+    world.happens(Event::Worker { worker: A, incarnation: 1, said: Said::Heartbeat });
+    world.later(2);
+    assert!(matches!(
+        &world.commands[..],
+        [.., Command::Disconnect { worker: B, .. }, Command::Expect { .. }]
+    ));
+    assert_eq!(world.run.status().phase, "waiting for half B");
+}
+
+#[test]
+fn a_run_without_replacement_ends_and_names_the_missing_half() {
+    let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
+    world.plays_until(2);
+    world.leaves(B);
+    for _ in 0..13 {
+        world.happens(Event::Worker { worker: A, incarnation: 1, said: Said::Heartbeat });
+        world.later(5);
+    }
+    assert!(world.failure().contains("worker for half B"), "{}", world.failure());
+    assert!(world.orders.iter().any(|o| matches!(&o.1, Order::Finish { failed: true, .. })));
+}
+
+#[test]
+fn a_run_that_has_not_begun_waits_as_long_as_it_takes() {
+    let mut world = World::new(settings(Until::Steps(5), 6), data(100, 50)).with(&[A]);
+    world.leaves(A);
+    world.later(10_000);
+    assert_eq!(world.ending, None);
+    assert_eq!(world.with(&[B, C]).plays().ending, Some(Ending::Finished));
+}
+
+#[test]
+fn a_run_whose_loaders_are_all_gone_ends_and_says_so() {
+    let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
+    world.plays_until(2);
+    world.happens(Event::LoaderLeft { loader: LoaderId(1) });
+    assert!(matches!(world.orders.last(), Some((_, Order::Loaders(none))) if none.is_empty()));
+    for _ in 0..13 {
+        for worker in [A, B] {
+            world.happens(Event::Worker { worker, incarnation: 1, said: Said::Heartbeat });
+        }
+        world.later(5);
+    }
+    assert!(world.failure().contains("no loader"), "{}", world.failure());
+}
+
+#[test]
+fn workers_hear_of_a_new_loader_and_one_with_other_pictures_is_refused() {
+    let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
+    world.plays_until(2);
+    let other = DataSet { digest: "d2".into(), name: "cats".into(), ..data(100, 50) };
+    world.happens(joined(LoaderId(2), other));
+    let refused = world.commands.iter().find_map(|command| match command {
+        Command::RefuseLoader { reason, .. } => Some(reason.clone()),
+        _ => None,
+    });
+    let said = refused.unwrap();
+    assert!(said.contains("d2") && said.contains("digest d1"), "{said}");
+    assert_eq!(world.plays().ending, Some(Ending::Finished));
+}
+
+#[test]
+fn pictures_that_do_not_fit_the_recipe_end_a_run_that_has_no_others() {
+    for (data, expected) in
+        [(DataSet { side: 32, ..data(100, 50) }, "32×32"), (data(0, 50), "no training images")]
+    {
+        let world = World::new(settings(Until::Steps(20), 6), data);
+        assert!(world.failure().contains(expected), "{}", world.failure());
+    }
+    let mut wants_classes = settings(Until::Steps(20), 6);
+    wants_classes.recipe.classes = 1000;
+    let world = World::new(wants_classes, data(100, 50));
+    assert!(world.failure().contains("has 10 classes, the recipe says 1000"));
+}
+
+#[test]
+fn a_failure_that_may_be_retried_begins_again_and_another_ends_the_run() {
+    let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
+    world.plays_until(8);
+    world.inbox.clear();
+    world.fails(A, true);
+    assert_eq!(world.begins().len(), 4);
+    world.plays_until(15);
+    world.fails(B, false);
+    assert_eq!(world.failure(), "half B gave up: peer silent");
+}
+
+#[test]
+fn losses_without_a_new_step_end_the_run_and_a_new_step_forgives_them() {
+    let mut world = World::new(settings(Until::Steps(20), 50), data(1000, 50)).with(&[A, B]);
+    for round in 0..10 {
+        world.plays_until(round + 1);
+        world.inbox.clear();
+        world.fails(A, true);
+    }
+    assert_eq!(world.ending, None);
+    for _ in 0..3 {
+        world.plays_until(5);
+        world.inbox.clear();
+        world.fails(A, true);
+        world.later(1);
+    }
+    assert!(world.failure().contains("4 losses without a new step"), "{}", world.failure());
+}
+
+#[test]
+fn the_second_loss_in_a_row_pauses_before_the_next_start() {
+    let mut world = World::new(settings(Until::Steps(20), 50), data(1000, 50)).with(&[A, B]);
+    world.fails(A, true);
+    assert_eq!(world.begins().len(), 4);
+    world.fails(A, true);
+    assert_eq!(world.begins().len(), 4);
+    world.later(1);
+    assert_eq!(world.begins().len(), 6);
+}
+
+#[test]
+fn a_failed_checkpoint_is_said_and_training_goes_on_with_the_earlier_one() {
+    let mut world = World::new(settings(Until::Steps(20), 6), data(1000, 0));
+    world.full_disk_at = Some(12);
+    let mut world = world.with(&[A, B]);
+    world.plays_until(14);
+    assert_eq!(world.kept_steps(), [6]);
+    assert!(world.commands.contains(&Command::Discard { step: 12 }));
+    let notices = world.run.status().notices;
+    assert!(notices[0].contains("step 12") && notices[0].contains("no space left"), "{notices:?}");
+    world.leaves(B);
+    assert_eq!(world.run.step(), 6);
+    world.full_disk_at = None;
+    world.joins(C);
+    assert_eq!(world.plays().ending, Some(Ending::Finished));
+    assert_eq!(world.kept_steps(), [6, 12, 18, 20]);
+}
+
+#[test]
+fn a_run_whose_last_checkpoint_fails_says_so_instead_of_finishing() {
+    let mut world = World::new(settings(Until::Steps(20), 50), data(1000, 0));
+    world.full_disk_at = Some(20);
+    let mut world = world.with(&[A, B]);
+    world.plays();
+    assert!(world.failure().contains("no space left"), "{}", world.failure());
+}
+
+#[test]
+fn a_stop_in_the_middle_of_an_epoch_resumes_there_and_ends_as_if_undisturbed() {
+    let mut calm = World::new(settings(Until::Steps(30), 50), data(100, 50)).with(&[A, B]);
+    calm.plays();
+    let mut world = World::new(settings(Until::Steps(30), 50), data(100, 50)).with(&[A, B]);
+    world.plays_until(13);
+    world.happens(Event::Stop { reason: "SIGTERM".into() });
+    let after = world.run.stops_after();
+    world.plays();
+    assert_eq!(world.ending, Some(Ending::Stopped));
+    assert_eq!(world.kept_steps().last(), Some(&after));
+    assert!(after > 13 && after < 17, "{after}");
+    let mut world = world.restarted(Until::Steps(30)).with(&[A, B]);
+    assert_eq!(world.begins()[0].1.step, after);
+    world.plays();
+    assert_eq!(world.ending, Some(Ending::Finished));
+    assert_eq!(world.metrics, calm.metrics);
+    let (got, want) = (world.manifests.last().unwrap(), calm.manifests.last().unwrap());
+    assert_eq!((&got.rate, &got.last, &got.best), (&want.rate, &want.last, &want.best));
+}
+
+#[test]
+fn a_stop_at_an_epoch_end_leaves_the_evaluation_to_the_resumed_run() {
+    let mut world = World::new(settings(Until::Steps(30), 50), data(100, 50)).with(&[A, B]);
+    world.plays_until(9);
+    world.happens(Event::Stop { reason: "SIGTERM".into() });
+    world.plays();
+    assert_eq!((world.kept_steps(), world.evaluations()), (vec![10], vec![]));
+    let mut world = world.restarted(Until::Steps(30)).with(&[A, B]);
+    world.plays();
+    assert_eq!(world.evaluations(), [10, 20, 30]);
+    assert_eq!(world.ending, Some(Ending::Finished));
+}
+
+#[test]
+fn a_stop_while_nothing_runs_ends_at_once() {
+    let mut world = World::new(settings(Until::Steps(30), 50), data(100, 50)).with(&[A]);
+    world.happens(Event::Stop { reason: "SIGTERM".into() });
+    assert_eq!(world.ending, Some(Ending::Stopped));
+}
+
+#[test]
+fn a_finished_run_has_nothing_left_to_do_unless_its_end_is_moved() {
+    let mut world = World::new(settings(Until::Steps(14), 50), data(100, 50)).with(&[A, B]);
+    world.plays();
+    assert_eq!(world.evaluations(), [10, 14]);
+    let again = world.restarted(Until::Steps(14));
+    assert!(again.run.is_finished());
+    let mut on = again_with(again, Until::Steps(20));
+    assert!(!on.run.is_finished());
+    on = on.with(&[A, B]);
+    on.plays();
+    assert_eq!((on.metrics.len(), on.ending.clone()), (20, Some(Ending::Finished)));
+}
+
+/// The same manifest under another end.
+fn again_with(world: World, until: Until) -> World {
+    let kept = world.run.kept.clone().map(|m| *m);
+    let mut next = world;
+    next.manifests = kept.into_iter().collect();
+    next.restarted(until)
+}
+
+#[test]
+fn an_end_in_the_middle_of_an_epoch_does_not_change_the_rate_later() {
+    let plays_in = |ends: &[u64]| {
+        let mut world = World::new(settings(Until::Steps(ends[0]), 50), data(100, 50));
+        world.error_at = |_| 0.5;
+        let mut world = world.with(&[A, B]);
+        world.plays();
+        for end in &ends[1..] {
+            world = world.restarted(Until::Steps(*end)).with(&[A, B]);
+            world.plays();
+        }
+        world.manifests.last().unwrap().rate.clone()
+    };
+    assert_eq!(plays_in(&[13, 17, 30]), plays_in(&[30]));
+}
+
+#[test]
+fn a_run_ended_by_a_plateau_trains_on_when_told_how_far() {
+    let mut short = settings(Until::Epochs(90), 1000);
+    short.recipe.rate_drops = 0;
+    let mut world = World::new(short, data(100, 50));
+    world.error_at = |_| 0.5;
+    let mut world = world.with(&[A, B]);
+    world.plays();
+    assert_eq!(world.run.step(), 20);
+    let mut world = world.restarted(Until::Epochs(3)).with(&[A, B]);
+    world.plays();
+    assert_eq!((world.run.step(), world.ending.clone()), (30, Some(Ending::Finished)));
+}
+
+#[test]
+fn colour_noise_and_bias_rates_travel_with_the_grants() {
+    let mut settings = settings(Until::Epochs(2), 1000);
+    settings.recipe.color_noise_until = 1;
+    settings.recipe.bias_rate = 2.0;
+    let mut world = World::new(settings, data(100, 50)).with(&[A, B]);
+    world.plays();
+    for (_, order) in &world.orders {
+        if let Order::Train { until, bias_rate, color_noise, .. } = order {
+            assert_eq!(*color_noise, if *until <= 10 { 0.1 } else { 0.0 }, "{until}");
+            assert_eq!(*bias_rate, 0.02);
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_is_out_of_step_sends_the_run_back() {
+    let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
+    world.plays_until(2);
+    world.inbox.clear();
+    let said = Said::StepDone(StepReport { step: 9, ..StepReport::default() });
+    world.happens(Event::Worker { worker: A, incarnation: 1, said });
+    assert_eq!(world.begins().len(), 4);
+    assert!(world.run.status().notices[0].contains("out of step"));
+}

@@ -1,0 +1,446 @@
+//! The services: what comes in becomes events, what is to go out becomes messages.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use model::halves::Cut;
+use proto::process::{MESSAGE_LIMIT, VERSION};
+use proto::wire::coordinator_server::Coordinator;
+use proto::wire::loader_client::LoaderClient;
+use proto::wire::{self, worker_event};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::error::Error;
+use crate::event::{DataSet, Event, LoaderId, Order, Said, Scores, Shard, WorkerId};
+use crate::metrics::StepReport;
+use crate::status::RunStatus;
+
+/// Orders that may wait for one worker; it has a handful unless its connection hangs.
+const ORDERS: usize = 256;
+/// How long a new connection may take to say who it is.
+const INTRODUCTION: Duration = Duration::from_secs(10);
+/// How long a loader that announced itself may take to answer.
+const DESCRIPTION: Duration = Duration::from_secs(10);
+
+pub(crate) type Orders = mpsc::Sender<Result<wire::Order, Status>>;
+pub(crate) type LoaderOrders = mpsc::Sender<Result<wire::LoaderOrder, Status>>;
+
+/// What the services tell [`crate::drive`].
+#[derive(Debug)]
+pub(crate) enum Inbox {
+    Worker { id: WorkerId, orders: Orders },
+    Loader { id: LoaderId, orders: LoaderOrders },
+    Event(Event),
+    Stop { reason: String, after: oneshot::Sender<u64> },
+}
+
+/// Both services' state.
+#[derive(Debug, Clone)]
+pub(crate) struct Serve {
+    pub(crate) run_id: String,
+    pub(crate) inbox: mpsc::Sender<Inbox>,
+    pub(crate) status: watch::Receiver<RunStatus>,
+    pub(crate) next_id: std::sync::Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Serve {
+    fn id(&self) -> u64 {
+        self.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    async fn refuse<T>(
+        &self,
+        who: &str,
+        refusal: Status,
+        orders: &mpsc::Sender<Result<T, Status>>,
+    ) {
+        // Once the run has ended, all are sent away; that is no news.
+        if !self.inbox.is_closed() {
+            tracing::warn!(reason = refusal.message(), "a {who} is refused");
+        }
+        let _ = orders.send(Err(refusal)).await;
+    }
+
+    async fn tell(&self, what: Inbox) -> Result<(), Status> {
+        self.inbox.send(what).await.map_err(|_| Status::unavailable("the run has ended"))
+    }
+}
+
+#[tonic::async_trait]
+impl Coordinator for Serve {
+    type WorkStream = ReceiverStream<Result<wire::Order, Status>>;
+    type ServeStream = ReceiverStream<Result<wire::LoaderOrder, Status>>;
+
+    async fn work(
+        &self,
+        request: Request<Streaming<wire::WorkerEvent>>,
+    ) -> Result<Response<Self::WorkStream>, Status> {
+        let (orders, stream) = mpsc::channel(ORDERS);
+        let (serve, events) = (self.clone(), request.into_inner());
+        // Answered at once: a client may wait for the answer before it says anything.
+        tokio::spawn(async move {
+            if let Err(refusal) = serve.worker(events, orders.clone()).await {
+                serve.refuse("worker", refusal, &orders).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn serve(
+        &self,
+        request: Request<Streaming<wire::LoaderEvent>>,
+    ) -> Result<Response<Self::ServeStream>, Status> {
+        let (orders, stream) = mpsc::channel(ORDERS);
+        let (serve, from) = (self.clone(), request.remote_addr());
+        let events = request.into_inner();
+        tokio::spawn(async move {
+            if let Err(refusal) = serve.loader(events, orders.clone(), from).await {
+                serve.refuse("loader", refusal, &orders).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn status(
+        &self,
+        _: Request<wire::StatusRequest>,
+    ) -> Result<Response<wire::RunStatus>, Status> {
+        Ok(Response::new(status_to_wire(&self.status.borrow())))
+    }
+
+    async fn stop(
+        &self,
+        request: Request<wire::StopRequest>,
+    ) -> Result<Response<wire::Stopping>, Status> {
+        let (after, answer) = oneshot::channel();
+        let reason = match request.into_inner().reason {
+            empty if empty.is_empty() => "asked to stop".to_string(),
+            reason => reason,
+        };
+        self.tell(Inbox::Stop { reason, after }).await?;
+        let after_step = answer.await.map_err(|_| Status::unavailable("the run has ended"))?;
+        Ok(Response::new(wire::Stopping { after_step }))
+    }
+}
+
+impl Serve {
+    /// One worker, from its first word to its last.
+    async fn worker(
+        &self,
+        mut events: Streaming<wire::WorkerEvent>,
+        orders: Orders,
+    ) -> Result<(), Status> {
+        let first = introduction(&mut events).await?.event;
+        let Some(worker_event::Event::Join(join)) = first else {
+            return Err(Error::Invalid("a worker's first event must be Join".into()).into());
+        };
+        same_version("worker", join.version)?;
+        if !join.run_id.is_empty() && join.run_id != self.run_id {
+            let ours = self.run_id.clone();
+            return Err(Error::OtherRunId { theirs: join.run_id, ours }.into());
+        }
+        let id = WorkerId(self.id());
+        self.tell(Inbox::Worker { id, orders: orders.clone() }).await?;
+        let (device, exchange) = (join.device, join.exchange);
+        self.tell(Inbox::Event(Event::WorkerJoined { worker: id, device, exchange })).await?;
+        let why = loop {
+            match events.message().await {
+                Ok(Some(event)) => match said(event) {
+                    Ok((incarnation, said)) => {
+                        let event = Event::Worker { worker: id, incarnation, said };
+                        self.tell(Inbox::Event(event)).await?;
+                    }
+                    Err(error) => {
+                        let why = error.to_string();
+                        let _ = orders.send(Err(error.into())).await;
+                        break why;
+                    }
+                },
+                Ok(None) => break "it left".to_string(),
+                Err(status) => break format!("its connection ended: {}", status.message()),
+            }
+        };
+        self.tell(Inbox::Event(Event::WorkerLeft { worker: id, why })).await
+    }
+
+    /// One loader, from its announcement to its end.
+    async fn loader(
+        &self,
+        mut events: Streaming<wire::LoaderEvent>,
+        orders: LoaderOrders,
+        from: Option<SocketAddr>,
+    ) -> Result<(), Status> {
+        let wire::LoaderEvent { address, version } = introduction(&mut events).await?;
+        same_version("loader", version)?;
+        tracing::debug!(address, ?from, "a loader is there");
+        let (data, mean) = describe(&address).await?;
+        let id = LoaderId(self.id());
+        self.tell(Inbox::Loader { id, orders }).await?;
+        let data = Box::new(data);
+        self.tell(Inbox::Event(Event::LoaderJoined { loader: id, address, data, mean })).await?;
+        while let Ok(Some(_)) = events.message().await {}
+        self.tell(Inbox::Event(Event::LoaderLeft { loader: id })).await
+    }
+}
+
+async fn introduction<T>(events: &mut Streaming<T>) -> Result<T, Status> {
+    let first = tokio::time::timeout(INTRODUCTION, events.message()).await;
+    let first = first.map_err(|_| Status::deadline_exceeded("said nothing for 10 s"))??;
+    first.ok_or_else(|| Error::Invalid("left without a word".into()).into())
+}
+
+fn same_version(who: &'static str, theirs: String) -> Result<(), Error> {
+    if theirs == VERSION {
+        return Ok(());
+    }
+    Err(Error::Version { who, theirs, ours: VERSION })
+}
+
+/// Asks a loader what it serves; `mean` is `[3, side, side]` f32.
+async fn describe(address: &str) -> Result<(DataSet, bytes::Bytes), Error> {
+    let unreachable = |why: String| Error::LoaderUnreachable { address: address.to_string(), why };
+    let ask = async {
+        let channel = proto::process::dial(address).await.map_err(|e| unreachable(sources(&e)))?;
+        let mut client = LoaderClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
+        let answer = client.describe(wire::DescribeRequest {}).await;
+        answer.map_err(|status| unreachable(status.message().to_string()))
+    };
+    let answer = tokio::time::timeout(DESCRIPTION, ask).await;
+    let set = answer.map_err(|_| unreachable("no answer within 10 s".into()))??.into_inner();
+    let side = set.side as usize;
+    let (got, want) = (set.mean.len(), 12 * side * side);
+    if got != want {
+        let why = format!("a mean image of {got} bytes, {side}×{side} pictures need {want}");
+        return Err(unreachable(why));
+    }
+    let colors = <[f32; 9]>::try_from(set.colors.as_slice())
+        .map_err(|_| unreachable(format!("{} colour numbers, not 9", set.colors.len())))?;
+    let data = DataSet {
+        name: set.name,
+        digest: set.digest,
+        side: set.side,
+        classes: set.classes,
+        n_train: set.n_train,
+        n_val: set.n_val,
+        colors,
+    };
+    Ok((data, set.mean))
+}
+
+/// An error with its causes: tonic's own text is only "transport error".
+fn sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// A worker's event and the incarnation it belongs to.
+fn said(event: wire::WorkerEvent) -> Result<(u64, Said), Error> {
+    use worker_event::Event as E;
+    let event = event.event.ok_or_else(|| Error::Invalid("a worker's empty event".into()))?;
+    Ok(match event {
+        E::Join(_) => return Err(Error::Invalid("a worker joins only once".into())),
+        E::Heartbeat(e) => (e.incarnation, Said::Heartbeat),
+        E::Ready(e) => (e.incarnation, Said::Ready { step: e.step }),
+        E::StepDone(e) => (e.incarnation, Said::StepDone(report(&e))),
+        E::Evaluated(e) => {
+            let scores = Scores {
+                n_images: e.n_images,
+                loss: e.loss,
+                top1_error: e.top1_error,
+                top5_error: e.top5_error,
+            };
+            (e.incarnation, Said::Evaluated { step: e.step, scores })
+        }
+        E::Saved(e) => {
+            let result = match e.error.is_empty() {
+                true => Ok(Shard { sha256: e.sha256, bytes: e.bytes }),
+                false => Err(e.error),
+            };
+            (e.incarnation, Said::Saved { step: e.step, result })
+        }
+        E::Failed(e) => (e.incarnation, Said::Failed { reason: e.reason, retry: e.retry }),
+    })
+}
+
+fn report(done: &wire::StepDone) -> StepReport {
+    StepReport {
+        step: done.step,
+        loss: done.loss,
+        top1_error: done.top1_error,
+        top5_error: done.top5_error,
+        step_ms: done.step_ms,
+        compute_ms: done.compute_ms,
+        exchange_wait_ms: done.exchange_wait_ms,
+        peer_late_ms: done.peer_late_ms,
+        data_wait_ms: done.data_wait_ms,
+    }
+}
+
+fn order_to_wire(incarnation: u64, order: Order) -> wire::Order {
+    use wire::order::Order as O;
+    let order = match order {
+        Order::Begin(begin) => {
+            let (shard, shard_sha256) = begin.shard.unwrap_or_default();
+            let part: Cut = begin.part;
+            O::Begin(wire::Begin {
+                run_id: begin.run_id,
+                incarnation,
+                part: wire::Part::from(part).into(),
+                recipe: begin.recipe,
+                classes: begin.classes as u32,
+                seed: begin.seed,
+                step: begin.step,
+                shard,
+                shard_sha256,
+                peer: begin.peer,
+                loaders: begin.loaders,
+                data_set: begin.data_set,
+                n_train: begin.n_train,
+                n_val: begin.n_val,
+            })
+        }
+        Order::Train { until, rate, bias_rate, color_noise } => {
+            O::Train(wire::Train { incarnation, until, rate, bias_rate, color_noise })
+        }
+        Order::Evaluate { step, views } => O::Evaluate(wire::Evaluate { incarnation, step, views }),
+        Order::Checkpoint { step, shard } => {
+            O::Checkpoint(wire::Checkpoint { incarnation, step, shard })
+        }
+        Order::Loaders(addresses) => O::Loaders(wire::Loaders { addresses }),
+        Order::Finish { reason, failed } => O::Finish(wire::Finish { reason, failed }),
+    };
+    wire::Order { order: Some(order) }
+}
+
+fn status_to_wire(status: &RunStatus) -> wire::RunStatus {
+    let status = status.clone();
+    wire::RunStatus {
+        run_id: status.run_id,
+        phase: status.phase,
+        incarnation: status.incarnation,
+        step: status.step,
+        steps: status.steps,
+        epoch: status.epoch,
+        loss: status.loss,
+        top1_error: status.top1_error,
+        images_per_s: status.images_per_s,
+        workers: status.workers,
+        loaders: status.loaders,
+        checkpoint_step: status.checkpoint_step,
+        run_dir: status.run_dir,
+        exchange_wait_ms: status.exchange_wait_ms,
+        data_wait_ms: status.data_wait_ms,
+        eval_top1_error: status.last.as_ref().map_or(0.0, |e| e.top1_error),
+        evaluated: status.last.is_some(),
+        rate: status.rate,
+        notices: status.notices,
+    }
+}
+
+/// The streams to everyone who is connected.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    workers: HashMap<WorkerId, Orders>,
+    loaders: HashMap<LoaderId, LoaderOrders>,
+}
+
+impl Links {
+    pub(crate) fn worker(&mut self, id: WorkerId, orders: Orders) {
+        self.workers.insert(id, orders);
+    }
+
+    pub(crate) fn loader(&mut self, id: LoaderId, orders: LoaderOrders) {
+        self.loaders.insert(id, orders);
+    }
+
+    /// Forgets whoever left.
+    pub(crate) fn forget(&mut self, event: &Event) {
+        match event {
+            Event::WorkerLeft { worker, .. } => drop(self.workers.remove(worker)),
+            Event::LoaderLeft { loader } => drop(self.loaders.remove(loader)),
+            _ => {}
+        }
+    }
+
+    /// Sends an order; what is said of a worker that takes none any more.
+    pub(crate) fn order(
+        &mut self,
+        worker: WorkerId,
+        incarnation: u64,
+        order: Order,
+    ) -> Option<Event> {
+        let orders = self.workers.get(&worker)?;
+        let why = match orders.try_send(Ok(order_to_wire(incarnation, order))) {
+            Ok(()) => return None,
+            Err(mpsc::error::TrySendError::Full(_)) => "it takes no orders any more",
+            Err(mpsc::error::TrySendError::Closed(_)) => "its connection ended",
+        };
+        self.workers.remove(&worker);
+        Some(Event::WorkerLeft { worker, why: why.to_string() })
+    }
+
+    pub(crate) fn disconnect(&mut self, worker: WorkerId, reason: &str) {
+        if let Some(orders) = self.workers.remove(&worker) {
+            let _ = orders.try_send(Err(Status::deadline_exceeded(reason)));
+        }
+    }
+
+    pub(crate) fn refuse_loader(&mut self, loader: LoaderId, reason: String) {
+        if let Some(orders) = self.loaders.remove(&loader) {
+            tracing::warn!(reason, "a loader is refused");
+            let _ = orders.try_send(Err(Error::DataSet(reason).into()));
+        }
+    }
+
+    pub(crate) fn finish_loaders(&mut self, reason: &str) {
+        for orders in self.loaders.values() {
+            let reason = reason.to_string();
+            let _ = orders.try_send(Ok(wire::LoaderOrder { finish: true, reason }));
+        }
+    }
+
+    /// Waits until everyone has closed their stream, which they do after `Finish`.
+    pub(crate) async fn closed(&self) {
+        for orders in self.workers.values() {
+            orders.closed().await;
+        }
+        for orders in self.loaders.values() {
+            orders.closed().await;
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Version { .. }
+            | Error::OtherRunId { .. }
+            | Error::OtherRun { .. }
+            | Error::DataSet(_)
+            | Error::NotARun { .. }
+            | Error::Locked { .. } => Self::failed_precondition(message),
+            Error::LoaderUnreachable { .. } | Error::Busy { .. } | Error::Server(_) => {
+                Self::unavailable(message)
+            }
+            Error::Older { .. } | Error::Failed { .. } => Self::aborted(message),
+            Error::NoFile { .. } | Error::NoCheckpoint { .. } => Self::not_found(message),
+            Error::Chunk { .. }
+            | Error::Digest { .. }
+            | Error::CutShort { .. }
+            | Error::Damaged { .. } => Self::data_loss(message),
+            Error::Io { .. } => Self::resource_exhausted(message),
+            Error::Config(_) | Error::Invalid(_) | Error::NotExpected { .. } => {
+                Self::invalid_argument(message)
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The `Store` service: streams on one side, blocking disk work on the other.
+
+use bytes::Bytes;
+use proto::wire::{self, store_server};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Incoming, Store};
+use crate::error::Error;
+
+/// Megabytes between the network and the disk, a stream.
+const IN_FLIGHT: usize = 2;
+
+#[tonic::async_trait]
+impl store_server::Store for Store {
+    type GetStream = ReceiverStream<Result<wire::FilePart, Status>>;
+
+    async fn put(
+        &self,
+        request: Request<Streaming<wire::FilePart>>,
+    ) -> Result<Response<wire::Stored>, Status> {
+        let mut parts = request.into_inner();
+        let first = parts.message().await?;
+        let first = first.ok_or_else(|| Error::Invalid("a file without its first part".into()))?;
+        let (to_disk, from_network) = mpsc::channel(IN_FLIGHT);
+        let store = self.clone();
+        let (name, sha256, incarnation) = (first.name, first.sha256, first.incarnation);
+        let writer = tokio::task::spawn_blocking(move || {
+            let incoming = store.put(&name, &sha256, incarnation)?;
+            write(incoming, from_network)
+        });
+        let mut next = first.chunk;
+        loop {
+            // A writer that has ended says why below.
+            if let Some(chunk) = next
+                && to_disk.send(chunk).await.is_err()
+            {
+                break;
+            }
+            match parts.message().await? {
+                Some(part) => next = part.chunk,
+                None => break,
+            }
+        }
+        drop(to_disk);
+        let ended = writer.await.map_err(|e| Status::internal(e.to_string()))?;
+        let (bytes, sha256) = ended.inspect_err(|error| {
+            tracing::error!(%error, "a shard can't be stored");
+        })?;
+        Ok(Response::new(wire::Stored { bytes, sha256 }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<wire::FileRequest>,
+    ) -> Result<Response<Self::GetStream>, Status> {
+        let name = request.into_inner().name;
+        let store = self.clone();
+        let (to_network, stream) = mpsc::channel(IN_FLIGHT);
+        let opened = tokio::task::spawn_blocking(move || store.get(&name).map(|out| (name, out)));
+        let (name, mut out) = opened.await.map_err(|e| Status::internal(e.to_string()))??;
+        tokio::task::spawn_blocking(move || {
+            let mut head = Some((name, out.sha256.clone()));
+            loop {
+                let part = match out.next() {
+                    Ok(None) => return,
+                    Ok(Some((offset, payload))) => Ok(part(&mut head, offset, out.total, payload)),
+                    Err(error) => Err(error.into()),
+                };
+                // Nobody listens any more, or nothing is left to be said.
+                if part.is_err() | to_network.blocking_send(part).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// Writes chunks until no more come.
+fn write(
+    mut incoming: Incoming,
+    mut chunks: mpsc::Receiver<wire::Chunk>,
+) -> Result<(u64, String), Error> {
+    while let Some(chunk) = chunks.blocking_recv() {
+        incoming.write(chunk.offset, chunk.total, chunk.crc32, &chunk.payload)?;
+    }
+    incoming.finish()
+}
+
+/// The next part; name and SHA-256 only in the first.
+fn part(
+    head: &mut Option<(String, String)>,
+    offset: u64,
+    total: u64,
+    payload: Bytes,
+) -> wire::FilePart {
+    let (name, sha256) = head.take().unwrap_or_default();
+    let crc32 = crc32fast::hash(&payload);
+    let chunk = Some(wire::Chunk { offset, total, crc32, payload });
+    wire::FilePart { name, sha256, incarnation: 0, chunk }
+}
