@@ -1,0 +1,115 @@
+//! Memory, and every check of a length: an operation takes slices from here or stops.
+
+use std::ops::Range;
+
+use crate::backend::{Images, Part};
+use crate::error::{Error, Result};
+
+/// A buffer of f32.
+#[derive(Debug)]
+pub struct Floats(Named<f32>);
+
+/// A buffer of u8.
+#[derive(Debug)]
+pub struct Bytes(Named<u8>);
+
+/// Numbers with the name that errors give them.
+#[derive(Debug)]
+struct Named<T> {
+    tensor: &'static str,
+    values: Vec<T>,
+}
+
+impl<T: Copy + Default> Named<T> {
+    fn zeros(tensor: &'static str, len: usize) -> Result<Self> {
+        let bytes = len.saturating_mul(size_of::<T>());
+        let mut values = Vec::new();
+        values.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { tensor, bytes })?;
+        values.resize(len, T::default());
+        Ok(Self { tensor, values })
+    }
+
+    fn shape(&self, want: usize) -> Error {
+        Error::Shape { tensor: self.tensor, got: self.values.len(), want }
+    }
+
+    fn range(&self, range: Range<usize>) -> Result<&[T]> {
+        let want = range.end;
+        self.values.get(range).ok_or_else(|| self.shape(want))
+    }
+
+    fn range_mut(&mut self, range: Range<usize>) -> Result<&mut [T]> {
+        let shape = self.shape(range.end);
+        self.values.get_mut(range).ok_or(shape)
+    }
+}
+
+impl Floats {
+    pub(super) fn zeros(tensor: &'static str, len: usize) -> Result<Self> {
+        Named::zeros(tensor, len).map(Self)
+    }
+
+    /// The numbers of `images`, `len` an image.
+    pub(super) fn images(&self, images: &Images, len: usize) -> Result<&[f32]> {
+        self.0.range(images.start * len..images.end * len)
+    }
+
+    /// The numbers of `images`, `len` an image.
+    pub(super) fn images_mut(&mut self, images: &Images, len: usize) -> Result<&mut [f32]> {
+        self.0.range_mut(images.start * len..images.end * len)
+    }
+
+    pub(super) fn range(&self, range: Range<usize>) -> Result<&[f32]> {
+        self.0.range(range)
+    }
+
+    pub(super) fn range_mut(&mut self, range: Range<usize>) -> Result<&mut [f32]> {
+        self.0.range_mut(range)
+    }
+
+    /// All numbers, if there are `len`.
+    pub(super) fn exactly(&self, len: usize) -> Result<&[f32]> {
+        let found = &self.0.values;
+        (found.len() == len).then_some(&found[..]).ok_or_else(|| self.0.shape(len))
+    }
+
+    /// All numbers, if there are `len`.
+    pub(super) fn exactly_mut(&mut self, len: usize) -> Result<&mut [f32]> {
+        if self.0.values.len() != len {
+            return Err(self.0.shape(len));
+        }
+        Ok(&mut self.0.values)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.values.len()
+    }
+}
+
+impl Bytes {
+    pub(super) fn zeros(tensor: &'static str, len: usize) -> Result<Self> {
+        Named::zeros(tensor, len).map(Self)
+    }
+
+    /// The bytes of `images`, `len` an image.
+    pub(super) fn images(&self, images: &Images, len: usize) -> Result<&[u8]> {
+        self.0.range(images.start * len..images.end * len)
+    }
+
+    /// The bytes of `images`, `len` an image.
+    pub(super) fn images_mut(&mut self, images: &Images, len: usize) -> Result<&mut [u8]> {
+        self.0.range_mut(images.start * len..images.end * len)
+    }
+
+    pub(super) fn range_mut(&mut self, range: Range<usize>) -> Result<&mut [u8]> {
+        self.0.range_mut(range)
+    }
+}
+
+/// Stops if `part` looks beyond `inputs`, or is empty.
+pub(super) fn check_part(part: &Part, inputs: usize) -> Result<()> {
+    if part.0.is_empty() || part.0.end > inputs {
+        return Err(Error::Shape { tensor: "part", got: part.0.end, want: inputs });
+    }
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! Convolution: windows as a matrix, strip by strip so that it stays in the cache, times weights.
+
+use rayon::prelude::*;
+
+use super::buffer::check_part;
+use super::product::{Matrix, product, transpose};
+use super::windows::{Windows, with_slack};
+use super::{Cpu, Floats, Scratch};
+use crate::backend::{Conv, Finish, Images, Part, Sum};
+use crate::error::{Error, Result};
+
+/// Numbers of a strip's matrix: half of a 1 MiB second-level cache.
+const STRIP: usize = 128 * 1024;
+
+/// The sizes that all three passes share.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    windows: Windows,
+    groups: usize,
+    /// Output maps and input maps of a group.
+    maps: usize,
+    inputs: usize,
+    /// Numbers of a map.
+    in_pixels: usize,
+    out_pixels: usize,
+    out_side: usize,
+    /// Numbers of a unit's weights, and where the part's start.
+    row: usize,
+    at: usize,
+}
+
+impl Sizes {
+    fn new(conv: &Conv, part: &Part) -> Result<Self> {
+        check_part(part, conv.inputs)?;
+        if conv.groups > 1 && part.0 != (0..conv.inputs) {
+            return Err(Error::Shape { tensor: "part", got: part.0.len(), want: conv.inputs });
+        }
+        let kernel = conv.kernel * conv.kernel;
+        let inputs = part.0.len() / conv.groups;
+        Ok(Self {
+            windows: Windows::new(conv, inputs),
+            groups: conv.groups,
+            maps: conv.maps / conv.groups,
+            inputs,
+            in_pixels: conv.side * conv.side,
+            out_pixels: conv.out_side * conv.out_side,
+            out_side: conv.out_side,
+            row: conv.inputs / conv.groups * kernel,
+            at: part.0.start * kernel,
+        })
+    }
+
+    /// Numbers of an image's part of the inputs.
+    fn x(&self) -> usize {
+        self.groups * self.inputs * self.in_pixels
+    }
+
+    /// Numbers of an image's outputs.
+    fn y(&self) -> usize {
+        self.groups * self.maps * self.out_pixels
+    }
+
+    fn w(&self) -> usize {
+        self.groups * self.maps * self.row
+    }
+
+    /// The strips of rows of windows, each with its first column.
+    fn strips(&self, strip: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let out = self.out_side;
+        (0..out).step_by(strip).map(move |from| from..(from + strip).min(out))
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the trait's list")]
+pub(super) fn forward(
+    cpu: &mut Cpu,
+    conv: &Conv,
+    images: Images,
+    x: &Floats,
+    part: &Part,
+    w: &Floats,
+    sum: Sum,
+    finish: Option<Finish<'_, Floats>>,
+    y: &mut Floats,
+) -> Result<()> {
+    let sizes = Sizes::new(conv, part)?;
+    let x = x.images(&images, sizes.x())?;
+    let w = w.exactly(sizes.w())?;
+    let bias = finish.as_ref().map(|finish| finish.bias.exactly(conv.maps)).transpose()?;
+    let activation = finish.as_ref().and_then(|finish| finish.activation);
+    let y = y.images_mut(&images, sizes.y())?;
+    let (share, arch) = (cpu.share(images.len()), cpu.arch);
+    let Cpu { pool, scratch, .. } = cpu;
+    pool.install(|| {
+        let work = y.par_chunks_mut(share * sizes.y()).zip(x.par_chunks(share * sizes.x()));
+        work.zip(scratch).for_each(|((y, x), scratch)| {
+            for (y, x) in y.chunks_exact_mut(sizes.y()).zip(x.chunks_exact(sizes.x())) {
+                forward_image(&sizes, arch, x, w, sum, y, scratch);
+                if let Some(bias) = bias {
+                    arch.dispatch(|| super::sum::finish_maps(bias, activation, y));
+                }
+            }
+        });
+    });
+    Ok(())
+}
+
+fn forward_image(
+    sizes: &Sizes,
+    arch: pulp::Arch,
+    x: &[f32],
+    w: &[f32],
+    sum: Sum,
+    y: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let windows = &sizes.windows;
+    let depth = windows.depth();
+    let strip = windows.strip(STRIP);
+    let padded = scratch.padded.take(windows.padded_len());
+    let columns = scratch.columns.take(depth * strip * sizes.out_side);
+    let groups = x.chunks_exact(sizes.inputs * sizes.in_pixels);
+    let groups = groups.zip(y.chunks_exact_mut(sizes.maps * sizes.out_pixels));
+    for ((x, y), w) in groups.zip(w.chunks_exact(sizes.maps * sizes.row)) {
+        arch.dispatch(|| windows.pad(x, 0.0, padded));
+        for rows in sizes.strips(strip) {
+            let (at, n) = (rows.start * sizes.out_side, rows.len() * sizes.out_side);
+            let columns = &mut columns[..depth * n];
+            arch.dispatch(|| windows.columns(padded, 0..depth, rows, columns));
+            product(
+                [sizes.maps, n, depth],
+                sum,
+                Matrix::rows(&w[sizes.at..], sizes.row),
+                Matrix::rows(columns, n),
+                &mut y[at..],
+                sizes.out_pixels,
+            );
+        }
+    }
+}
+
+pub(super) fn backward_inputs(
+    cpu: &mut Cpu,
+    conv: &Conv,
+    images: Images,
+    dy: &Floats,
+    w: &Floats,
+    part: &Part,
+    dx: &mut Floats,
+) -> Result<()> {
+    let sizes = Sizes::new(conv, part)?;
+    let dy = dy.images(&images, sizes.y())?;
+    let w = w.exactly(sizes.w())?;
+    let dx = dx.images_mut(&images, sizes.x())?;
+    let (share, arch) = (cpu.share(images.len()), cpu.arch);
+    let Cpu { pool, scratch, .. } = cpu;
+    pool.install(|| {
+        let work = dx.par_chunks_mut(share * sizes.x()).zip(dy.par_chunks(share * sizes.y()));
+        work.zip(scratch).for_each(|((dx, dy), scratch)| {
+            let Scratch { padded, columns, weights } = scratch;
+            let weights = weights.take(sizes.groups * sizes.windows.depth() * sizes.maps);
+            arch.dispatch(|| transpose_weights(&sizes, w, weights));
+            let strip = sizes.windows.strip(STRIP);
+            let columns = columns.take(with_slack(sizes.windows.depth() * strip * sizes.out_side));
+            let padded = padded.take(sizes.windows.padded_len());
+            for (dx, dy) in dx.chunks_exact_mut(sizes.x()).zip(dy.chunks_exact(sizes.y())) {
+                backward_inputs_image(&sizes, arch, dy, weights, strip, columns, padded, dx);
+            }
+        });
+    });
+    Ok(())
+}
+
+/// `[maps, depth]` → `[depth, maps]`, group by group: the product reads along the maps.
+#[inline(always)]
+fn transpose_weights(sizes: &Sizes, w: &[f32], weights: &mut [f32]) {
+    let depth = sizes.windows.depth();
+    let groups = w.chunks_exact(sizes.maps * sizes.row);
+    for (w, weights) in groups.zip(weights.chunks_exact_mut(depth * sizes.maps)) {
+        transpose::<false>(sizes.maps, depth, &w[sizes.at..], sizes.row, weights, sizes.maps);
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "scratch taken apart, once for all images")]
+fn backward_inputs_image(
+    sizes: &Sizes,
+    arch: pulp::Arch,
+    dy: &[f32],
+    weights: &[f32],
+    strip: usize,
+    columns: &mut [f32],
+    padded: &mut [f32],
+    dx: &mut [f32],
+) {
+    let windows = &sizes.windows;
+    let depth = windows.depth();
+    let groups = dx.chunks_exact_mut(sizes.inputs * sizes.in_pixels);
+    let groups = groups.zip(dy.chunks_exact(sizes.maps * sizes.out_pixels));
+    for ((dx, dy), weights) in groups.zip(weights.chunks_exact(depth * sizes.maps)) {
+        padded.fill(0.0);
+        for rows in sizes.strips(strip) {
+            let (at, n) = (rows.start * sizes.out_side, rows.len() * sizes.out_side);
+            product(
+                [depth, n, sizes.maps],
+                Sum::Start,
+                Matrix::rows(weights, sizes.maps),
+                Matrix::rows(&dy[at..], sizes.out_pixels),
+                columns,
+                n,
+            );
+            arch.dispatch(|| windows.add_columns(columns, rows, padded));
+        }
+        arch.dispatch(|| windows.unpad(padded, dx));
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the trait's list")]
+pub(super) fn backward_weights(
+    cpu: &mut Cpu,
+    conv: &Conv,
+    images: Images,
+    x: &Floats,
+    part: &Part,
+    dy: &Floats,
+    sum: Sum,
+    dw: &mut Floats,
+) -> Result<()> {
+    let sizes = Sizes::new(conv, part)?;
+    let x = x.images(&images, sizes.x())?;
+    let dy = dy.images(&images, sizes.y())?;
+    let dw = dw.exactly_mut(sizes.w())?;
+    if sum == Sum::Start {
+        for row in dw.chunks_exact_mut(sizes.row) {
+            row[sizes.at..sizes.at + sizes.windows.depth()].fill(0.0);
+        }
+    }
+    let windows = sizes.windows;
+    let strip = windows.strip(STRIP);
+    let arch = cpu.arch;
+    let (depth_share, map_share) = (cpu.share(windows.depth()), cpu.share(sizes.maps));
+    let Cpu { pool, scratch, .. } = cpu;
+    let Some(Scratch { padded, columns, .. }) = scratch.first_mut() else { return Ok(()) };
+    let padded = padded.take(windows.padded_len());
+    let columns = columns.take(windows.depth() * strip * sizes.out_side);
+    // Every thread writes its share of the matrix, then of the maps: no sum crosses threads.
+    pool.install(|| {
+        for (x, dy) in x.chunks_exact(sizes.x()).zip(dy.chunks_exact(sizes.y())) {
+            let groups = x.chunks_exact(sizes.inputs * sizes.in_pixels);
+            let groups = groups.zip(dy.chunks_exact(sizes.maps * sizes.out_pixels));
+            for ((x, dy), dw) in groups.zip(dw.chunks_exact_mut(sizes.maps * sizes.row)) {
+                arch.dispatch(|| windows.pad(x, 0.0, padded));
+                for rows in sizes.strips(strip) {
+                    let (at, n) = (rows.start * sizes.out_side, rows.len() * sizes.out_side);
+                    let columns = &mut columns[..windows.depth() * n];
+                    columns.par_chunks_mut(depth_share * n).enumerate().for_each(|(i, columns)| {
+                        let from = i * depth_share;
+                        let depths = from..from + columns.len() / n;
+                        arch.dispatch(|| windows.columns(padded, depths, rows.clone(), columns));
+                    });
+                    dw.par_chunks_mut(map_share * sizes.row).enumerate().for_each(|(i, dw)| {
+                        product(
+                            [dw.len() / sizes.row, windows.depth(), n],
+                            Sum::Add,
+                            Matrix::rows(
+                                &dy[i * map_share * sizes.out_pixels + at..],
+                                sizes.out_pixels,
+                            ),
+                            Matrix::rows(columns, n).t(),
+                            &mut dw[sizes.at..],
+                            sizes.row,
+                        );
+                    });
+                }
+            }
+        }
+    });
+    Ok(())
+}

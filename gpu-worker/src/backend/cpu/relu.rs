@@ -1,0 +1,72 @@
+//! Activations: max(0, x) (paper §3.1), and tanh for the comparison of Figure 1.
+
+use model::recipe::Activation;
+use rayon::prelude::*;
+
+use super::{Cpu, Floats};
+use crate::backend::Images;
+use crate::error::Result;
+
+pub(super) fn forward(
+    cpu: &Cpu,
+    activation: Activation,
+    len: usize,
+    images: Images,
+    y: &mut Floats,
+) -> Result<()> {
+    let y = y.images_mut(&images, len)?;
+    cpu.each(images.len(), y, |y, _| activate(activation, y));
+    Ok(())
+}
+
+/// Activates in place. What is not a number stays so: divergence must show in the loss.
+#[inline(always)]
+pub(super) fn activate(activation: Activation, y: &mut [f32]) {
+    match activation {
+        Activation::Relu => {
+            for y in y {
+                *y = if *y < 0.0 { 0.0 } else { *y };
+            }
+        }
+        Activation::Tanh => {
+            for y in y {
+                *y = libm::tanhf(*y);
+            }
+        }
+    }
+}
+
+pub(super) fn backward(
+    cpu: &Cpu,
+    activation: Activation,
+    len: usize,
+    images: Images,
+    y: &Floats,
+    dy: &mut Floats,
+) -> Result<()> {
+    let y = y.images(&images, len)?;
+    let dy = dy.images_mut(&images, len)?;
+    let share = cpu.share(images.len()) * len.max(1);
+    cpu.pool.install(|| {
+        dy.par_chunks_mut(share)
+            .zip(y.par_chunks(share))
+            .for_each(|(dy, y)| cpu.arch.dispatch(|| derive(activation, y, dy)));
+    });
+    Ok(())
+}
+
+#[inline(always)]
+fn derive(activation: Activation, y: &[f32], dy: &mut [f32]) {
+    match activation {
+        Activation::Relu => {
+            for (dy, y) in dy.iter_mut().zip(y) {
+                *dy = if *y > 0.0 { *dy } else { 0.0 };
+            }
+        }
+        Activation::Tanh => {
+            for (dy, y) in dy.iter_mut().zip(y) {
+                *dy *= 1.0 - y * y;
+            }
+        }
+    }
+}
