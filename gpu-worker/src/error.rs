@@ -6,7 +6,81 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why a step did not finish; the variant tells the coordinator what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A buffer that isn't as long as the plan says: both ends disagree, stop.
+    /// Nothing came from the other half in time: go back to the last manifest.
+    #[error(
+        "no {at} from the other half after {waited_ms} ms: it may be stopped, cut off or far too slow"
+    )]
+    PeerSilent {
+        /// What was waited for.
+        at: String,
+        /// How long.
+        waited_ms: u64,
+    },
+    /// The connection to the other half ended: go back to the last manifest.
+    #[error("the other half is gone ({why})")]
+    PeerLost {
+        /// What the connection said.
+        why: String,
+    },
+    /// The other half sent something else than what is due: stop, the ends disagree.
+    #[error("the other half sent {got}, expected {want}: the two workers don't do the same step")]
+    Mixed {
+        /// What came.
+        got: String,
+        /// What was due.
+        want: String,
+    },
+    /// No loader answers: go back to the last manifest and wait for one.
+    #[error("no minibatch from any loader ({loaders}) after {waited_ms} ms: {why}")]
+    NoData {
+        /// Their addresses.
+        loaders: String,
+        /// How long.
+        waited_ms: u64,
+        /// What the last one said.
+        why: String,
+    },
+    /// A loader refused, or sent something that is no minibatch: stop.
+    #[error("loader {loader}: {why}")]
+    BadData {
+        /// Its address.
+        loader: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A shard that doesn't fit the plan: stop.
+    #[error("checkpoint shard {shard}: {why}")]
+    Shard {
+        /// Its name.
+        shard: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// An order that means nothing here: stop.
+    #[error("order from the coordinator: {0}")]
+    Order(String),
+    /// The coordinator can't be reached, or said no.
+    #[error("coordinator {address}: {why}")]
+    Coordinator {
+        /// Its address.
+        address: String,
+        /// What happened.
+        why: String,
+    },
+    /// The run ended with an error; the coordinator says why.
+    #[error("the run ended: {0}")]
+    RunFailed(String),
+    /// The loss is not a number any more: stop.
+    #[error(
+        "loss is {loss} at step {step}: training has blown up; the last checkpoint is kept. Try a smaller rate (--set rate=…), other initial values, or fewer classes' recipe `caffe`"
+    )]
+    NotFinite {
+        /// Steps done before.
+        step: u64,
+        /// The loss.
+        loss: f64,
+    },
+    /// A buffer that isn't as long as the plan says: stop, a broken invariant.
     #[error("{tensor}: {got} numbers, the plan says {want}")]
     Shape {
         /// Which one.
@@ -16,7 +90,7 @@ pub enum Error {
         /// The plan's.
         want: usize,
     },
-    /// The device has no room for the plan.
+    /// The device has no room for the plan: stop.
     #[error("no room for {tensor}: {bytes} bytes asked for")]
     OutOfMemory {
         /// For what.
@@ -24,4 +98,27 @@ pub enum Error {
         /// How much.
         bytes: usize,
     },
+    /// A device this program can't use: stop.
+    #[error("device {device}: {why}")]
+    Device {
+        /// As asked for.
+        device: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// A thread or socket the system refuses.
+    #[error("{doing}: {why}")]
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        why: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Whether going back to the last manifest can help.
+    pub fn can_retry(&self) -> bool {
+        matches!(self, Self::PeerSilent { .. } | Self::PeerLost { .. } | Self::NoData { .. })
+    }
 }

@@ -1,7 +1,23 @@
 //! One half of the network on one device: takes a minibatch, runs it forward and back, trades
 //! activations with the other half, updates its weights, writes its shard.
 
-pub mod backend;
+pub mod step; // a whole step, top to bottom: start here
+pub mod receive; // the minibatch, from the loader
+pub mod half; // this half's weights, activations, gradients
+mod forward;
+pub mod exchange; // with the other half, at the plan's exchange points
+mod backward;
+mod update;
+pub mod checkpoint; // this half's shard
+pub mod views; // the average over test views
+pub mod pair; // both halves in one process: eval, predict, tests
+pub mod backend; // the operations, as a trait
+mod serve; // the network thread: orders, peer, loaders, store
+mod orders; // the engine thread: does what the orders say
+mod config;
 mod error;
 
+pub use config::{Config, Device};
 pub use error::{Error, Result};
+pub use serve::run;
+pub use update::Rates;

@@ -181,3 +181,15 @@ impl Plan {
 pub fn exchange_points(network: &Network) -> impl Iterator<Item = &'static str> + '_ {
     network.layers.iter().skip(1).filter(|l| l.reads == Reads::BothHalves).map(|l| l.name)
 }
+
+/// What a half sends the other at each exchange point, top to bottom: the layer and the numbers an
+/// image.
+///
+/// Forward it is this half's activations; backward, the gradients of the other half's, which are as
+/// many where both halves own as many. Each half's own part of the logits comes on top.
+pub fn exchange_floats_an_image(plan: &Plan) -> impl Iterator<Item = (&'static str, usize)> + '_ {
+    plan.layers
+        .iter()
+        .filter(|layer| layer.exchanges)
+        .map(|layer| (layer.name, layer.own_inputs.len() * layer.input.side * layer.input.side))
+}

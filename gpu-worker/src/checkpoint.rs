@@ -1,0 +1,110 @@
+//! This half's shard: weights and momentum as one safetensors file.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use model::recipe::Wire;
+use safetensors::tensor::{Dtype, SafeTensors, View};
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::half::Half;
+
+/// Ends the name of a parameter's momentum.
+pub const MOMENTUM: &str = ".momentum";
+
+/// A tensor that is fetched from the device only while it is written, so that a shard needs memory
+/// once and not twice.
+struct OnDevice<'a, 'd, B: Backend> {
+    dev: &'a RefCell<(&'d mut B, Option<Error>)>,
+    from: &'a B::Floats,
+    shape: &'a [usize],
+}
+
+impl<B: Backend> View for OnDevice<'_, '_, B> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let (dev, failed) = &mut *self.dev.borrow_mut();
+        let len = self.data_len() / 4;
+        match dev.download(self.from, 0..len, Wire::F32).and_then(crate::backend::Download::wait) {
+            Ok(encoded) => Cow::Owned(encoded.bytes.into()),
+            Err(error) => {
+                *failed = Some(error);
+                Cow::Owned(vec![0; self.data_len()])
+            }
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.shape.iter().product::<usize>()
+    }
+}
+
+impl<B: Backend> Half<B> {
+    /// Weights and momentum as safetensors bytes: `conv1.weight`, `conv1.weight.momentum`, …, each
+    /// with this half's rows of the whole tensor.
+    ///
+    /// The same state always gives the same bytes: the metadata is one entry, since a map of
+    /// several is written in no fixed order.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn shard(&mut self, dev: &mut B, step: u64) -> Result<Vec<u8>> {
+        let part = match self.plan.cut {
+            model::halves::Cut::Whole => "whole".to_string(),
+            model::halves::Cut::Half(half) => format!("half {half}"),
+        };
+        let about = format!("{part} after step {step}, recipe {}", self.recipe.name);
+        let dev = RefCell::new((dev, None));
+        let mut views = Vec::new();
+        for tensor in self.layers.iter().flat_map(|l| [&l.weight, &l.bias]) {
+            let shape = &tensor.param.shape;
+            let name = tensor.param.name.clone();
+            let momentum = format!("{name}{MOMENTUM}");
+            views.push((name, OnDevice { dev: &dev, from: &tensor.value, shape }));
+            views.push((momentum, OnDevice { dev: &dev, from: &tensor.momentum, shape }));
+        }
+        let metadata = HashMap::from([("alexnet".to_string(), about)]);
+        let bytes = safetensors::serialize(views, Some(metadata))
+            .map_err(|e| Error::Shard { shard: part, why: e.to_string() })?;
+        match dev.into_inner().1 {
+            Some(error) => Err(error),
+            None => Ok(bytes),
+        }
+    }
+
+    /// Takes weights and momentum from a shard; without momentum in it, momentum starts at zero.
+    ///
+    /// # Errors
+    /// [`Error::Shard`] if a tensor is missing or has another shape; nothing of that tensor has
+    /// been taken then.
+    pub fn restore(&mut self, dev: &mut B, name: &str, shard: &Bytes) -> Result<()> {
+        let bad = |why: String| Error::Shard { shard: name.into(), why };
+        let file = SafeTensors::deserialize(shard).map_err(|e| bad(e.to_string()))?;
+        for tensor in self.tensors() {
+            for (suffix, to) in [("", &mut tensor.value), (MOMENTUM, &mut tensor.momentum)] {
+                let key = format!("{}{suffix}", tensor.param.name);
+                let view = file.tensor(&key).map_err(|_| bad(format!("it has no {key}")))?;
+                if view.dtype() != Dtype::F32 || view.shape() != tensor.param.shape {
+                    return Err(bad(format!(
+                        "{key} is {:?} {:?}, the plan says F32 {:?}: another recipe, width or class count",
+                        view.dtype(),
+                        view.shape(),
+                        tensor.param.shape
+                    )));
+                }
+                dev.upload(&[shard.slice_ref(view.data())], Wire::F32, 0, to, 0)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,332 @@
+//! The other half over gRPC: one client stream a direction for as long as an incarnation lasts.
+//!
+//! Chunks of 1 MiB with a header each; the receiver keeps views of its receive buffers. Header
+//! fields that aren't this incarnation's are refused before a byte of payload is looked at.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use model::recipe::Wire;
+use proto::process::{Backoff, MESSAGE_LIMIT, dial};
+use proto::tensor::{Assembler, chunks};
+use proto::wire::exchange_client::ExchangeClient;
+use proto::wire::exchange_server::{Exchange as Service, ExchangeServer};
+use proto::wire::{self, Frame, Header, Sent};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Arrival, ArrivedKey, Direction, Key, Pass, Peer};
+use crate::backend::Download;
+use crate::error::{Error, Result};
+
+/// Longest tensor taken: conv3's slice of a 1,024-image minibatch is 89 MB.
+const LONGEST: u64 = 256 << 20;
+/// Most bytes that may lie here before the engine takes them; a step's own are 31 MB.
+const MOST_WAITING: u64 = 512 << 20;
+/// How long a stream of a later incarnation waits for this worker's own order to begin it.
+const GREETING: Duration = Duration::from_secs(10);
+const DIALLING: Duration = Duration::from_secs(30);
+
+/// Where arrivals of the present incarnation go.
+#[derive(Clone)]
+struct Link {
+    run_id: String,
+    incarnation: u64,
+    inbox: Sender<Result<Arrival>>,
+    waiting: Arc<AtomicU64>,
+}
+
+/// The receiving end: a service that knows the present incarnation.
+#[derive(Clone)]
+pub(crate) struct Inbound {
+    link: Arc<watch::Sender<Option<Link>>>,
+    outbound: Arc<Mutex<Option<tokio::task::AbortHandle>>>,
+}
+
+impl Default for Inbound {
+    fn default() -> Self {
+        Self { link: Arc::new(watch::Sender::new(None)), outbound: Arc::default() }
+    }
+}
+
+/// The engine's end of a connection.
+pub(crate) struct GrpcPeer {
+    out: mpsc::UnboundedSender<(Key, Download)>,
+    inbox: Receiver<Result<Arrival>>,
+    waiting: Arc<AtomicU64>,
+}
+
+impl Inbound {
+    /// The service to serve.
+    pub(crate) fn service(&self) -> ExchangeServer<Self> {
+        ExchangeServer::new(self.clone()).max_decoding_message_size(MESSAGE_LIMIT)
+    }
+
+    /// Ends the present incarnation, if any: whoever waits for its tensors is woken.
+    pub(crate) fn end(&self) {
+        self.link.send_replace(None);
+        let mut outbound = self.outbound.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = outbound.take() {
+            task.abort();
+        }
+    }
+
+    /// Begins an incarnation: dials the other half, accepts its stream.
+    pub(crate) fn begin(&self, run_id: String, incarnation: u64, peer: String) -> GrpcPeer {
+        self.end();
+        let (inbox, from_network) = channel();
+        let (out, from_engine) = mpsc::unbounded_channel();
+        let waiting = Arc::new(AtomicU64::new(0));
+        let link = Link {
+            run_id: run_id.clone(),
+            incarnation,
+            inbox: inbox.clone(),
+            waiting: waiting.clone(),
+        };
+        self.link.send_replace(Some(link));
+        let task = tokio::spawn(async move {
+            let ended = send_all(&peer, run_id, incarnation, from_engine).await;
+            if let Err(why) = ended {
+                let _ = inbox.send(Err(Error::PeerLost { why: format!("{peer}: {why}") }));
+            }
+        });
+        let mut outbound = self.outbound.lock().unwrap_or_else(PoisonError::into_inner);
+        *outbound = Some(task.abort_handle());
+        GrpcPeer { out, inbox: from_network, waiting }
+    }
+
+    /// The link a greeting belongs to, waiting a while for a later incarnation to begin here too.
+    async fn meet(&self, greeting: &Header) -> std::result::Result<Link, Status> {
+        let mut link = self.link.subscribe();
+        let meets = |link: &Option<Link>| {
+            link.as_ref().is_some_and(|l| l.incarnation >= greeting.incarnation)
+        };
+        let found = tokio::time::timeout(GREETING, link.wait_for(meets)).await;
+        let found = match found {
+            Ok(Ok(link)) => link.clone(),
+            _ => return Err(Status::unavailable("this worker has no such incarnation yet")),
+        };
+        let link = found.ok_or_else(|| Status::unavailable("no incarnation"))?;
+        if link.run_id != greeting.run_id {
+            return Err(Status::failed_precondition(format!(
+                "this worker is in run {}, the greeting says {}",
+                link.run_id, greeting.run_id
+            )));
+        }
+        if link.incarnation != greeting.incarnation {
+            return Err(Status::aborted(format!(
+                "incarnation {} is over, this is {}",
+                greeting.incarnation, link.incarnation
+            )));
+        }
+        Ok(link)
+    }
+}
+
+#[tonic::async_trait]
+impl Service for Inbound {
+    async fn send(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> std::result::Result<Response<Sent>, Status> {
+        let mut stream = request.into_inner();
+        let greeting = stream
+            .message()
+            .await?
+            .and_then(|frame| frame.header)
+            .filter(|h| h.pass() == wire::Pass::Hello)
+            .ok_or_else(|| Status::invalid_argument("the first frame must be a greeting"))?;
+        let link = self.meet(&greeting).await?;
+        let taken = take_all(&link, &mut stream).await;
+        let why = match &taken {
+            Ok(_) => "it closed its stream".to_string(),
+            Err(status) => status.message().to_string(),
+        };
+        let _ = link.inbox.send(Err(Error::PeerLost { why }));
+        Ok(Response::new(Sent { frames: taken? }))
+    }
+}
+
+async fn take_all(link: &Link, stream: &mut Streaming<Frame>) -> std::result::Result<u64, Status> {
+    let mut frames = 0;
+    let mut now: Option<(Header, Assembler, Instant)> = None;
+    while let Some(frame) = stream.message().await? {
+        frames += 1;
+        let (Some(header), Some(chunk)) = (frame.header, frame.chunk) else {
+            return Err(Status::invalid_argument("a frame without header or chunk"));
+        };
+        if header.run_id != link.run_id || header.incarnation != link.incarnation {
+            return Err(Status::aborted("a frame of another run or incarnation"));
+        }
+        let (first, mut assembler, began) =
+            now.take().unwrap_or_else(|| (header.clone(), Assembler::new(LONGEST), Instant::now()));
+        if first != header {
+            return Err(Status::failed_precondition(format!(
+                "a chunk of {header:?} inside {first:?}"
+            )));
+        }
+        let complete = assembler.take(chunk).map_err(|e| Status::data_loss(e.to_string()))?;
+        if !complete {
+            now = Some((first, assembler, began));
+            continue;
+        }
+        let bytes = assembler.progress().0;
+        let arrival = arrival(header, assembler, began)?;
+        if link.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_WAITING {
+            return Err(Status::resource_exhausted("far more tensors than a step has"));
+        }
+        if link.inbox.send(Ok(arrival)).is_err() {
+            return Err(Status::aborted("this incarnation is over"));
+        }
+    }
+    Ok(frames)
+}
+
+fn arrival(
+    header: Header,
+    assembler: Assembler,
+    began: Instant,
+) -> std::result::Result<Arrival, Status> {
+    let bad = |what: &str| Status::invalid_argument(format!("a header without its {what}"));
+    let pass = match header.pass() {
+        wire::Pass::Train => Pass::Train(header.step),
+        wire::Pass::Eval => Pass::Eval { batch: header.step, view: header.view },
+        wire::Pass::Hello | wire::Pass::Unspecified => return Err(bad("pass")),
+    };
+    let direction = match header.direction() {
+        wire::Direction::Forward => Direction::Forward,
+        wire::Direction::Backward => Direction::Backward,
+        wire::Direction::Unspecified => return Err(bad("direction")),
+    };
+    let wire = match header.encoding() {
+        wire::Encoding::F32 => Wire::F32,
+        wire::Encoding::F16 => Wire::F16,
+        wire::Encoding::Unspecified => return Err(bad("encoding")),
+    };
+    Ok(Arrival {
+        key: ArrivedKey {
+            pass,
+            at: header.at,
+            direction,
+            slice: header.slice as usize,
+            minibatch: header.minibatch,
+        },
+        parts: assembler.into_parts(),
+        wire,
+        exponent: header.exponent,
+        began,
+        ended: Instant::now(),
+    })
+}
+
+/// Dials, greets, and sends what the engine hands over until it drops its end.
+async fn send_all(
+    peer: &str,
+    run_id: String,
+    incarnation: u64,
+    mut from_engine: mpsc::UnboundedReceiver<(Key, Download)>,
+) -> std::result::Result<(), String> {
+    let started = Instant::now();
+    let mut backoff = Backoff::default();
+    let channel = loop {
+        match dial(peer).await {
+            Ok(channel) => break channel,
+            Err(e) if started.elapsed() > DIALLING => return Err(format!("can't be reached: {e}")),
+            Err(_) => backoff.pause().await,
+        }
+    };
+    // Few frames in flight: the windows, not this queue, are the buffer.
+    let (frames, stream) = mpsc::channel(4);
+    let feed = async move {
+        let hello = Header {
+            run_id: run_id.clone(),
+            incarnation,
+            pass: wire::Pass::Hello.into(),
+            ..Header::default()
+        };
+        let empty = chunks(bytes::Bytes::new()).next();
+        if frames.send(Frame { header: Some(hello), chunk: empty }).await.is_err() {
+            return Ok(());
+        }
+        while let Some((key, payload)) = from_engine.recv().await {
+            let encoded = match payload {
+                Download::Ready(encoded) => encoded,
+                pending => tokio::task::spawn_blocking(|| pending.wait())
+                    .await
+                    .map_err(|e| e.to_string())?
+                    .map_err(|e| e.to_string())?,
+            };
+            let header = header(&run_id, incarnation, key, encoded.wire, encoded.exponent);
+            for chunk in chunks(encoded.bytes) {
+                let frame = Frame { header: Some(header.clone()), chunk: Some(chunk) };
+                if frames.send(frame).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok::<(), String>(())
+    };
+    let mut client = ExchangeClient::new(channel);
+    let call = client.send(ReceiverStream::new(stream));
+    tokio::pin!(feed, call);
+    let answered = tokio::select! {
+        fed = &mut feed => {
+            fed?;
+            call.await
+        }
+        answered = &mut call => answered,
+    };
+    answered.map(|_| ()).map_err(|status| status.message().to_string())
+}
+
+fn header(run_id: &str, incarnation: u64, key: Key, encoding: Wire, exponent: i32) -> Header {
+    let (pass, step, view) = match key.pass {
+        Pass::Train(step) => (wire::Pass::Train, step, 0),
+        Pass::Eval { batch, view } => (wire::Pass::Eval, batch, view),
+    };
+    Header {
+        run_id: run_id.into(),
+        incarnation,
+        step,
+        pass: pass.into(),
+        view,
+        at: key.at.into(),
+        direction: match key.direction {
+            Direction::Forward => wire::Direction::Forward,
+            Direction::Backward => wire::Direction::Backward,
+        }
+        .into(),
+        slice: key.slice as u32,
+        encoding: match encoding {
+            Wire::F32 => wire::Encoding::F32,
+            Wire::F16 => wire::Encoding::F16,
+        }
+        .into(),
+        exponent,
+        minibatch: key.minibatch,
+    }
+}
+
+impl Peer for GrpcPeer {
+    fn send(&mut self, key: Key, payload: Download) -> Result<()> {
+        self.out
+            .send((key, payload))
+            .map_err(|_| Error::PeerLost { why: "the connection ended".into() })
+    }
+
+    fn next(&mut self, wait: Duration) -> Result<Option<Arrival>> {
+        let arrival = match self.inbox.recv_timeout(wait) {
+            Ok(arrival) => arrival?,
+            Err(RecvTimeoutError::Timeout) => return Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::PeerLost { why: "this incarnation is over".into() });
+            }
+        };
+        let bytes: usize = arrival.parts.iter().map(bytes::Bytes::len).sum();
+        self.waiting.fetch_sub(bytes as u64, Ordering::Relaxed);
+        Ok(Some(arrival))
+    }
+}

@@ -1,0 +1,268 @@
+//! Forward: input, layers, exchange of activations, softmax.
+//!
+//! The network falls into segments, each beginning where the other half's activations are needed.
+//! Inside a segment slices go through one after the other, and each is sent as soon as it exists.
+
+use std::ops::Range;
+
+use model::layer::After;
+use tracing::debug_span;
+
+use crate::backend::{Backend, Dropout, Finish, Images, Sum};
+use crate::error::Result;
+use crate::exchange::{Direction, Exchange, LOGITS};
+use crate::half::{Half, Input, LayerMemory, Made, Work};
+
+/// How a forward pass is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// With dropout; the minibatch's first image is this sample of the endless stream.
+    Train { first_sample: u64 },
+    /// Dropout's units all speak, at the strength they have on average (paper §4.2).
+    Test,
+}
+
+impl<B: Backend> Half<B> {
+    /// Runs the first `n` images of the minibatch through the network; probabilities, losses and
+    /// the gradient of the logits are there afterwards.
+    pub(crate) fn forward(
+        &mut self,
+        dev: &mut B,
+        exchange: &mut Exchange<'_>,
+        mode: Mode,
+        n: usize,
+    ) -> Result<()> {
+        for k in 0..self.segments.len() {
+            self.forward_segment(dev, exchange, mode, n, k)?;
+        }
+        self.meet_logits(dev, exchange, n)
+    }
+
+    fn forward_segment(
+        &mut self,
+        dev: &mut B,
+        exchange: &mut Exchange<'_>,
+        mode: Mode,
+        n: usize,
+        k: usize,
+    ) -> Result<()> {
+        let segment = self.segments[k].clone();
+        let first = segment.start;
+        let slices = self.slices(first, n);
+        let exchanges = self.layers[first].peer.is_some();
+        if exchanges {
+            // Own inputs first: this covers the transfer of the other half's.
+            for slice in &slices {
+                self.sum_own(dev, first, slice.clone())?;
+            }
+        }
+        for (number, slice) in slices.iter().enumerate() {
+            if exchanges {
+                self.take_activations(dev, exchange, first, slice, n)?;
+                self.sum_peer(dev, first, slice.clone())?;
+            } else {
+                if first == 0 {
+                    self.read_pixels(dev, slice.clone())?;
+                }
+                self.sum_own(dev, first, slice.clone())?;
+            }
+            self.follow(dev, first, slice.clone(), mode)?;
+            for layer in first + 1..segment.end {
+                self.sum_own(dev, layer, slice.clone())?;
+                self.follow(dev, layer, slice.clone(), mode)?;
+            }
+            if let Some(next) = self.segments.get(k + 1).map(|s| self.layers[s.start].name) {
+                let last = self.layers[segment.end - 1].last();
+                let len = last.shape.len();
+                let payload = dev.download(
+                    &last.value,
+                    slice.start * len..slice.end * len,
+                    exchange.wire(next),
+                )?;
+                exchange.send(next, Direction::Forward, number, payload)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_pixels(&mut self, dev: &mut B, images: Images) -> Result<()> {
+        let crop = self.plan.input.side;
+        let Input { mean_side, mean, pixels, places, x, .. } = &mut self.input;
+        dev.input(images, crop, *mean_side, pixels, places, mean, x)
+    }
+
+    /// The sum over own inputs: all of it, unless the other half's follow.
+    fn sum_own(&mut self, dev: &mut B, layer: usize, images: Images) -> Result<()> {
+        let (below, rest) = self.layers.split_at_mut(layer);
+        let x = below.last().map_or(&self.input.x, |l| &l.last().value);
+        let LayerMemory { work, own, peer, weight, bias, links, .. } = &mut rest[0];
+        let link = &mut links[0];
+        let finish = peer.is_none().then(|| finish(&bias.value, &link.in_place, &self.recipe));
+        match work {
+            Work::Conv(conv) => dev.conv_forward(
+                conv,
+                images,
+                x,
+                own,
+                &weight.value,
+                Sum::Start,
+                finish,
+                &mut link.value,
+            ),
+            Work::Full(full) => dev.full_forward(
+                full,
+                images,
+                x,
+                own,
+                &weight.value,
+                Sum::Start,
+                finish,
+                &mut link.value,
+            ),
+        }
+    }
+
+    /// Adds the sum over the other half's inputs: own first, peer second, always.
+    fn sum_peer(&mut self, dev: &mut B, layer: usize, images: Images) -> Result<()> {
+        let LayerMemory { work, peer, weight, bias, links, .. } = &mut self.layers[layer];
+        let Some(peer) = peer else { return Ok(()) };
+        let link = &mut links[0];
+        let finish = Some(finish(&bias.value, &link.in_place, &self.recipe));
+        match work {
+            Work::Conv(conv) => dev.conv_forward(
+                conv,
+                images,
+                &peer.value,
+                &peer.part,
+                &weight.value,
+                Sum::Add,
+                finish,
+                &mut link.value,
+            ),
+            Work::Full(full) => dev.full_forward(
+                full,
+                images,
+                &peer.value,
+                &peer.part,
+                &weight.value,
+                Sum::Add,
+                finish,
+                &mut link.value,
+            ),
+        }
+    }
+
+    /// What follows a layer's sum, link by link; the first activation went with the sum.
+    fn follow(&mut self, dev: &mut B, layer: usize, images: Images, mode: Mode) -> Result<()> {
+        let dropout = self.dropout(layer, mode);
+        let keep = 1.0 - self.recipe.dropout as f32;
+        let links = &mut self.layers[layer].links;
+        for i in 0..links.len() {
+            let (before, rest) = links.split_at_mut(i);
+            let link = &mut rest[0];
+            match (&mut link.made, before.last()) {
+                (Made::Lrn { lrn, scale }, Some(x)) => {
+                    dev.lrn_forward(lrn, images.clone(), &x.value, scale, &mut link.value)?;
+                }
+                (Made::Pool { pool, taken }, Some(x)) => {
+                    dev.pool_forward(pool, images.clone(), &x.value, taken, &mut link.value)?;
+                }
+                _ => {}
+            }
+            let len = link.shape.len();
+            let with_sum = usize::from(i == 0 && link.in_place.first() == Some(&After::Activation));
+            for op in &link.in_place[with_sum..] {
+                match (op, dropout) {
+                    (After::Activation, _) => {
+                        let activation = self.recipe.activation;
+                        dev.activation_forward(activation, len, images.clone(), &mut link.value)?;
+                    }
+                    (After::Dropout, Some(mask)) => {
+                        dev.dropout(&mask, images.clone(), &mut link.value)?;
+                    }
+                    (After::Dropout, None) => {
+                        dev.scale(keep, len, images.clone(), &mut link.value)?;
+                    }
+                    (After::Lrn | After::Pool, _) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The layer's dropout mask in training.
+    pub(crate) fn dropout(&self, layer: usize, mode: Mode) -> Option<Dropout> {
+        let Mode::Train { first_sample } = mode else { return None };
+        let planned = &self.plan.layers[layer];
+        let a_map = planned.output.side * planned.output.side;
+        Some(Dropout {
+            rate: self.recipe.dropout as f32,
+            seed: self.seed,
+            stream: self.layers[layer].number(),
+            first_sample,
+            units: planned.maps.len() * a_map,
+            first_unit: planned.maps.start * a_map,
+            of_units: planned.params[0].of_rows * a_map,
+        })
+    }
+
+    /// Takes the slices of the other half's activations that `images` needs.
+    fn take_activations(
+        &mut self,
+        dev: &mut B,
+        exchange: &mut Exchange<'_>,
+        layer: usize,
+        images: &Images,
+        n: usize,
+    ) -> Result<()> {
+        let sent_in = self.slices(layer - 1, n);
+        let LayerMemory { name, peer, .. } = &mut self.layers[layer];
+        let Some(peer) = peer else { return Ok(()) };
+        let _span = debug_span!("exchange", at = name, direction = "forward").entered();
+        for (number, slice) in sent_in.iter().enumerate().filter(|(_, s)| within(s, images)) {
+            let received = exchange.receive(name, Direction::Forward, number, || Ok(false))?;
+            received.place(dev, &mut peer.value, slice.start * peer.len, slice.len() * peer.len)?;
+        }
+        Ok(())
+    }
+
+    /// Sends own logits, takes the other half's; both take the full softmax in the same order.
+    fn meet_logits(&mut self, dev: &mut B, exchange: &mut Exchange<'_>, n: usize) -> Result<()> {
+        let Some(last) = self.layers.last_mut() else { return Ok(()) };
+        let link = last.last_mut();
+        let output = &mut self.output;
+        if let Some(peer) = &mut output.peer {
+            let own = link.shape.len();
+            let others = output.softmax.classes - own;
+            let _span = debug_span!("exchange", at = LOGITS).entered();
+            let payload = dev.download(&link.value, 0..n * own, exchange.wire(LOGITS))?;
+            exchange.send(LOGITS, Direction::Forward, 0, payload)?;
+            exchange.receive(LOGITS, Direction::Forward, 0, || Ok(false))?.place(
+                dev,
+                peer,
+                0,
+                n * others,
+            )?;
+        }
+        dev.softmax(
+            &output.softmax,
+            0..n,
+            &link.value,
+            output.peer.as_ref(),
+            &self.input.labels,
+            &mut output.probabilities,
+            &mut output.loss,
+            &mut link.gradient,
+        )
+    }
+}
+
+/// Whether a slice lies inside a range.
+pub(crate) fn within(slice: &Range<usize>, range: &Range<usize>) -> bool {
+    range.start <= slice.start && slice.end <= range.end
+}
+
+fn finish<'a, F>(bias: &'a F, in_place: &[After], recipe: &model::recipe::Recipe) -> Finish<'a, F> {
+    let first = in_place.first() == Some(&After::Activation);
+    Finish { bias, activation: first.then_some(recipe.activation) }
+}

@@ -1,0 +1,344 @@
+//! One process's part of the network on its device: weights, activations, gradients.
+//!
+//! All memory is taken here, before step 0. A layer is a chain of *links*: the sum, then what
+//! normalisation and pooling make of it; activation and dropout work in place on a link.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use model::halves::{Plan, PlannedLayer};
+use model::layer::{After, Kind};
+use model::params::{Param, layer_number};
+use model::recipe::Recipe;
+use model::shape::Shape;
+
+use crate::backend::{Backend, Conv, Full, Lrn, Part, Pool, Softmax};
+use crate::error::{Error, Result};
+
+/// What the pictures are measured against: the training set's mean image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mean {
+    /// Side of the stored pictures.
+    pub side: usize,
+    /// `[3, side, side]`, 0..255.
+    pub values: Vec<f32>,
+}
+
+/// One process's part of the network, with its memory.
+#[derive(Debug)]
+pub struct Half<B: Backend> {
+    pub(crate) plan: Plan,
+    pub(crate) recipe: Recipe,
+    pub(crate) seed: u64,
+    pub(crate) input: Input<B>,
+    pub(crate) layers: Vec<LayerMemory<B>>,
+    pub(crate) output: Output<B>,
+    /// Layers between two exchanges.
+    pub(crate) segments: Vec<Range<usize>>,
+}
+
+/// The minibatch on the device.
+#[derive(Debug)]
+pub(crate) struct Input<B: Backend> {
+    pub(crate) mean_side: usize,
+    pub(crate) mean: B::Floats,
+    pub(crate) pixels: B::Bytes,
+    pub(crate) places: B::Floats,
+    pub(crate) labels: B::Floats,
+    pub(crate) x: B::Floats,
+}
+
+/// Logits of the other half, and what softmax makes of both.
+#[derive(Debug)]
+pub(crate) struct Output<B: Backend> {
+    pub(crate) softmax: Softmax,
+    pub(crate) peer: Option<B::Floats>,
+    pub(crate) probabilities: B::Floats,
+    pub(crate) loss: B::Floats,
+}
+
+/// A layer's geometry and memory.
+#[derive(Debug)]
+pub(crate) struct LayerMemory<B: Backend> {
+    pub(crate) name: &'static str,
+    pub(crate) work: Work,
+    /// The inputs this process made itself.
+    pub(crate) own: Part,
+    /// At an exchange point: the inputs of the other half.
+    pub(crate) peer: Option<PeerInputs<B>>,
+    pub(crate) weight: Tensor<B>,
+    pub(crate) bias: Tensor<B>,
+    pub(crate) links: Vec<Link<B>>,
+}
+
+/// What a layer computes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    Conv(Conv),
+    Full(Full),
+}
+
+/// The other half's maps at an exchange point.
+#[derive(Debug)]
+pub(crate) struct PeerInputs<B: Backend> {
+    pub(crate) part: Part,
+    /// Numbers an image.
+    pub(crate) len: usize,
+    /// What it sent.
+    pub(crate) value: B::Floats,
+    /// What this half sends back.
+    pub(crate) gradient: B::Floats,
+    /// What the other half sends back for this half's own maps, `own_len` numbers an image.
+    pub(crate) arriving: B::Floats,
+    pub(crate) own_len: usize,
+}
+
+/// A parameter with momentum and gradient.
+#[derive(Debug)]
+pub(crate) struct Tensor<B: Backend> {
+    pub(crate) param: Param,
+    pub(crate) value: B::Floats,
+    pub(crate) momentum: B::Floats,
+    pub(crate) gradient: B::Floats,
+}
+
+/// Activations that have memory of their own, and their gradient.
+#[derive(Debug)]
+pub(crate) struct Link<B: Backend> {
+    pub(crate) made: Made<B>,
+    pub(crate) shape: Shape,
+    pub(crate) value: B::Floats,
+    pub(crate) gradient: B::Floats,
+    /// Applied in place, in order.
+    pub(crate) in_place: Vec<After>,
+}
+
+/// What made a link from the one before.
+#[derive(Debug)]
+pub(crate) enum Made<B: Backend> {
+    Sum,
+    Lrn { lrn: Lrn, scale: B::Floats },
+    Pool { pool: Pool, taken: B::Bytes },
+}
+
+impl<B: Backend> Half<B> {
+    /// Takes all memory and sets the initial values.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if the device has no room; [`Error::Shape`] if the mean image is not
+    /// `[3, side, side]`.
+    pub fn new(dev: &mut B, plan: Plan, recipe: &Recipe, seed: u64, mean: &Mean) -> Result<Self> {
+        let batch = recipe.batch;
+        let want = 3 * mean.side * mean.side;
+        if mean.values.len() != want {
+            return Err(Error::Shape { tensor: "mean image", got: mean.values.len(), want });
+        }
+        let mut on_device = dev.floats("mean image", want)?;
+        upload(dev, &mean.values, &mut on_device)?;
+        let input = Input {
+            mean_side: mean.side,
+            mean: on_device,
+            pixels: dev.bytes("pixels", batch * plan.input.len())?,
+            places: dev.floats("places", batch * 6)?,
+            labels: dev.floats("labels", batch)?,
+            x: dev.floats("input", batch * plan.input.len())?,
+        };
+        let mut layers = Vec::with_capacity(plan.layers.len());
+        for layer in &plan.layers {
+            layers.push(LayerMemory::new(dev, layer, recipe, seed)?);
+        }
+        let own = plan.own_classes();
+        let others = plan.classes - own.len();
+        let output = Output {
+            softmax: Softmax { classes: plan.classes, own, batch },
+            peer: if others > 0 { Some(dev.floats("peer logits", batch * others)?) } else { None },
+            probabilities: dev.floats("probabilities", batch * plan.classes)?,
+            loss: dev.floats("loss", batch)?,
+        };
+        let segments = segments(&plan);
+        Ok(Self { plan, recipe: recipe.clone(), seed, input, layers, output, segments })
+    }
+
+    /// The slices in which `n` images go through a layer: a full layer takes them at once, since
+    /// it would read its weights anew for each slice.
+    pub(crate) fn slices(&self, layer: usize, n: usize) -> Vec<Range<usize>> {
+        let at_once = match self.layers[layer].work {
+            Work::Conv(_) => self.recipe.batch.div_ceil(self.recipe.slices),
+            Work::Full(_) => n,
+        };
+        (0..n).step_by(at_once.max(1)).map(|from| from..n.min(from + at_once)).collect()
+    }
+
+    /// Every parameter, layer by layer, weights first.
+    pub(crate) fn tensors(&mut self) -> impl Iterator<Item = &mut Tensor<B>> {
+        self.layers.iter_mut().flat_map(|layer| [&mut layer.weight, &mut layer.bias])
+    }
+
+    /// Gradients of the last step by parameter name, for tests and inspection.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn gradients(&mut self, dev: &mut B) -> Result<BTreeMap<String, Vec<f32>>> {
+        self.tensors()
+            .map(|t| Ok((t.param.name.clone(), download(dev, &t.gradient, 0..t.param.len())?)))
+            .collect()
+    }
+}
+
+impl<B: Backend> LayerMemory<B> {
+    fn new(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe, seed: u64) -> Result<Self> {
+        let [weight, bias] = &layer.params;
+        // Along the weights' second dimension: maps of a convolution, numbers of a full layer.
+        let a_map = match layer.kind {
+            Kind::Conv { .. } => 1,
+            Kind::Full => layer.input.side * layer.input.side,
+        };
+        let part = |maps: &Range<usize>| Part(maps.start * a_map..maps.end * a_map);
+        let peer = if layer.exchanges {
+            let maps = layer.peer_inputs();
+            let pixels = layer.input.side * layer.input.side;
+            let (len, own_len) = (maps.len() * pixels, layer.own_inputs.len() * pixels);
+            Some(PeerInputs {
+                part: part(&maps),
+                len,
+                value: dev.floats("peer activations", recipe.batch * len)?,
+                gradient: dev.floats("peer gradient", recipe.batch * len)?,
+                arriving: dev.floats("arriving gradient", recipe.batch * own_len)?,
+                own_len,
+            })
+        } else {
+            None
+        };
+        Ok(Self {
+            name: layer.name,
+            work: work(layer),
+            own: part(&layer.own_inputs),
+            peer,
+            weight: Tensor::new(dev, weight, seed)?,
+            bias: Tensor::new(dev, bias, seed)?,
+            links: links(dev, layer, recipe)?,
+        })
+    }
+
+    pub(crate) fn last(&self) -> &Link<B> {
+        &self.links[self.links.len() - 1]
+    }
+
+    pub(crate) fn last_mut(&mut self) -> &mut Link<B> {
+        let last = self.links.len() - 1;
+        &mut self.links[last]
+    }
+
+    /// The number that names its random stream.
+    pub(crate) fn number(&self) -> u32 {
+        layer_number(self.name)
+    }
+}
+
+impl<B: Backend> Tensor<B> {
+    fn new(dev: &mut B, param: &Param, seed: u64) -> Result<Self> {
+        let mut value = dev.floats("weights", param.len())?;
+        upload(dev, &param.initial(seed), &mut value)?;
+        Ok(Self {
+            value,
+            momentum: dev.floats("momentum", param.len())?,
+            gradient: dev.floats("gradient", param.len())?,
+            param: param.clone(),
+        })
+    }
+}
+
+fn work(layer: &PlannedLayer) -> Work {
+    match layer.kind {
+        Kind::Conv { kernel, stride, pad } => Work::Conv(Conv {
+            inputs: layer.input.maps,
+            side: layer.input.side,
+            maps: layer.sum.maps,
+            out_side: layer.sum.side,
+            kernel,
+            stride,
+            pad,
+            groups: layer.groups,
+        }),
+        Kind::Full => Work::Full(Full { inputs: layer.input.len(), units: layer.sum.maps }),
+    }
+}
+
+/// The sum, and a link for each operation that can't work in place.
+fn links<B: Backend>(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe) -> Result<Vec<Link<B>>> {
+    let link = |dev: &mut B, made, shape: Shape| -> Result<Link<B>> {
+        Ok(Link {
+            made,
+            shape,
+            value: dev.floats("activations", recipe.batch * shape.len())?,
+            gradient: dev.floats("activations' gradient", recipe.batch * shape.len())?,
+            in_place: Vec::new(),
+        })
+    };
+    let mut links = vec![link(dev, Made::Sum, layer.sum)?];
+    let mut shape = layer.sum;
+    for op in &layer.after {
+        let made = match op {
+            After::Activation | After::Dropout => {
+                let last = links.len() - 1;
+                links[last].in_place.push(*op);
+                continue;
+            }
+            After::Lrn => {
+                let scale = dev.floats("normalisation scale", recipe.batch * shape.len())?;
+                let pixels = shape.side * shape.side;
+                Made::Lrn { lrn: lrn(recipe, shape.maps, pixels, layer.lrn_groups), scale }
+            }
+            After::Pool => {
+                let pool = Pool {
+                    maps: shape.maps,
+                    side: shape.side,
+                    out_side: layer.output.side,
+                    size: recipe.pool_size,
+                    stride: recipe.pool_stride,
+                };
+                shape.side = layer.output.side;
+                Made::Pool { pool, taken: dev.bytes("pooling places", recipe.batch * shape.len())? }
+            }
+        };
+        links.push(link(dev, made, shape)?);
+    }
+    Ok(links)
+}
+
+fn lrn(recipe: &Recipe, maps: usize, pixels: usize, groups: usize) -> Lrn {
+    Lrn {
+        maps,
+        pixels,
+        groups,
+        size: recipe.lrn_size,
+        k: recipe.lrn_k as f32,
+        alpha: recipe.lrn_alpha_on_sum() as f32,
+        beta: recipe.lrn_beta as f32,
+    }
+}
+
+/// Runs of layers that need nothing from the other half after their first one.
+fn segments(plan: &Plan) -> Vec<Range<usize>> {
+    let n = plan.layers.len();
+    let mut starts: Vec<usize> = (0..n).filter(|i| *i == 0 || plan.layers[*i].exchanges).collect();
+    starts.push(n);
+    starts.windows(2).map(|w| w[0]..w[1]).collect()
+}
+
+pub(crate) fn upload<B: Backend>(dev: &mut B, from: &[f32], to: &mut B::Floats) -> Result<()> {
+    let bytes = proto::tensor::floats_to_bytes(from);
+    dev.upload(&[bytes], model::recipe::Wire::F32, 0, to, 0)
+}
+
+pub(crate) fn download<B: Backend>(
+    dev: &mut B,
+    from: &B::Floats,
+    range: Range<usize>,
+) -> Result<Vec<f32>> {
+    let want = range.len();
+    let encoded = dev.download(from, range, model::recipe::Wire::F32)?.wait()?;
+    proto::tensor::bytes_to_floats(&encoded.bytes)
+        .filter(|floats| floats.len() == want)
+        .ok_or(Error::Shape { tensor: "downloaded tensor", got: encoded.bytes.len() / 4, want })
+}

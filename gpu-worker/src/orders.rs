@@ -1,0 +1,324 @@
+//! The engine thread: does what the orders say, one after another, on its device.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use model::halves::{Cut, Half as Side, Plan};
+use model::recipe::Wire;
+use model::shape::Network as Sizes;
+use proto::wire::{
+    BatchRequest, Begin, Checkpoint, Evaluate, Evaluated, Failed, Ready, Saved, Split, StepDone,
+    Train, WorkerEvent, worker_event::Event,
+};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{debug, info, info_span, warn};
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::exchange::grpc::GrpcPeer;
+use crate::exchange::{Crossing, Exchange, Pass, Peer};
+use crate::half::Half;
+use crate::receive::{Feed, Loaders, Minibatch};
+use crate::serve::store;
+use crate::step::Done;
+use crate::update::Rates;
+use crate::views::Average;
+
+/// Steps between two records of the exchange points at info; the others are at debug.
+const REPORT_EVERY: u64 = 50;
+/// Minibatches asked for before they are needed.
+const AHEAD: u64 = 2;
+
+/// What the network thread hands over.
+pub(crate) enum Command {
+    /// A new incarnation, with its connection to the other half.
+    Begin(Box<Begin>, Option<GrpcPeer>),
+    Train(Train),
+    Evaluate(Evaluate),
+    Checkpoint(Checkpoint),
+}
+
+/// What the engine needs of the network thread.
+pub(crate) struct Network {
+    pub(crate) handle: Handle,
+    pub(crate) events: UnboundedSender<WorkerEvent>,
+    pub(crate) loaders: Arc<Loaders>,
+    pub(crate) coordinator: String,
+    pub(crate) peer_deadline: Duration,
+    pub(crate) data_deadline: Duration,
+}
+
+/// Works until the network thread drops its end.
+pub(crate) fn engine<B: Backend>(mut dev: B, orders: &Receiver<Command>, network: &Network) {
+    let mut run: Option<Running<B>> = None;
+    while let Ok(command) = orders.recv() {
+        let incarnation = match &command {
+            Command::Begin(begin, _) => begin.incarnation,
+            Command::Train(Train { incarnation, .. })
+            | Command::Evaluate(Evaluate { incarnation, .. })
+            | Command::Checkpoint(Checkpoint { incarnation, .. }) => *incarnation,
+        };
+        let done = match (command, &mut run) {
+            (Command::Begin(begin, peer), _) => {
+                // The old state goes first: two halves at once may not fit the device.
+                let old = run.take();
+                Running::begin(&mut dev, *begin, peer, old, network).map(|new| run = Some(new))
+            }
+            (_, Some(running)) if running.incarnation != incarnation => Ok(()),
+            (Command::Train(train), Some(running)) => running.train(&mut dev, train, network),
+            (Command::Evaluate(order), Some(running)) => running.evaluate(&mut dev, order, network),
+            (Command::Checkpoint(order), Some(running)) => {
+                running.checkpoint(&mut dev, &order, network)
+            }
+            (_, None) => Ok(()), // what was ordered before a failure was heard of
+        };
+        if let Err(error) = done {
+            run = None;
+            warn!(error = %error, incarnation, "this incarnation failed here");
+            let (reason, retry) = (error.to_string(), error.can_retry());
+            network.tell(Event::Failed(Failed { incarnation, reason, retry }));
+        }
+    }
+}
+
+impl Network {
+    fn tell(&self, event: Event) {
+        // If the network thread is gone the engine's orders end too.
+        let _ = self.events.send(WorkerEvent { event: Some(event) });
+    }
+}
+
+/// An incarnation at work.
+struct Running<B: Backend> {
+    incarnation: u64,
+    half: Half<B>,
+    name: &'static str,
+    reports: bool,
+    peer: Option<GrpcPeer>,
+    feed: Feed,
+    request: BatchRequest,
+    n_val: u64,
+    step: u64,
+    wire: Wire,
+    deadline: Duration,
+}
+
+impl<B: Backend> Running<B> {
+    fn begin(
+        dev: &mut B,
+        begin: Begin,
+        peer: Option<GrpcPeer>,
+        old: Option<Self>,
+        network: &Network,
+    ) -> Result<Self> {
+        drop(old);
+        let order = |e: &dyn std::fmt::Display| Error::Order(e.to_string());
+        let cut = proto::convert::cut(begin.part).map_err(|e| order(&e))?;
+        let recipe = proto::convert::recipe(&begin.recipe).map_err(|e| order(&e))?;
+        let sized = Sizes::new(&recipe, begin.classes as usize).map_err(|e| order(&e))?;
+        let name = match cut {
+            Cut::Whole => "whole",
+            Cut::Half(Side::A) => "A",
+            Cut::Half(Side::B) => "B",
+        };
+        let span = info_span!("begin", half = name, incarnation = begin.incarnation).entered();
+        network.loaders.set(begin.loaders.clone());
+        let mean = network
+            .handle
+            .block_on(network.loaders.mean(&begin.data_set, network.data_deadline))?;
+        let plan = Plan::new(&sized, &recipe, cut);
+        let mut half = Half::new(dev, plan, &recipe, begin.seed, &mean)?;
+        if begin.shard.is_empty() {
+            info!(step = begin.step, device = dev.name(), "initial values");
+        } else {
+            let shard = store::get(&network.coordinator, &begin.shard, &begin.shard_sha256);
+            let shard = network.handle.block_on(shard)?;
+            half.restore(dev, &begin.shard, &shard)?;
+            info!(step = begin.step, device = dev.name(), shard = begin.shard, "restored");
+        }
+        drop(span);
+        let request = BatchRequest {
+            data_set: begin.data_set,
+            split: Split::Train.into(),
+            step: begin.step,
+            n_images: recipe.batch as u32,
+            seed: begin.seed,
+            crop: recipe.crop as u32,
+            crop_offsets: recipe.crop_offsets as u32,
+            flip: recipe.flip,
+            color_noise: recipe.color_noise,
+            view: 0,
+        };
+        let feed =
+            Feed::new(network.handle.clone(), network.loaders.clone(), network.data_deadline);
+        let (incarnation, step) = (begin.incarnation, begin.step);
+        network.tell(Event::Ready(Ready { incarnation, step }));
+        Ok(Self {
+            incarnation,
+            half,
+            name,
+            reports: cut != Cut::Half(Side::B),
+            peer,
+            feed,
+            request,
+            n_val: begin.n_val,
+            step,
+            wire: recipe.wire,
+            deadline: network.peer_deadline,
+        })
+    }
+
+    fn train(&mut self, dev: &mut B, order: Train, network: &Network) -> Result<()> {
+        let _worker = info_span!("worker", half = self.name).entered();
+        let rates = Rates { weights: order.rate, biases: order.bias_rate };
+        while self.step < order.until {
+            let step = self.step;
+            let _step = info_span!("step", step).entered();
+            for ahead in 0..=AHEAD {
+                self.feed.want(self.training_request(step + ahead, order.color_noise));
+            }
+            let request = self.training_request(step, order.color_noise);
+            let (minibatch, data_wait_ms) = {
+                let _span = tracing::debug_span!("receive").entered();
+                self.feed.take(&request)?
+            };
+            let (half, exchange) = self.exchange(Pass::Train(step), &minibatch);
+            let done = half.step(dev, exchange, &minibatch, step, rates)?;
+            self.step += 1;
+            self.record(&done, data_wait_ms);
+            network.tell(Event::StepDone(self.step_done(&done, data_wait_ms)));
+        }
+        Ok(())
+    }
+
+    fn training_request(&self, step: u64, color_noise: f64) -> BatchRequest {
+        BatchRequest { step, color_noise, ..self.request.clone() }
+    }
+
+    /// The exchange of one pass; borrows the connection, so the half is handed out beside it.
+    fn exchange(&mut self, pass: Pass, minibatch: &Minibatch) -> (&mut Half<B>, Exchange<'_>) {
+        let peer = self.peer.as_mut().map(|peer| peer as &mut dyn Peer);
+        (&mut self.half, Exchange::new(peer, pass, minibatch.digest, self.wire, self.deadline))
+    }
+
+    fn step_done(&self, done: &Done, data_wait_ms: f64) -> StepDone {
+        StepDone {
+            incarnation: self.incarnation,
+            step: self.step,
+            loss: done.loss,
+            top1_error: done.top1_error,
+            top5_error: done.top5_error,
+            step_ms: done.step_ms + data_wait_ms,
+            compute_ms: done.compute_ms,
+            exchange_wait_ms: done.total(|c| c.wait_ms),
+            peer_late_ms: done.total(|c| c.late_ms),
+            data_wait_ms,
+            transfer_ms: done.total(|c| c.transfer_ms),
+            exchange_bytes: done.crossings.iter().map(|c| c.bytes).sum(),
+        }
+    }
+
+    /// A record a step, and one an exchange point: at info every so often, else at debug.
+    fn record(&self, done: &Done, data_wait_ms: f64) {
+        let often = self.step != 1 && !self.step.is_multiple_of(REPORT_EVERY);
+        for Crossing { at, direction, bytes, transfer_ms, wait_ms, late_ms } in &done.crossings {
+            let direction = format!("{direction:?}").to_lowercase();
+            let gb_per_s = *bytes as f64 / transfer_ms.max(1e-3) / 1e6;
+            let (transfer_ms, wait_ms, peer_late_ms) =
+                (tidy(*transfer_ms), tidy(*wait_ms), tidy(*late_ms));
+            let gb_per_s = tidy(gb_per_s);
+            if often {
+                debug!(
+                    at,
+                    direction, bytes, transfer_ms, wait_ms, peer_late_ms, gb_per_s, "exchange"
+                );
+            } else {
+                info!(
+                    at,
+                    direction, bytes, transfer_ms, wait_ms, peer_late_ms, gb_per_s, "exchange"
+                );
+            }
+        }
+        let (step_ms, compute_ms) = (tidy(done.step_ms), tidy(done.compute_ms));
+        let exchange_wait_ms = tidy(done.total(|c| c.wait_ms));
+        let peer_late_ms = tidy(done.total(|c| c.late_ms));
+        let data_wait_ms = tidy(data_wait_ms);
+        if often {
+            debug!(step_ms, compute_ms, exchange_wait_ms, peer_late_ms, data_wait_ms, "step done");
+        } else {
+            info!(step_ms, compute_ms, exchange_wait_ms, peer_late_ms, data_wait_ms, "step done");
+        }
+    }
+
+    fn evaluate(&mut self, dev: &mut B, order: Evaluate, network: &Network) -> Result<()> {
+        let _worker = info_span!("worker", half = self.name).entered();
+        let _span = info_span!("evaluate", step = order.step).entered();
+        let views: Vec<u32> = if order.views > 1 { (1..=order.views).collect() } else { vec![0] };
+        let batches = self.n_val.div_ceil(u64::from(self.request.n_images));
+        let request = |this: &Self, batch, view| BatchRequest {
+            split: Split::Val.into(),
+            step: batch,
+            view,
+            ..this.request.clone()
+        };
+        let (mut images, mut sums) = (0, [0.0; 3]);
+        for batch in 0..batches {
+            let mut average = Average::default();
+            for view in &views {
+                self.feed.want(request(self, batch, *view));
+                if *view == views[views.len() - 1] && batch + 1 < batches {
+                    self.feed.want(request(self, batch + 1, views[0]));
+                }
+                let (minibatch, _) = self.feed.take(&request(self, batch, *view))?;
+                let pass = Pass::Eval { batch, view: *view };
+                let (half, exchange) = self.exchange(pass, &minibatch);
+                average.add(half.test(dev, exchange, &minibatch)?, &minibatch.labels);
+            }
+            let n = average.n_images();
+            let (loss, top1, top5) = average.score();
+            images += n as u64;
+            for (sum, value) in sums.iter_mut().zip([loss, top1, top5]) {
+                *sum += value * n as f64;
+            }
+        }
+        let [loss, top1_error, top5_error] = sums.map(|sum| sum / images.max(1) as f64);
+        if self.reports {
+            info!(loss, top1_error, top5_error, n_images = images, "evaluated");
+        }
+        network.tell(Event::Evaluated(Evaluated {
+            incarnation: self.incarnation,
+            step: order.step,
+            n_images: images,
+            loss,
+            top1_error,
+            top5_error,
+        }));
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, dev: &mut B, order: &Checkpoint, network: &Network) -> Result<()> {
+        let _worker = info_span!("worker", half = self.name).entered();
+        let _span = info_span!("checkpoint", step = order.step).entered();
+        let shard = self.half.shard(dev, self.step)?;
+        let bytes = shard.len() as u64;
+        let put = store::put(&network.coordinator, &order.shard, self.incarnation, shard.into());
+        // A checkpoint that can't be kept doesn't end training: earlier ones are intact.
+        let (sha256, error) = match network.handle.block_on(put) {
+            Ok(sha256) => (sha256, String::new()),
+            Err(error) => {
+                warn!(error = %error, "this checkpoint was not kept; training goes on");
+                (String::new(), error.to_string())
+            }
+        };
+        let (incarnation, step) = (self.incarnation, order.step);
+        network.tell(Event::Saved(Saved { incarnation, step, sha256, bytes, error }));
+        Ok(())
+    }
+}
+
+/// Three digits are enough for a person, and for a log.
+fn tidy(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}

@@ -1,0 +1,236 @@
+//! The network thread: the coordinator's orders, the other half's tensors, heartbeats.
+//!
+//! Nothing here computes, so a heartbeat never waits for the device; the engine has a thread of
+//! its own and is reached through channels.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use proto::process::{Backoff, VERSION, dial, server};
+use proto::status::{Reaction, reaction};
+use proto::wire::coordinator_client::CoordinatorClient;
+use proto::wire::order::Order as Kind;
+use proto::wire::worker_event::Event;
+use proto::wire::{Finish, Heartbeat, Join, Order, WorkerEvent};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Status, Streaming};
+use tracing::{debug, info, warn};
+
+use crate::backend::Backend;
+use crate::backend::cpu::Cpu;
+use crate::config::{Config, Device};
+use crate::error::{Error, Result};
+use crate::exchange::grpc::Inbound;
+use crate::orders::{Command, Network, engine};
+use crate::receive::Loaders;
+
+pub(crate) mod store;
+
+/// The coordinator hears from every worker this often.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Works on whatever the coordinator orders until the run ends or `shutdown` resolves.
+///
+/// `listener` is where the other half connects.
+///
+/// # Errors
+/// [`Error`] if the run failed, the coordinator stays away, or the device can't be used.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let own = listener
+        .local_addr()
+        .map_err(|why| Error::System { doing: "reading the listener's address", why })?;
+    let exchange = config.advertise.clone().unwrap_or_else(|| own.to_string());
+    let inbound = Inbound::default();
+    let loaders = Arc::new(Loaders::default());
+    let (to_engine, orders) = channel();
+    let (events, from_engine) = mpsc::unbounded_channel();
+    let network = Network {
+        handle: Handle::current(),
+        events: events.clone(),
+        loaders: loaders.clone(),
+        coordinator: config.coordinator.clone(),
+        peer_deadline: config.peer_deadline,
+        data_deadline: config.data_deadline,
+    };
+    let Device::Cpu { threads } = config.device;
+    let dev = Cpu::new(threads);
+    let device = dev.name();
+    let (ended, engine_ended) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("engine".into())
+        .spawn(move || {
+            engine(dev, &orders, &network);
+            let _ = ended.send(());
+        })
+        .map_err(|why| Error::System { doing: "starting the engine's thread", why })?;
+    let served = tokio::spawn(
+        server().add_service(inbound.service()).serve_with_incoming(TcpIncoming::from(listener)),
+    );
+    let mut desk = Desk { config, exchange, device, inbound, loaders, to_engine, from_engine };
+    let result = tokio::select! {
+        result = desk.work() => result,
+        () = shutdown => Ok(()),
+    };
+    desk.inbound.end();
+    drop(desk); // its end of the orders: the engine finishes what it does and ends
+    served.abort();
+    let _ = engine_ended.await;
+    result
+}
+
+/// The worker's side of the control stream.
+struct Desk {
+    config: Config,
+    exchange: String,
+    device: String,
+    inbound: Inbound,
+    loaders: Arc<Loaders>,
+    to_engine: Sender<Command>,
+    from_engine: mpsc::UnboundedReceiver<WorkerEvent>,
+}
+
+impl Desk {
+    /// Joins, obeys, and joins again if the coordinator comes back after a fall.
+    async fn work(&mut self) -> Result<()> {
+        let mut alone_since = Instant::now();
+        let mut backoff = Backoff::default();
+        loop {
+            let why = match self.join().await {
+                Ok(orders) => {
+                    info!(coordinator = self.config.coordinator, device = self.device, "joined");
+                    backoff = Backoff::default();
+                    let ended = self.obey(orders).await;
+                    alone_since = Instant::now();
+                    match ended {
+                        Ended::Finished(finish) if finish.failed => {
+                            return Err(Error::RunFailed(finish.reason));
+                        }
+                        Ended::Finished(finish) => {
+                            info!(reason = finish.reason, "the run is finished");
+                            return Ok(());
+                        }
+                        Ended::Lost(status) => status,
+                    }
+                }
+                Err(status) => status,
+            };
+            self.inbound.end();
+            let refused = reaction(&why) == Reaction::Stop;
+            if refused || alone_since.elapsed() > self.config.coordinator_deadline {
+                return Err(Error::Coordinator {
+                    address: self.config.coordinator.clone(),
+                    why: if refused {
+                        why.message().into()
+                    } else {
+                        format!(
+                            "not there for {} s ({}); is it running, and is the address right?",
+                            self.config.coordinator_deadline.as_secs(),
+                            why.message()
+                        )
+                    },
+                });
+            }
+            debug!(why = why.message(), "no coordinator, trying again");
+            backoff.pause().await;
+        }
+    }
+
+    async fn join(&mut self) -> std::result::Result<Joined, Status> {
+        let channel =
+            dial(&self.config.coordinator).await.map_err(|e| Status::unavailable(e.to_string()))?;
+        let (events, stream) = mpsc::channel(64);
+        let join = Join {
+            version: VERSION.into(),
+            run_id: String::new(),
+            device: self.device.clone(),
+            exchange: self.exchange.clone(),
+        };
+        let first = WorkerEvent { event: Some(Event::Join(join)) };
+        events.send(first).await.map_err(|_| Status::internal("own stream closed"))?;
+        // Events of the time before belong to nobody any more.
+        while self.from_engine.try_recv().is_ok() {}
+        let orders =
+            CoordinatorClient::new(channel).work(ReceiverStream::new(stream)).await?.into_inner();
+        Ok(Joined { events, orders })
+    }
+
+    async fn obey(&mut self, joined: Joined) -> Ended {
+        let Joined { events, mut orders } = joined;
+        let mut pulse = tokio::time::interval(HEARTBEAT);
+        let mut incarnation = 0;
+        loop {
+            let event = tokio::select! {
+                order = orders.message() => match order {
+                    Ok(Some(Order { order: Some(Kind::Finish(finish)) })) => {
+                        return Ended::Finished(finish);
+                    }
+                    Ok(Some(order)) => {
+                        if let Some(Kind::Begin(begin)) = &order.order {
+                            incarnation = begin.incarnation;
+                        }
+                        self.pass_on(order);
+                        continue;
+                    }
+                    Ok(None) => return Ended::Lost(Status::unavailable("it closed the stream")),
+                    Err(status) => return Ended::Lost(status),
+                },
+                Some(event) = self.from_engine.recv() => event,
+                _ = pulse.tick() => {
+                    WorkerEvent { event: Some(Event::Heartbeat(Heartbeat { incarnation })) }
+                }
+            };
+            if events.send(event).await.is_err() {
+                return Ended::Lost(Status::unavailable("it closed the stream"));
+            }
+        }
+    }
+
+    fn pass_on(&mut self, order: Order) {
+        let command = match order.order {
+            Some(Kind::Begin(begin)) => {
+                let peer = if begin.peer.is_empty() {
+                    self.inbound.end();
+                    None
+                } else {
+                    let (run, peer) = (begin.run_id.clone(), begin.peer.clone());
+                    Some(self.inbound.begin(run, begin.incarnation, peer))
+                };
+                Command::Begin(Box::new(begin), peer)
+            }
+            Some(Kind::Train(train)) => Command::Train(train),
+            Some(Kind::Evaluate(evaluate)) => Command::Evaluate(evaluate),
+            Some(Kind::Checkpoint(checkpoint)) => Command::Checkpoint(checkpoint),
+            Some(Kind::Loaders(loaders)) => {
+                self.loaders.set(loaders.addresses);
+                return;
+            }
+            Some(Kind::Finish(_)) | None => {
+                warn!("an order with nothing in it");
+                return;
+            }
+        };
+        // The engine only ends after this desk.
+        let _ = self.to_engine.send(command);
+    }
+}
+
+/// An open control stream.
+struct Joined {
+    events: mpsc::Sender<WorkerEvent>,
+    orders: Streaming<Order>,
+}
+
+/// How a control stream ended.
+enum Ended {
+    Finished(Finish),
+    Lost(Status),
+}

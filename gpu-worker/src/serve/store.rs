@@ -1,0 +1,75 @@
+//! Shards to and from the coordinator's `Store`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::process::{MESSAGE_LIMIT, dial};
+use proto::tensor::{Assembler, chunks};
+use proto::wire::store_client::StoreClient;
+use proto::wire::{FilePart, FileRequest};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// Longest shard taken: a half of ten times AlexNet's size.
+const LONGEST: u64 = 4 << 30;
+/// A disk that takes this long for a shard is as good as gone.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Streams a shard into the run directory; returns its SHA-256.
+pub(crate) async fn put(
+    coordinator: &str,
+    name: &str,
+    incarnation: u64,
+    shard: Bytes,
+) -> Result<String> {
+    let sha256 = sha256(&shard);
+    let failed = |why: String| Error::Shard { shard: name.into(), why };
+    let channel = dial(coordinator).await.map_err(|e| failed(e.to_string()))?;
+    let (first_name, first_sha) = (name.to_string(), sha256.clone());
+    let parts = chunks(shard).enumerate().map(move |(i, chunk)| {
+        let (name, sha256) =
+            if i == 0 { (first_name.clone(), first_sha.clone()) } else { Default::default() };
+        FilePart { name, sha256, incarnation, chunk: Some(chunk) }
+    });
+    let mut client = StoreClient::new(channel);
+    let stored = tokio::time::timeout(DEADLINE, client.put(tokio_stream::iter(parts)))
+        .await
+        .map_err(|_| failed(format!("not stored after {} s", DEADLINE.as_secs())))?
+        .map_err(|status| failed(status.message().into()))?
+        .into_inner();
+    if stored.sha256 != sha256 {
+        return Err(failed(format!("stored as {}, sent as {sha256}", stored.sha256)));
+    }
+    Ok(sha256)
+}
+
+/// Fetches a shard and checks it.
+pub(crate) async fn get(coordinator: &str, name: &str, sha256_wanted: &str) -> Result<Bytes> {
+    let failed = |why: String| Error::Shard { shard: name.into(), why };
+    let channel = dial(coordinator).await.map_err(|e| failed(e.to_string()))?;
+    let mut client = StoreClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
+    let mut stream = client
+        .get(FileRequest { name: name.into() })
+        .await
+        .map_err(|status| failed(status.message().into()))?
+        .into_inner();
+    let mut file = Assembler::new(LONGEST);
+    while let Some(part) = stream.message().await.map_err(|s| failed(s.message().into()))? {
+        let chunk = part.chunk.ok_or_else(|| failed("a part without a chunk".into()))?;
+        file.take(chunk).map_err(|e| failed(e.to_string()))?;
+    }
+    if !file.is_complete() {
+        return Err(failed(format!("the stream ended early: {:?} bytes", file.progress())));
+    }
+    let bytes = file.into_bytes();
+    let got = sha256(&bytes);
+    if got != sha256_wanted {
+        return Err(failed(format!("SHA-256 {got}, the manifest says {sha256_wanted}")));
+    }
+    Ok(bytes)
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

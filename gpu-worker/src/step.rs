@@ -1,0 +1,150 @@
+//! A whole step, top to bottom: minibatch → forward ⇄ exchange → backward ⇄ exchange → update.
+
+use std::time::Instant;
+
+use tracing::debug_span;
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::exchange::{Crossing, Exchange, ms};
+use crate::forward::Mode;
+use crate::half::{Half, download, upload};
+use crate::receive::Minibatch;
+use crate::update::Rates;
+
+/// What a step reached and where its time went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Done {
+    /// Mean loss of the minibatch, before the update.
+    pub loss: f64,
+    /// Share of images whose label was not the most probable.
+    pub top1_error: f64,
+    /// Share of images whose label was not among the five most probable.
+    pub top5_error: f64,
+    /// The whole step, without waiting for data.
+    pub step_ms: f64,
+    /// Device time of forward, backward and update, without what was waited for.
+    pub compute_ms: f64,
+    /// What crossed, in order.
+    pub crossings: Vec<Crossing>,
+}
+
+impl Done {
+    /// A sum over all crossings.
+    pub fn total(&self, of: impl Fn(&Crossing) -> f64) -> f64 {
+        self.crossings.iter().map(of).sum()
+    }
+}
+
+/// What the network makes of a minibatch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// `[n, classes]`.
+    pub probabilities: Vec<f32>,
+    /// `[n]`, −ln of the label's probability.
+    pub losses: Vec<f32>,
+}
+
+impl<B: Backend> Half<B> {
+    /// Trains on one minibatch.
+    ///
+    /// `step` counts the steps done before; the minibatch's first image is sample `step · batch`.
+    ///
+    /// # Errors
+    /// The exchange's, the device's, and [`Error::NotFinite`] before the update would spread it.
+    pub fn step(
+        &mut self,
+        dev: &mut B,
+        mut exchange: Exchange<'_>,
+        minibatch: &Minibatch,
+        step: u64,
+        rates: Rates,
+    ) -> Result<Done> {
+        let started = Instant::now();
+        let n = minibatch.n_images();
+        let mode = Mode::Train { first_sample: step * self.recipe.batch as u64 };
+        self.take(dev, minibatch)?;
+        let before = dev.mark()?;
+        debug_span!("forward").in_scope(|| self.forward(dev, &mut exchange, mode, n))?;
+        let output = self.output(dev, n)?;
+        let (loss, top1_error, top5_error) = output.score(&minibatch.labels);
+        if !loss.is_finite() {
+            return Err(Error::NotFinite { step, loss });
+        }
+        debug_span!("backward").in_scope(|| self.backward(dev, &mut exchange, mode, n))?;
+        debug_span!("update").in_scope(|| self.update(dev, rates))?;
+        let after = dev.mark()?;
+        let on_device = dev.ms_between(&before, &after)?;
+        let mut done = Done {
+            loss,
+            top1_error,
+            top5_error,
+            step_ms: ms(started.elapsed()),
+            compute_ms: 0.0,
+            crossings: exchange.into_crossings(),
+        };
+        done.compute_ms = on_device - done.total(|c| c.wait_ms + c.late_ms);
+        Ok(done)
+    }
+
+    /// Runs one minibatch through the network as at test.
+    ///
+    /// # Errors
+    /// The exchange's and the device's.
+    pub fn test(
+        &mut self,
+        dev: &mut B,
+        mut exchange: Exchange<'_>,
+        minibatch: &Minibatch,
+    ) -> Result<Output> {
+        let n = minibatch.n_images();
+        self.take(dev, minibatch)?;
+        self.forward(dev, &mut exchange, Mode::Test, n)?;
+        self.output(dev, n)
+    }
+
+    /// Puts a minibatch on the device.
+    fn take(&mut self, dev: &mut B, minibatch: &Minibatch) -> Result<()> {
+        minibatch.check(
+            self.plan.input,
+            self.recipe.batch,
+            self.input.mean_side,
+            self.plan.classes,
+        )?;
+        dev.upload_bytes(&minibatch.pixels, &mut self.input.pixels)?;
+        upload(dev, minibatch.places.as_flattened(), &mut self.input.places)?;
+        let labels: Vec<f32> = minibatch.labels.iter().map(|label| *label as f32).collect();
+        upload(dev, &labels, &mut self.input.labels)
+    }
+
+    fn output(&mut self, dev: &mut B, n: usize) -> Result<Output> {
+        let numbers = n * self.plan.classes;
+        Ok(Output {
+            probabilities: download(dev, &self.output.probabilities, 0..numbers)?,
+            losses: download(dev, &self.output.loss, 0..n)?,
+        })
+    }
+}
+
+impl Output {
+    /// Mean loss, top-1 and top-5 error.
+    pub fn score(&self, labels: &[u32]) -> (f64, f64, f64) {
+        let n = labels.len().max(1) as f64;
+        let loss = self.losses.iter().map(|l| f64::from(*l)).sum::<f64>() / n;
+        let classes = self.probabilities.len() / labels.len().max(1);
+        let (mut top1, mut top5) = (0, 0);
+        for (p, label) in self.probabilities.chunks(classes.max(1)).zip(labels) {
+            let place = rank(p, *label as usize);
+            top1 += usize::from(place >= 1);
+            top5 += usize::from(place >= 5);
+        }
+        (loss, top1 as f64 / n, top5 as f64 / n)
+    }
+}
+
+/// How many classes come before the label; of equals, the lower number comes first.
+pub fn rank(probabilities: &[f32], label: usize) -> usize {
+    let own = probabilities[label];
+    let before = |(i, p): (usize, &f32)| *p > own || (*p == own && i < label);
+    probabilities.iter().enumerate().filter(|x| before((x.0, x.1))).count()
+}

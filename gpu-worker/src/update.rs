@@ -1,0 +1,34 @@
+//! The update: momentum and decay on every weight and bias of this half (paper §5).
+
+use crate::backend::{Backend, Sgd};
+use crate::error::Result;
+use crate::half::Half;
+
+/// The rates of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// ε of the weights.
+    pub weights: f64,
+    /// ε of the biases.
+    pub biases: f64,
+}
+
+impl<B: Backend> Half<B> {
+    /// Takes one step along the gradients.
+    pub(crate) fn update(&mut self, dev: &mut B, rates: Rates) -> Result<()> {
+        let (decay, momentum) = (self.recipe.decay, self.recipe.momentum as f32);
+        let (decay_biases, decay_softmax) = (self.recipe.decay_biases, self.recipe.decay_softmax);
+        let last = 2 * self.layers.len() - 2; // the softmax layer's weights; its biases follow
+        for (i, tensor) in self.tensors().enumerate() {
+            let is_bias = tensor.param.is_bias;
+            let decays = if is_bias { decay_biases } else { i != last || decay_softmax };
+            let sgd = Sgd {
+                rate: if is_bias { rates.biases } else { rates.weights } as f32,
+                momentum,
+                decay: if decays { decay as f32 } else { 0.0 },
+            };
+            dev.sgd(&sgd, &mut tensor.value, &mut tensor.momentum, &tensor.gradient)?;
+        }
+        Ok(())
+    }
+}
