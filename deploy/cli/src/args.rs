@@ -161,7 +161,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
 
-    /// One device a half: cpu,cpu or auto
+    /// One device a half: cpu,cpu or cpu:4,cpu:4 (threads) or auto (all cores)
     #[arg(long, default_value = "auto", value_name = "DEVICE,DEVICE")]
     pub devices: String,
 
@@ -352,15 +352,12 @@ pub(crate) struct WorkerArgs {
     /// The coordinator
     #[arg(long, value_name = "HOST:PORT")]
     pub coordinator: String,
-    /// cpu, or cuda:N
+    /// cpu (one thread), or cpu:N (N threads)
     #[arg(long, default_value = "cpu")]
     pub device: String,
     /// Address others reach it at, where that is not the one it listens on
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise: Option<String>,
-    /// Threads that compute
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub threads: u16,
 }
 
 /// `alexnet loader`.

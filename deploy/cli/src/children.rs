@@ -186,13 +186,13 @@ impl Running {
     }
 }
 
-/// Keeps a worker or loader going until `over` is true, then lets it finish.
+/// Keeps a worker or loader going until the run is `over`, then gives it that long to finish.
 ///
 /// # Errors
 /// If it died [`MOST_RESTARTS`] times, or can't be started again.
 pub(crate) async fn keep_alive(
     mut running: Running,
-    mut over: watch::Receiver<bool>,
+    mut over: watch::Receiver<Option<Duration>>,
     notices: mpsc::UnboundedSender<String>,
 ) -> Result<()> {
     let role = running.role.clone();
@@ -200,14 +200,14 @@ pub(crate) async fn keep_alive(
     for restart in 1.. {
         let end = tokio::select! {
             end = running.ended() => end,
-            _ = over.wait_for(|over| *over) => {
-                running.finish(Duration::from_secs(10)).await;
+            grace = run_over(&mut over) => {
+                running.finish(grace).await;
                 return Ok(());
             }
         };
         // At the run's end the roles end together, the coordinator not always first.
         let wait = if end == End::Done { Duration::from_secs(3) } else { Duration::ZERO };
-        if tokio::time::timeout(wait, over.wait_for(|over| *over)).await.is_ok() {
+        if tokio::time::timeout(wait, run_over(&mut over)).await.is_ok() {
             return Ok(());
         }
         if restart > MOST_RESTARTS {
@@ -223,6 +223,12 @@ pub(crate) async fn keep_alive(
         running = role.start().await?;
     }
     Ok(())
+}
+
+/// Resolves when the run is over, with the time that is left to finish.
+async fn run_over(over: &mut watch::Receiver<Option<Duration>>) -> Duration {
+    let grace = over.wait_for(Option::is_some).await.map(|grace| *grace);
+    grace.ok().flatten().unwrap_or_default()
 }
 
 /// The error with which a process ended: the last one in its log, or its last line.

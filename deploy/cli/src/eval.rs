@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use gpu_worker::step::rank;
+use gpu_worker::views::Average;
 use loader::Source;
 use loader::Split;
 use loader::batch::Request;
@@ -103,17 +104,19 @@ fn measure(
 ) -> Result<(Measured, Confusion)> {
     let n_images = source.describe().n_val;
     let mut confusion = Confusion::new(trained.classes.clone());
-    let (mut loss, mut wrong1, mut wrong5) = (0.0, 0u64, 0u64);
+    let (mut loss, mut top1, mut top5) = (0.0, 0.0, 0.0);
     let batches = n_images.div_ceil(trained.recipe.batch as u64);
     let bar = indicatif::ProgressBar::new(batches);
     for batch in 0..batches {
-        let (labels, probabilities) = averaged(trained, source, views, batch)?;
-        for (label, p) in labels.iter().map(|label| *label as usize).zip(&probabilities) {
-            let place = rank(p, label);
-            wrong1 += u64::from(place >= 1);
-            wrong5 += u64::from(place >= 5);
-            loss -= f64::from(p[label].max(f32::MIN_POSITIVE)).ln();
-            confusion.add(label, most_probable(p));
+        let average = averaged(trained, source, views, batch)?;
+        let (output, n) = (average.output(), average.n_images() as f64);
+        let (batch_loss, batch_top1, batch_top5) = output.score(average.labels());
+        loss += n * batch_loss;
+        top1 += n * batch_top1;
+        top5 += n * batch_top5;
+        let each = output.probabilities.chunks(trained.classes.len());
+        for (label, p) in average.labels().iter().zip(each) {
+            confusion.add(*label as usize, most_probable(p));
         }
         bar.inc(1);
     }
@@ -125,40 +128,21 @@ fn measure(
         views,
         n_images,
         loss: share(loss),
-        top1_error: share(wrong1 as f64),
-        top5_error: share(wrong5 as f64),
+        top1_error: share(top1),
+        top5_error: share(top5),
     };
     Ok((measured, confusion))
 }
 
-/// Labels and probabilities of a validation batch, averaged over the views after softmax.
-fn averaged(
-    trained: &mut Trained,
-    source: &Source,
-    views: u32,
-    batch: u64,
-) -> Result<(Vec<u32>, Vec<Vec<f32>>)> {
-    let mut labels = Vec::new();
-    let mut sum: Vec<Vec<f32>> = Vec::new();
+/// A validation batch, averaged over the views after softmax.
+fn averaged(trained: &mut Trained, source: &Source, views: u32, batch: u64) -> Result<Average> {
+    let mut average = Average::default();
     for view in network::views(views) {
         let minibatch = source.minibatch(&request(&trained.recipe, batch, view))?;
-        let probabilities = trained.probabilities(&network::received(&minibatch))?;
-        labels = minibatch.labels;
-        add(&mut sum, probabilities);
+        let output = trained.test(&network::received(&minibatch))?;
+        average.add(output, &minibatch.labels);
     }
-    sum.iter_mut().flatten().for_each(|p| *p /= views as f32);
-    Ok((labels, sum))
-}
-
-/// Adds a view's probabilities to what the views before made.
-pub(crate) fn add(sum: &mut Vec<Vec<f32>>, view: Vec<Vec<f32>>) {
-    if sum.is_empty() {
-        *sum = view;
-        return;
-    }
-    for (total, p) in sum.iter_mut().flatten().zip(view.iter().flatten()) {
-        *total += p;
-    }
+    Ok(average)
 }
 
 fn request(recipe: &model::recipe::Recipe, batch: u64, view: u32) -> Request {
@@ -203,14 +187,6 @@ fn keep(run: &Path, measured: &Measured, confusion: &Confusion) -> Result<[PathB
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn views_are_averaged_after_softmax() {
-        let mut sum = Vec::new();
-        add(&mut sum, vec![vec![0.5, 0.5]]);
-        add(&mut sum, vec![vec![1.0, 0.0]]);
-        assert_eq!(sum, [[1.5, 0.5]]);
-    }
 
     #[test]
     fn the_first_of_equals_is_the_most_probable() {

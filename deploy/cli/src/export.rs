@@ -45,7 +45,8 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
         ("classes".to_owned(), serde_json::to_string(&classes)?),
     ]);
     write(&args.out, &tensors, about)?;
-    let parameters = tensors.iter().map(|(_, shape, _)| shape.iter().product::<usize>()).sum::<usize>();
+    let parameters =
+        tensors.iter().map(|(_, shape, _)| shape.iter().product::<usize>()).sum::<usize>();
     say::line(format_args!(
         "{}: {} parameters after step {}",
         args.out.display(),

@@ -10,6 +10,7 @@ use gpu_worker::backend::cpu::Cpu;
 use gpu_worker::half::Mean;
 use gpu_worker::pair::Pair;
 use gpu_worker::receive::Minibatch;
+use gpu_worker::step::Output;
 use model::recipe::Recipe;
 use model::shape::Network;
 
@@ -53,13 +54,13 @@ impl Trained {
         Ok(Self { recipe, classes, side, step: manifest.step, pair })
     }
 
-    /// Probabilities `[n][classes]` of a minibatch.
+    /// What the network makes of a minibatch.
     ///
     /// # Errors
     /// If the minibatch doesn't fit the network.
-    pub(crate) fn probabilities(&mut self, minibatch: &Minibatch) -> Result<Vec<Vec<f32>>> {
-        let output = self.pair.test(minibatch, 0, 0)?;
-        Ok(output.probabilities.chunks(self.classes.len()).map(<[f32]>::to_vec).collect())
+    pub(crate) fn test(&mut self, minibatch: &Minibatch) -> Result<Output> {
+        // Batch and view only tell exchanges apart, of which there is one at a time here.
+        Ok(self.pair.test(minibatch, 0, 0)?)
     }
 }
 

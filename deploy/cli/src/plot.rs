@@ -101,8 +101,10 @@ where
     B::ErrorType: 'static,
 {
     let raw = points(metrics, |s| 100.0 * s.top1_error);
-    let top1: Points = metrics.evals.iter().map(|e| (e.step as f64, 100.0 * e.top1_error)).collect();
-    let top5: Points = metrics.evals.iter().map(|e| (e.step as f64, 100.0 * e.top5_error)).collect();
+    let top1: Points =
+        metrics.evals.iter().map(|e| (e.step as f64, 100.0 * e.top1_error)).collect();
+    let top5: Points =
+        metrics.evals.iter().map(|e| (e.step as f64, 100.0 * e.top5_error)).collect();
     let mut panel =
         Panel::new(area, "error, %", x_end(metrics), 0.0..100.0, |v| format!("{v:.0}"))?;
     panel.line(&raw, RAW, 1, "top-1, a step's minibatch")?;

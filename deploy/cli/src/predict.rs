@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use gpu_worker::receive::Minibatch;
+use gpu_worker::views::Average;
 use loader::augment::{self, Sample};
 
 use crate::args::PredictArgs;
-use crate::eval;
 use crate::network::{self, Trained};
 use crate::say;
 
@@ -42,15 +42,13 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
 }
 
 fn probabilities(trained: &mut Trained, picture: &[u8], views: u32) -> Result<Vec<f32>> {
-    let mut sum = Vec::new();
+    let mut average = Average::default();
     let room = trained.side - trained.recipe.crop;
     for sample in network::views(views).filter_map(|view| augment::view(view, room)) {
         let minibatch = one(picture, trained.side, trained.recipe.crop, &sample);
-        eval::add(&mut sum, trained.probabilities(&minibatch)?);
+        average.add(trained.test(&minibatch)?, &minibatch.labels);
     }
-    let mut mean = sum.pop().unwrap_or_default();
-    mean.iter_mut().for_each(|p| *p /= views as f32);
-    Ok(mean)
+    Ok(average.output().probabilities)
 }
 
 /// A minibatch of one crop of a picture `[side, side, 3]`.

@@ -14,7 +14,11 @@ const DESCRIPTION: &str = "dataset.json";
 /// Turns what there is into shards.
 pub(crate) fn run(args: &PrepareArgs) -> Result<()> {
     into_shards(&args.src, &args.dst, args.side as usize)?;
-    say::line(format_args!("to train on them: {} up --data {}", say::program(), args.dst.display()));
+    say::line(format_args!(
+        "to train on them: {} up --data {}",
+        say::program(),
+        args.dst.display()
+    ));
     Ok(())
 }
 

@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn what_was_reached_is_told_against_chance() {
-        let eval = |step, top1_error| Eval { step, top1_error, top5_error: 0.01, ..Eval::default() };
+        let eval =
+            |step, top1_error| Eval { step, top1_error, top5_error: 0.01, ..Eval::default() };
         let metrics = Metrics { evals: vec![eval(10, 0.25), eval(1200, 0.125)], steps: vec![] };
         assert_eq!(
             reached(&metrics, 10).unwrap(),

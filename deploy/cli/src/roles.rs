@@ -1,8 +1,10 @@
 //! `alexnet coordinator|worker|loader`: one role in this process.
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use coordinator::Ending;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -11,6 +13,9 @@ use crate::args::{CoordinatorArgs, ListenArgs, LoaderArgs, WorkerArgs};
 use crate::children::READY;
 use crate::recipe;
 use crate::say;
+
+/// Resolves when the process is asked to stop.
+type Asked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a coordinator prints at its end.
 pub(crate) const FINISHED: &str = "finished";
@@ -32,7 +37,13 @@ pub(crate) fn coordinator(args: &CoordinatorArgs) -> Result<()> {
         config.keep = keep;
     }
     in_a_process(&args.listen, async move |listener, stop| {
-        coordinator::run(config, listener, stop).await?;
+        let outcome = coordinator::run(config, listener, stop).await?;
+        say::line(match outcome.ending {
+            Ending::Finished => FINISHED,
+            Ending::AlreadyFinished => ALREADY_FINISHED,
+            Ending::Stopped => STOPPED,
+            Ending::Failed { reason } => bail!("{reason}"),
+        });
         Ok(())
     })
 }
@@ -50,7 +61,7 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<()> {
 /// `alexnet loader`.
 pub(crate) fn loader(args: &LoaderArgs) -> Result<()> {
     let config = loader::Config {
-        data: args.data.clone(),
+        data: args.data.parse()?,
         coordinator: args.coordinator.clone(),
         advertise: args.advertise.clone(),
         threads: usize::from(args.threads),
@@ -64,7 +75,7 @@ pub(crate) fn loader(args: &LoaderArgs) -> Result<()> {
 /// Listens, says so, and runs a role until it ends, is asked to, or its parent is gone.
 fn in_a_process<R>(args: &ListenArgs, role: R) -> Result<()>
 where
-    R: AsyncFnOnce(TcpListener, oneshot::Receiver<()>) -> Result<()>,
+    R: AsyncFnOnce(TcpListener, Asked) -> Result<()>,
 {
     let runtime = one_thread()?;
     let done = runtime.block_on(async {
@@ -80,6 +91,9 @@ where
             }
             std::future::pending::<()>().await;
         };
+        let asked: Asked = Box::pin(async move {
+            let _ = asked.await;
+        });
         tokio::select! {
             done = role(listener, asked) => done,
             () = asking => Ok(()),

@@ -22,9 +22,10 @@ pub(crate) fn run(args: &StatusArgs) -> Result<()> {
         Some(address) => address.clone(),
         None => newest_run(Path::new("runs"))?,
     };
-    let status = one_thread()?.block_on(async { ask(&mut client(&address)?).await }).with_context(
-        || format!("no coordinator answers at {address}: the run may be over, or never started"),
-    )?;
+    let status =
+        one_thread()?.block_on(async { ask(&mut client(&address)?).await }).with_context(|| {
+            format!("no coordinator answers at {address}: the run may be over, or never started")
+        })?;
     let line = |what: &str, value: String| say::line(format_args!("{what:<12} {value}"));
     line("run", format!("{} in {}", status.run_id, status.run_dir));
     line("phase", status.phase.clone());
@@ -32,10 +33,13 @@ pub(crate) fn run(args: &StatusArgs) -> Result<()> {
         line("progress", progress::line(&status, None));
         line("rate", format!("{}", status.rate));
     }
-    line("checkpoint", match status.checkpoint_step {
-        0 => "none yet".into(),
-        step => format!("step {}", say::thousands(step)),
-    });
+    line(
+        "checkpoint",
+        match status.checkpoint_step {
+            0 => "none yet".into(),
+            step => format!("step {}", say::thousands(step)),
+        },
+    );
     status.workers.iter().for_each(|worker| line("worker", worker.clone()));
     status.loaders.iter().for_each(|loader| line("loader", loader.clone()));
     status.notices.iter().for_each(|notice| line("notice", notice.clone()));
@@ -70,7 +74,7 @@ fn newest_run(runs: &Path) -> Result<String> {
     };
     let folders = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
     let newest = folders.filter(|dir| Memory::file(dir).is_file()).max_by_key(when);
-    newest.and_then(|dir| Memory::read(&dir)).and_then(|memory| memory.coordinator).ok_or_else(|| {
-        anyhow!("no run was started under {}: give the coordinator's HOST:PORT", runs.display())
-    })
+    newest.and_then(|dir| Memory::read(&dir)).and_then(|memory| memory.coordinator).ok_or_else(
+        || anyhow!("no run was started under {}: give the coordinator's HOST:PORT", runs.display()),
+    )
 }

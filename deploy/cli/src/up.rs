@@ -17,12 +17,14 @@ use crate::children::{self, End, Role, Running};
 use crate::memory::Memory;
 use crate::progress::Progress;
 use crate::report;
-use crate::roles::one_thread;
+use crate::roles::{self, one_thread};
 use crate::status;
 use crate::{prepare, recipe, say};
 
 /// How often the coordinator is asked how it goes.
 const ASK_EVERY: Duration = Duration::from_millis(300);
+/// How long workers and loaders may take to end with the run.
+const LEAVES_WITHIN: Duration = Duration::from_secs(10);
 /// A coordinator that was killed is started again this often.
 const COORDINATOR_RESTARTS: u32 = 10;
 
@@ -135,7 +137,7 @@ impl Plan {
         let pids = others.iter().chain([&coordinator]);
         started(pids.filter_map(|r| Some((r.name().to_owned(), r.pid()?))).collect());
 
-        let (over, is_over) = watch::channel(false);
+        let (over, is_over) = watch::channel(None);
         let (tell, notices) = mpsc::unbounded_channel();
         let mut kept_alive = JoinSet::new();
         for running in others {
@@ -144,8 +146,10 @@ impl Plan {
         // Restarted, it listens where everyone looks for it.
         let again = Role::new("coordinator", &logs, self.coordinator(&address));
         let ended = self.watch(coordinator, again, &mut kept_alive, notices).await;
-        let _ = over.send(true);
-        if ended.is_ok() {
+        if let Ok(said) = &ended {
+            // At a run's end everyone leaves by itself; where none began, nobody was told to.
+            let began = said != roles::ALREADY_FINISHED;
+            let _ = over.send(Some(if began { LEAVES_WITHIN } else { Duration::ZERO }));
             while kept_alive.join_next().await.is_some() {}
         }
         ended
@@ -194,14 +198,7 @@ impl Plan {
                     }
                     stopping = true;
                     asked = Box::pin(asked_to_stop());
-                    let step = status::stop(&mut status::client(&coordinator.address)?, "Ctrl-C");
-                    progress.notice(&match step.await {
-                        Ok(step) => format!(
-                            "stopping after step {}: writing its checkpoint (Ctrl-C again ends at \
-                             once)", say::thousands(step)
-                        ),
-                        Err(error) => format!("the coordinator can't be asked to stop: {error:#}"),
-                    });
+                    progress.notice(&ask_to_stop(&coordinator.address).await);
                 }
             }
         };
@@ -232,8 +229,8 @@ impl Plan {
             args.extend(["--coordinator", coordinator, own[0], own[1]].map(Into::into));
             Role::new(name, logs, args)
         };
-        let loaders =
-            (0..self.loaders).map(|i| role(format!("loader-{i}"), "loader", ["--data", &self.data]));
+        let loaders = (0..self.loaders)
+            .map(|i| role(format!("loader-{i}"), "loader", ["--data", &self.data]));
         let workers = self.devices.iter().enumerate();
         let workers =
             workers.map(|(i, device)| role(format!("worker-{i}"), "worker", ["--device", device]));
@@ -243,6 +240,21 @@ impl Plan {
     fn child(&self, kind: &str, listen: &str) -> Vec<OsString> {
         let format = self.log_format.name();
         [kind, "--with-parent", "--listen", listen, "--log-format", format].map(Into::into).into()
+    }
+}
+
+/// Asks for a checkpoint and the end; says what the coordinator answered.
+async fn ask_to_stop(address: &str) -> String {
+    let answer = match status::client(address) {
+        Ok(mut client) => status::stop(&mut client, "Ctrl-C").await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(step) => format!(
+            "stopping after step {}: writing its checkpoint (Ctrl-C again ends at once)",
+            say::thousands(step)
+        ),
+        Err(error) => format!("the coordinator can't be asked to stop: {error:#}"),
     }
 }
 
