@@ -1,1 +1,30 @@
-//! loader
+//! Disk to minibatches: prepares data sets, streams augmented minibatches.
+//!
+//! Any loader that has the data set answers any request, and always with the same bytes: which
+//! picture is where in the endless stream, its crop, flip and colour are functions of numbers in
+//! the request. Whether there are halves, and how many, is not known here.
+//!
+//! ```text
+//!   people's pictures ──prepare──▶ data set ─┐
+//!                                  synthetic ─┴─▶ source ──order, augment──▶ batch ──serve──▶ worker
+//! ```
+
+pub mod batch; // a request → a minibatch; the last few kept, the next one made ahead: start here
+pub mod order; // which picture is n-th in the endless stream
+pub mod augment; // its crop, flip and colour shift
+pub mod source; // where pictures come from: a prepared data set or made-up ones
+pub mod dataset; // shards on disk, read at random and checked
+pub mod synthetic; // the same, made up, for machines without pictures
+pub mod statistics; // mean image and colour components
+//PICTURE
+//PREPARE
+pub mod serve; // the service, and its place in a run
+pub mod config; // what an operator chooses
+mod error;
+
+pub use config::{Config, DataSpec};
+pub use error::Error;
+//UP
+//UPP
+pub use serve::run;
+pub use source::{Description, Source, Split};

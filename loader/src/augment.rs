@@ -1,0 +1,149 @@
+//! What a picture looks like this time: crop, flip, colour shift (paper §4.1); and test views.
+//!
+//! Pure functions of (seed, place in the endless stream): nothing is drawn in turn, so any loader
+//! draws the same.
+
+use model::random::{Purpose, Random};
+
+/// How one picture is used once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// First row of the crop in the stored picture.
+    pub row: u32,
+    /// First column.
+    pub column: u32,
+    /// Whether the crop is then mirrored left to right.
+    pub flip: bool,
+    /// Added to red, green and blue of every pixel, in levels (0..255).
+    pub shift: [f32; 3],
+}
+
+/// What may vary in training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Variation {
+    /// Crops start at `0..offsets` in each direction, as far as the picture allows; 0 = everywhere.
+    pub offsets: usize,
+    /// Whether half of the crops are mirrored.
+    pub flip: bool,
+    /// Standard deviation of the colour shift's factors.
+    pub color_noise: f64,
+}
+
+/// The test views of paper §4.1: the centre, then the ten whose outputs are averaged.
+pub const VIEWS: u32 = 11;
+
+/// The sample at place `g` of the endless stream; `room` = side − crop.
+///
+/// The shift is Σ pᵢ αᵢ √λᵢ, α ~ N(0, `color_noise`), with `colors[i]` = pᵢ √λᵢ.
+pub fn train(seed: u64, g: u64, room: usize, vary: &Variation, colors: &[[f32; 3]; 3]) -> Sample {
+    let words = Random::new(seed, Purpose::Crop).words(0, g);
+    let places = if vary.offsets == 0 { room + 1 } else { vary.offsets.min(room + 1) };
+    let below = |word: u32| ((u64::from(word) * places as u64) >> 32) as u32;
+    Sample {
+        row: below(words[0]),
+        column: below(words[1]),
+        flip: vary.flip && words[2] >> 31 == 1,
+        shift: shift(seed, g, vary.color_noise, colors),
+    }
+}
+
+fn shift(seed: u64, g: u64, noise: f64, colors: &[[f32; 3]; 3]) -> [f32; 3] {
+    if noise == 0.0 {
+        return [0.0; 3];
+    }
+    let alpha = Random::new(seed, Purpose::Color).normal4(0, g);
+    std::array::from_fn(|c| {
+        let sum: f64 = (0..3).map(|i| alpha[i] * noise * f64::from(colors[i][c])).sum();
+        sum as f32
+    })
+}
+
+/// A test view; `room` = side − crop. 0 = centre; 1..=5 = four corners and centre; 6..=10 = those
+/// mirrored. `None` from [`VIEWS`] on.
+pub fn view(view: u32, room: usize) -> Option<Sample> {
+    let (end, middle) = (room as u32, room as u32 / 2);
+    let place = if view > 5 { view - 5 } else { view };
+    let (row, column) = match place {
+        1 => (0, 0),
+        2 => (0, end),
+        3 => (end, 0),
+        4 => (end, end),
+        _ => (middle, middle),
+    };
+    (view < VIEWS).then_some(Sample { row, column, flip: view > 5, shift: [0.0; 3] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLORS: [[f32; 3]; 3] = [[60.0, 58.0, 62.0], [20.0, -1.0, -19.0], [3.0, -6.0, 3.0]];
+    const ALL: Variation = Variation { offsets: 32, flip: true, color_noise: 0.1 };
+
+    #[test]
+    fn crops_of_224_in_256_take_each_of_1024_places_and_half_are_mirrored() {
+        let n = 100_000;
+        let mut seen = vec![0_u32; 32 * 32];
+        let mut flips = 0;
+        for g in 0..n {
+            let s = train(1, g, 32, &ALL, &COLORS);
+            seen[(s.row * 32 + s.column) as usize] += 1;
+            flips += u64::from(s.flip);
+        }
+        // 98 expected in each; six standard deviations of a Poisson count.
+        assert!(seen.iter().all(|&k| (38..=158).contains(&k)));
+        assert!((49_000..51_000).contains(&flips));
+    }
+
+    #[test]
+    fn the_colour_shift_has_the_components_covariance_times_the_noise_squared() {
+        let n = 100_000;
+        let mut cov = [[0.0; 3]; 3];
+        for g in 0..n {
+            let s = train(1, g, 32, &ALL, &COLORS).shift;
+            for (a, row) in cov.iter_mut().enumerate() {
+                for (b, sum) in row.iter_mut().enumerate() {
+                    *sum += f64::from(s[a]) * f64::from(s[b]) / n as f64;
+                }
+            }
+        }
+        for a in 0..3 {
+            for b in 0..3 {
+                let want: f64 =
+                    COLORS.iter().map(|p| f64::from(p[a]) * f64::from(p[b]) * 0.01).sum();
+                assert!((cov[a][b] - want).abs() < 0.02 * 40.0, "{a}{b}: {} {want}", cov[a][b]);
+            }
+        }
+    }
+
+    #[test]
+    fn offsets_reach_everywhere_at_0_and_never_beyond_the_picture() {
+        let max = |offsets, room| {
+            let vary = Variation { offsets, flip: false, color_noise: 0.0 };
+            (0..10_000).map(|g| train(5, g, room, &vary, &COLORS).row).max().unwrap()
+        };
+        assert_eq!([max(32, 32), max(33, 32), max(0, 32), max(32, 8), max(32, 0)], [31, 32, 32, 8, 0]);
+    }
+
+    #[test]
+    fn switched_off_nothing_is_mirrored_or_coloured() {
+        let vary = Variation { offsets: 0, flip: false, color_noise: 0.0 };
+        assert!((0..1000).all(|g| {
+            let s = train(5, g, 3, &vary, &COLORS);
+            !s.flip && s.shift == [0.0; 3]
+        }));
+    }
+
+    #[test]
+    fn ten_views_are_corners_and_centre_and_their_mirrors() {
+        let all: Vec<_> = (0..VIEWS).map(|v| view(v, 32).unwrap()).collect();
+        let place = |s: &Sample| (s.row, s.column, s.flip);
+        assert_eq!(place(&all[0]), (16, 16, false));
+        let first: Vec<_> = all[1..6].iter().map(|s| (s.row, s.column)).collect();
+        assert_eq!(first, [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]);
+        for (plain, mirrored) in all[1..6].iter().zip(&all[6..]) {
+            assert_eq!((plain.row, plain.column, true), place(mirrored));
+        }
+        assert_eq!(view(VIEWS, 32), None);
+    }
+}

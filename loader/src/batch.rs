@@ -1,0 +1,205 @@
+//! A request → a minibatch; the last few are kept, the next one is made ahead.
+//!
+//! Both halves ask for the same minibatch within moments: whoever comes second gets the one that
+//! was made, or is being made, for the first.
+
+mod recent; // the last few
+
+use bytes::Bytes;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::augment::{self, Sample, Variation};
+use crate::source::Scratch;
+use crate::{Description, Error, Source, Split, order};
+
+pub use recent::Recent;
+
+/// Most bytes of pixels that one minibatch may have: a request can't fill the machine.
+const LIMIT: usize = 512 << 20;
+
+/// Which minibatch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// Training: augmented, from the endless shuffled stream. Validation: in stored order.
+    pub split: Split,
+    /// Training: pictures `step * n_images..` of the stream; validation: batch number.
+    pub step: u64,
+    /// How many; the last validation batch may be shorter.
+    pub n_images: usize,
+    /// Of the training run.
+    pub seed: u64,
+    /// Side of the crop.
+    pub crop: usize,
+    /// Crops start at `0..crop_offsets` in each direction; 0 = everywhere.
+    pub crop_offsets: usize,
+    /// Whether half of the crops are mirrored.
+    pub flip: bool,
+    /// Standard deviation of the colour shift's factors.
+    pub color_noise: f64,
+    /// Validation: which test view (see [`augment::view`]).
+    pub view: u32,
+}
+
+impl Request {
+    /// The same one step later.
+    pub fn next(&self) -> Self {
+        Self { step: self.step.saturating_add(1), ..self.clone() }
+    }
+}
+
+/// A minibatch: crops, and what the worker's first kernel does with them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Minibatch {
+    /// Pictures in it.
+    pub n: usize,
+    /// Side of the crops.
+    pub crop: usize,
+    /// Classes.
+    pub labels: Vec<u32>,
+    /// Where crops begin in the stored pictures (and so in the mean image).
+    pub rows: Vec<u32>,
+    /// The same, across.
+    pub columns: Vec<u32>,
+    /// Whether to mirror.
+    pub flips: Vec<bool>,
+    /// Added to red, green and blue.
+    pub shifts: Vec<[f32; 3]>,
+    /// Number of each picture in its split.
+    pub images: Vec<u64>,
+    /// Of pixels, labels, places, flips and shifts: two halves with one digest see the same.
+    pub digest: u64,
+    /// `[n, 3, crop, crop]`, before the flip.
+    pub pixels: Bytes,
+}
+
+impl Source {
+    /// Makes the minibatch of a request, on the threads of the current rayon pool.
+    ///
+    /// # Errors
+    /// [`Error::Request`] and [`Error::Crop`] if there is no such minibatch, [`Error::Damaged`] if
+    /// a picture can't be read.
+    pub fn minibatch(&self, request: &Request) -> Result<Minibatch, Error> {
+        let description = self.describe();
+        let (first, n) = range(request, description)?;
+        let picked: Vec<(u64, Sample)> =
+            (first..first + n as u64).map(|g| pick(request, description, g)).collect();
+
+        let (crop, side) = (request.crop, description.side);
+        let mut pixels = vec![0; n * 3 * crop * crop];
+        let read: Vec<(u32, u32)> = pixels
+            .par_chunks_exact_mut(3 * crop * crop)
+            .zip(&picked)
+            .map_init(<(Scratch, Vec<u8>)>::default, |(scratch, picture), (out, (image, sample))| {
+                let label = self.read(request.split, *image, scratch, picture)?;
+                cut(picture, side, sample, crop, out);
+                Ok((label, crc32fast::hash(out)))
+            })
+            .collect::<Result<_, Error>>()?;
+
+        let samples = || picked.iter().map(|(_, sample)| sample);
+        Ok(Minibatch {
+            n,
+            crop,
+            labels: read.iter().map(|(label, _)| *label).collect(),
+            rows: samples().map(|s| s.row).collect(),
+            columns: samples().map(|s| s.column).collect(),
+            flips: samples().map(|s| s.flip).collect(),
+            shifts: samples().map(|s| s.shift).collect(),
+            images: picked.iter().map(|(image, _)| *image).collect(),
+            digest: digest(crop, &picked, &read),
+            pixels: pixels.into(),
+        })
+    }
+}
+
+/// Where a request begins, in the stream or in the split, and how many pictures it gets.
+fn range(request: &Request, data: &Description) -> Result<(u64, usize), Error> {
+    let bad = |field, why: String| Err(Error::Request { field, why });
+    let Request { split, step, n_images, crop, view, .. } = *request;
+    if crop == 0 {
+        return bad("crop", "0, expected at least 1".into());
+    }
+    if crop > data.side {
+        return Err(Error::Crop { crop, side: data.side });
+    }
+    if n_images == 0 || n_images.saturating_mul(3 * crop * crop) > LIMIT {
+        let most = LIMIT / (3 * crop * crop);
+        return bad("n_images", format!("{n_images}, expected 1 to {most} at this crop"));
+    }
+    if !request.color_noise.is_finite() || request.color_noise < 0.0 {
+        return bad("color_noise", format!("{}, expected 0 or more", request.color_noise));
+    }
+    if split == Split::Val && view >= augment::VIEWS {
+        return bad("view", format!("{view}, expected 0 to {}", augment::VIEWS - 1));
+    }
+    let have = data.count(split);
+    if have == 0 {
+        return bad("split", format!("the data set has no {} pictures", split.name()));
+    }
+    let end = step.checked_add(1).and_then(|end| end.checked_mul(n_images as u64));
+    let Some(end) = end else {
+        return bad("step", format!("{step}, beyond the end of the stream"));
+    };
+    let first = end - n_images as u64;
+    match split {
+        Split::Train => Ok((first, n_images)),
+        Split::Val if first >= have => {
+            let n = have.div_ceil(n_images as u64);
+            bad("step", format!("{step}, there are {n} validation batches of {n_images}"))
+        }
+        Split::Val => Ok((first, (end.min(have) - first) as usize)),
+    }
+}
+
+/// Picture number `g`, and how it is used.
+fn pick(request: &Request, data: &Description, g: u64) -> (u64, Sample) {
+    let room = data.side - request.crop;
+    match request.split {
+        Split::Train => {
+            let vary = Variation {
+                offsets: request.crop_offsets,
+                flip: request.flip,
+                color_noise: request.color_noise,
+            };
+            let sample = augment::train(request.seed, g, room, &vary, &data.colors);
+            (order::place(request.seed, data.n_train, g).image, sample)
+        }
+        Split::Val => (g, augment::view(request.view, room).expect("checked in `range`")),
+    }
+}
+
+/// Cuts `[3, crop, crop]` out of `[side, side, 3]`.
+fn cut(picture: &[u8], side: usize, sample: &Sample, crop: usize, out: &mut [u8]) {
+    let (row, column) = (sample.row as usize, sample.column as usize);
+    let (red, rest) = out.split_at_mut(crop * crop);
+    let (green, blue) = rest.split_at_mut(crop * crop);
+    for y in 0..crop {
+        let line = &picture[3 * (side * (row + y) + column)..][..3 * crop];
+        let planes = red[crop * y..][..crop]
+            .iter_mut()
+            .zip(&mut green[crop * y..][..crop])
+            .zip(&mut blue[crop * y..][..crop]);
+        for (((r, g), b), rgb) in planes.zip(line.as_chunks::<3>().0) {
+            [*r, *g, *b] = *rgb;
+        }
+    }
+}
+
+/// SHA-256 over each picture's checksum and numbers: hashing 19 MB of pixels themselves would cost
+/// more than cutting them out.
+fn digest(crop: usize, picked: &[(u64, Sample)], read: &[(u32, u32)]) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update((crop as u64).to_le_bytes());
+    for ((_, sample), (label, crc)) in picked.iter().zip(read) {
+        for word in [*crc, *label, sample.row, sample.column, u32::from(sample.flip)] {
+            hash.update(word.to_le_bytes());
+        }
+        sample.shift.iter().for_each(|v| hash.update(v.to_le_bytes()));
+    }
+    let bytes = hash.finalize();
+    u64::from_le_bytes(bytes[..8].try_into().expect("a SHA-256 has 32 bytes"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! What an operator chooses: the data, the addresses, the threads.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::Error;
+use crate::synthetic::Spec;
+
+/// A loader's settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What it loads.
+    pub data: DataSpec,
+    /// `host:port` of the coordinator to register with; without one it only serves.
+    pub coordinator: Option<String>,
+    /// `host:port` under which workers find this loader; else the listener's own address.
+    pub advertise: Option<String>,
+    /// Threads that decode; 0 = one a core.
+    pub threads: usize,
+}
+
+impl Config {
+    /// For `data` alone: no coordinator, all cores.
+    pub fn new(data: DataSpec) -> Self {
+        Self { data, coordinator: None, advertise: None, threads: 0 }
+    }
+}
+
+/// Which pictures: a prepared folder, or `synthetic[:side[:train[:val[:seed]]]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataSpec {
+    /// A folder made by `prepare`.
+    Folder(PathBuf),
+    /// Made-up pictures.
+    Synthetic(Spec),
+}
+
+impl Default for DataSpec {
+    fn default() -> Self {
+        Self::Synthetic(Spec::default())
+    }
+}
+
+impl FromStr for DataSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        // A folder of that name can be had as ./synthetic.
+        match text.strip_prefix("synthetic") {
+            Some("") => Ok(Self::Synthetic(Spec::default())),
+            Some(rest) if rest.starts_with(':') => synthetic(&rest[1..]).map(Self::Synthetic),
+            _ => Ok(Self::Folder(text.into())),
+        }
+    }
+}
+
+fn synthetic(numbers: &str) -> Result<Spec, Error> {
+    let why = |why: String| Error::Setting { setting: "synthetic[:side[:train[:val[:seed]]]]", why };
+    let mut given = [None; 4];
+    for (i, word) in numbers.split(':').enumerate() {
+        let place = given.get_mut(i).ok_or_else(|| why(format!("too many numbers in {numbers}")))?;
+        *place = Some(word.parse::<u64>().map_err(|e| why(format!("{word:?}: {e}")))?);
+    }
+    let default = Spec::default();
+    Spec {
+        side: given[0].map_or(default.side, |n| n as usize),
+        n_train: given[1].unwrap_or(default.n_train),
+        n_val: given[2].unwrap_or(default.n_val),
+        seed: given[3].unwrap_or(default.seed),
+    }
+    .checked()
+}
+
+impl fmt::Display for DataSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(path) => path.display().fmt(f),
+            Self::Synthetic(Spec { side, n_train, n_val, seed }) => {
+                write!(f, "synthetic:{side}:{n_train}:{n_val}:{seed}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_spec_is_the_same_after_writing_and_reading() {
+        for text in ["synthetic:72:4000:1000:2012", "/data/imagenet", "./synthetic"] {
+            assert_eq!(text.parse::<DataSpec>().unwrap().to_string(), text);
+        }
+        let short = "synthetic:256".parse::<DataSpec>().unwrap();
+        assert_eq!(short, DataSpec::Synthetic(Spec { side: 256, ..Spec::default() }));
+    }
+
+    #[test]
+    fn a_synthetic_spec_that_makes_no_sense_is_refused() {
+        for text in ["synthetic:0", "synthetic:x", "synthetic:72:0", "synthetic:1:2:3:4:5"] {
+            assert!(text.parse::<DataSpec>().is_err(), "{text}");
+        }
+    }
+}

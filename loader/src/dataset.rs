@@ -1,0 +1,175 @@
+//! Shards on disk: opened checked, read at random, every record checked against its sum.
+
+mod format; // the files, field by field
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+
+use crate::{Description, Error, Split};
+
+pub use format::{Class, Encoding, FileSum, LeftOut, Summary};
+pub(crate) use format::{DESCRIPTION, FORMAT, MEAN, Record, SUMS, hex, index_bytes, sha256_of};
+
+/// A prepared data set, open.
+#[derive(Debug)]
+pub struct DataSet {
+    description: Description,
+    summary: Summary,
+    train: Part,
+    val: Part,
+}
+
+/// One split.
+#[derive(Debug)]
+struct Part {
+    records: Vec<Record>,
+    shards: Vec<(PathBuf, File)>,
+}
+
+impl DataSet {
+    /// Opens a folder that `prepare` made.
+    ///
+    /// Description, indices and mean image are checked whole; shards by their length here, and
+    /// record by record when read.
+    ///
+    /// # Errors
+    /// [`Error::NoDataSet`], [`Error::Format`], or [`Error::Damaged`] naming the file.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let (summary, digest) = format::read_summary(folder)?;
+        let mean = format::read_checked(folder, &summary.mean)?;
+        let mean = proto::tensor::bytes_to_floats(&mean)
+            .filter(|mean| mean.len() == 3 * summary.side * summary.side)
+            .ok_or_else(|| damaged(folder.join(MEAN), "the mean image", "wrong length".into()))?;
+        let train = Part::open(folder, &summary, Split::Train)?;
+        let val = Part::open(folder, &summary, Split::Val)?;
+        let description = Description {
+            name: summary.name.clone(),
+            digest,
+            side: summary.side,
+            classes: summary.class_names(),
+            n_train: summary.n_train,
+            n_val: summary.n_val,
+            mean,
+            colors: summary.colors,
+        };
+        Ok(Self { description, summary, train, val })
+    }
+
+    /// What a network must know about it.
+    pub fn describe(&self) -> &Description {
+        &self.description
+    }
+
+    /// All that `dataset.json` says.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Reads a picture into `pixels` (`[side, side, 3]`) and returns its label; `index` must be
+    /// below the split's count.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] naming shard and record.
+    pub fn read(
+        &self,
+        split: Split,
+        index: u64,
+        stored: &mut Vec<u8>,
+        pixels: &mut Vec<u8>,
+    ) -> Result<u32, Error> {
+        let part = match split {
+            Split::Train => &self.train,
+            Split::Val => &self.val,
+        };
+        let record = part.records[index as usize];
+        let (path, shard) = &part.shards[record.shard as usize];
+        let bad = |why: String| damaged(path.clone(), &format!("{} picture {index}", split.name()), why);
+        stored.resize(record.length as usize, 0);
+        shard.read_exact_at(stored, record.offset).map_err(|e| bad(e.to_string()))?;
+        let crc = crc32fast::hash(stored);
+        if crc != record.crc32 {
+            return Err(bad(format!("checksum {crc:08x}, written {:08x}", record.crc32)));
+        }
+        pixels.resize(3 * self.summary.side * self.summary.side, 0);
+        match self.summary.encoding {
+            Encoding::Jpeg => decode(stored, pixels).map_err(bad)?,
+            Encoding::Raw if stored.len() == pixels.len() => pixels.copy_from_slice(stored),
+            Encoding::Raw => {
+                return Err(bad(format!("{} bytes, expected {}", stored.len(), pixels.len())));
+            }
+        }
+        Ok(record.label)
+    }
+
+    /// Checks every shard whole, against the sums in `dataset.json`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] naming the first that differs.
+    pub fn verify(&self) -> Result<(), Error> {
+        let shards = |split| self.summary.shards(split).iter();
+        let opened = self.train.shards.iter().chain(&self.val.shards);
+        for (want, (path, _)) in shards(Split::Train).chain(shards(Split::Val)).zip(opened) {
+            let got = sha256_of(path)?;
+            if got != want.sha256 {
+                let why = format!("SHA-256 {got}, written {}", want.sha256);
+                return Err(damaged(path.clone(), "the shard", why));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    fn open(folder: &Path, summary: &Summary, split: Split) -> Result<Self, Error> {
+        let index = summary.index(split);
+        let path = folder.join(&index.file);
+        let bytes = format::read_checked(folder, index)?;
+        let shards = summary.shards(split);
+        let records = format::records(&bytes).filter(|records| {
+            let n_shards = shards.len() as u32;
+            let n_classes = summary.classes.len() as u32;
+            records.len() as u64 == summary.count(split)
+                && records.iter().all(|r| r.shard < n_shards && r.label < n_classes)
+        });
+        let Some(records) = records else {
+            let why = format!("it doesn't hold the {} pictures of {DESCRIPTION}", summary.count(split));
+            return Err(damaged(path, "the index", why));
+        };
+        let shards = shards.iter().map(|shard| open_shard(folder, shard)).collect::<Result<_, _>>()?;
+        Ok(Self { records, shards })
+    }
+}
+
+fn open_shard(folder: &Path, shard: &FileSum) -> Result<(PathBuf, File), Error> {
+    let path = folder.join(&shard.file);
+    let file = File::open(&path).map_err(Error::io(&path, "open"))?;
+    let length = file.metadata().map_err(Error::io(&path, "read"))?.len();
+    if length != shard.bytes {
+        let why = format!("{length} bytes, written {}", shard.bytes);
+        return Err(damaged(path, "the shard", why));
+    }
+    Ok((path, file))
+}
+
+fn damaged(file: PathBuf, record: &str, why: String) -> Error {
+    Error::Damaged { file, record: record.into(), why }
+}
+
+/// A stored JPEG into `[side, side, 3]`.
+fn decode(jpeg: &[u8], pixels: &mut [u8]) -> Result<(), String> {
+    let options = DecoderOptions::new_fast().jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
+    decoder.decode_headers().map_err(|e| e.to_string())?;
+    match decoder.output_buffer_size() {
+        Some(n) if n == pixels.len() => {
+            decoder.decode_into(pixels).map_err(|e| format!("JPEG: {e}"))
+        }
+        n => Err(format!("{n:?} bytes of pixels, expected {}", pixels.len())),
+    }
+}

@@ -1,0 +1,42 @@
+//! Which picture is n-th in the endless stream of a training run: seeded, pure.
+
+use model::random::Permutation;
+
+/// Place `g` of the endless stream: which picture, in which epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// How often all pictures came before.
+    pub epoch: u64,
+    /// Number of the picture in the training split.
+    pub image: u64,
+}
+
+/// The picture at place `g` of the stream of `seed` over `n_train` pictures (at least one).
+///
+/// Every epoch is another permutation; minibatches run over epoch borders.
+pub fn place(seed: u64, n_train: u64, g: u64) -> Place {
+    let epoch = g / n_train;
+    Place { epoch, image: Permutation::new(seed, epoch, n_train).at(g % n_train) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_epoch_holds_every_picture_once_in_another_order() {
+        let epoch = |e: u64| (0..100).map(move |i| place(3, 100, e * 100 + i).image);
+        for e in 0..5 {
+            let mut seen: Vec<u64> = epoch(e).collect();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..100).collect::<Vec<_>>());
+            assert!(!epoch(e).eq(epoch(e + 1)));
+        }
+    }
+
+    #[test]
+    fn a_stream_crosses_epochs_in_the_middle_of_a_minibatch() {
+        let epochs: Vec<u64> = (96..104).map(|g| place(3, 100, g).epoch).collect();
+        assert_eq!(epochs, [0, 0, 0, 0, 1, 1, 1, 1]);
+    }
+}

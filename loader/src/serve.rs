@@ -1,0 +1,182 @@
+//! The service, and its place in a run; the only file here that sees wire types.
+
+mod register; // says where this loader is, until told to finish
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::tensor::{chunks, floats_to_bytes};
+use proto::wire;
+use proto::wire::batch_part::Part;
+use proto::wire::loader_server::{Loader, LoaderServer};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Code, Response, Status};
+use tracing::{Instrument, debug, debug_span, info};
+
+use crate::batch::{Minibatch, Recent, Request};
+use crate::{Config, Error, Source, Split};
+
+/// How long batches on their way may take once the loader is told to stop.
+const LEAVE: Duration = Duration::from_secs(3);
+
+/// Loads `config.data` and serves it on `listener` until `shutdown`, or until the coordinator says
+/// that the run is finished.
+///
+/// # Errors
+/// As [`Source::open`]; [`Error::Setting`] if it can't say where it is, [`Error::Refused`] if the
+/// coordinator doesn't want it, [`Error::Network`] if the listener fails.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let spec = config.data.clone();
+    // Opening reads and checks indices: not on the network's thread.
+    let source = tokio::task::spawn_blocking(move || Source::open(&spec))
+        .await
+        .map_err(|e| Error::Setting { setting: "data", why: e.to_string() })??;
+    let recent = Recent::new(Arc::new(source), config.threads)?;
+    let address = match listener.local_addr() {
+        Ok(address) => address,
+        Err(e) => return Err(Error::Network { address: "listener".into(), why: e.to_string() }),
+    };
+    let data = recent.source().describe();
+    info!(%address, data = data.name, n_images = data.n_train, "loader serves");
+
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = proto::process::server()
+        .add_service(LoaderServer::new(Service(recent)))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+            let _ = stopped.await;
+        });
+    let mut server = tokio::spawn(server);
+    let finished = register::until_finished(&config, address);
+    let ended = tokio::select! {
+        () = shutdown => Ok(()),
+        finished = finished => finished,
+        ended = &mut server => return serving(address, ended),
+    };
+    let _ = stop.send(());
+    match tokio::time::timeout(LEAVE, &mut server).await {
+        Ok(end) => serving(address, end)?,
+        Err(_) => server.abort(),
+    }
+    ended
+}
+
+type Served = Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>;
+
+fn serving(address: std::net::SocketAddr, ended: Served) -> Result<(), Error> {
+    let why = match ended {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(e)) => e.to_string(),
+        Err(e) => e.to_string(),
+    };
+    Err(Error::Network { address: address.to_string(), why })
+}
+
+struct Service(Recent);
+
+#[tonic::async_trait]
+impl Loader for Service {
+    async fn describe(
+        &self,
+        _: tonic::Request<wire::DescribeRequest>,
+    ) -> Result<Response<wire::DataSet>, Status> {
+        let data = self.0.source().describe();
+        Ok(Response::new(wire::DataSet {
+            name: data.name.clone(),
+            digest: data.digest.clone(),
+            side: data.side as u32,
+            classes: data.classes.clone(),
+            n_train: data.n_train,
+            n_val: data.n_val,
+            mean: floats_to_bytes(&data.mean),
+            colors: data.colors.concat(),
+        }))
+    }
+
+    type BatchStream = Pin<Box<dyn Stream<Item = Result<wire::BatchPart, Status>> + Send>>;
+
+    async fn batch(
+        &self,
+        request: tonic::Request<wire::BatchRequest>,
+    ) -> Result<Response<Self::BatchStream>, Status> {
+        let asked = request.into_inner();
+        let data = self.0.source().describe();
+        if asked.data_set != data.digest {
+            let (got, name) = (data.digest.clone(), data.name.clone());
+            return Err(status(&Error::OtherDataSet { want: asked.data_set, got, name }));
+        }
+        let request = checked(&asked).map_err(|e| status(&e))?;
+        let span = debug_span!("batch", step = request.step, n_images = request.n_images);
+        let made = self.0.get(&request).instrument(span).await;
+        let minibatch = made.map_err(|e| status(&e))?;
+        debug!(bytes = minibatch.pixels.len(), "minibatch leaves");
+        let head = Part::Head(head(&minibatch));
+        let pixels = chunks(minibatch.pixels.clone()).map(Part::Pixels);
+        let parts = std::iter::once(head).chain(pixels);
+        let parts = tokio_stream::iter(parts).map(|part| Ok(wire::BatchPart { part: Some(part) }));
+        Ok(Response::new(Box::pin(parts)))
+    }
+}
+
+/// A request from outside, as far as it can be checked without the data.
+fn checked(asked: &wire::BatchRequest) -> Result<Request, Error> {
+    let split = match wire::Split::try_from(asked.split) {
+        Ok(wire::Split::Train) => Split::Train,
+        Ok(wire::Split::Val) => Split::Val,
+        _ => {
+            let why = format!("{}, expected train (1) or val (2)", asked.split);
+            return Err(Error::Request { field: "split", why });
+        }
+    };
+    Ok(Request {
+        split,
+        step: asked.step,
+        n_images: asked.n_images as usize,
+        seed: asked.seed,
+        crop: asked.crop as usize,
+        crop_offsets: asked.crop_offsets as usize,
+        flip: asked.flip,
+        color_noise: asked.color_noise,
+        view: asked.view,
+    })
+}
+
+fn head(minibatch: &Minibatch) -> wire::BatchHead {
+    wire::BatchHead {
+        n_images: minibatch.n as u32,
+        crop: minibatch.crop as u32,
+        label: minibatch.labels.clone(),
+        row: minibatch.rows.clone(),
+        column: minibatch.columns.clone(),
+        flip: minibatch.flips.clone(),
+        shift: minibatch.shifts.concat(),
+        image: minibatch.images.clone(),
+        digest: minibatch.digest,
+    }
+}
+
+/// What a caller is told; see `proto::status` for what it then does.
+fn status(error: &Error) -> Status {
+    let code = match error {
+        Error::Damaged { .. } => Code::DataLoss,
+        Error::Io { .. } | Error::Network { .. } => Code::Unavailable,
+        Error::Crop { .. } | Error::OtherDataSet { .. } => Code::FailedPrecondition,
+        Error::NoDataSet { .. }
+        | Error::Format { .. }
+        | Error::Layout { .. }
+        | Error::Destination { .. }
+        | Error::Refused { .. } => Code::FailedPrecondition,
+        Error::Picture { .. } => Code::NotFound,
+        Error::Request { .. } | Error::Setting { .. } => Code::InvalidArgument,
+    };
+    Status::new(code, error.to_string())
+}
+
+#[cfg(test)]
+mod tests;
