@@ -14,14 +14,14 @@ use crate::metrics::Evaluation;
 pub struct RateState {
     /// Times the rate has dropped.
     pub drops: u32,
+    /// Those of them that a plateau caused; the others are in the calendar.
+    pub plateaus: u32,
     /// Best validation error (`plateau`) or loss (`halve`) so far.
     pub best: Option<f64>,
     /// Evaluations since then, or since the last drop.
     pub since: u32,
     /// Epochs whose end has been taken into account.
     pub epochs_seen: u64,
-    /// The epoch of the last drop.
-    pub dropped_at: u64,
     /// A plateau after the last drop has ended training.
     pub ended: bool,
 }
@@ -44,40 +44,29 @@ impl RateState {
         found: Option<&Evaluation>,
     ) -> Change {
         self.epochs_seen = epochs;
-        match recipe.schedule {
-            Schedule::Constant => Change::Nothing,
-            Schedule::Epochs => {
-                let drops = recipe.rate_epochs.iter().filter(|at| **at <= epochs).count() as u32;
-                if drops == self.drops {
-                    return Change::Nothing;
-                }
-                self.drops = drops;
-                self.dropped_at = epochs;
-                Change::Dropped
-            }
-            Schedule::Plateau => {
-                if !self.is_plateau(recipe, found.map(|e| e.top1_error)) {
-                    return Change::Nothing;
-                }
-                if self.drops < recipe.rate_drops {
-                    return self.drop_at(epochs);
-                }
-                self.ended = true;
-                Change::Ended
-            }
-            Schedule::Halve => {
-                let plateau = self.is_plateau(recipe, found.map(|e| e.loss));
-                let time = recipe.halve_every > 0
-                    && epochs.saturating_sub(self.dropped_at) >= recipe.halve_every;
-                if plateau || time { self.drop_at(epochs) } else { Change::Nothing }
-            }
+        let watched = match recipe.schedule {
+            Schedule::Plateau => found.map(|e| e.top1_error),
+            Schedule::Halve => found.map(|e| e.loss),
+            Schedule::Constant | Schedule::Epochs => None,
+        };
+        let plateau = self.is_plateau(recipe, watched);
+        let drops = recipe.scheduled_drops(epochs) + self.plateaus;
+        // A drop that was due anyway answers a plateau, too.
+        if drops != self.drops {
+            self.drops = drops;
+            self.since = 0;
+            return Change::Dropped;
         }
-    }
-
-    fn drop_at(&mut self, epochs: u64) -> Change {
+        if !plateau {
+            return Change::Nothing;
+        }
+        if recipe.schedule == Schedule::Plateau && self.plateaus >= recipe.rate_drops {
+            self.ended = true;
+            return Change::Ended;
+        }
+        self.plateaus += 1;
         self.drops += 1;
         self.since = 0;
-        self.dropped_at = epochs;
         Change::Dropped
     }
 
@@ -93,29 +82,11 @@ impl RateState {
         self.since >= recipe.patience.max(1)
     }
 
-    /// The rate of weights now.
-    pub(crate) fn rate(&self, recipe: &Recipe) -> f64 {
-        // Multiplied step by step, not by `powi`: the same bits on every machine.
-        (0..self.drops).fold(recipe.rate, |rate, _| rate * recipe.rate_factor)
-    }
-
-    /// The rate of biases now.
-    pub(crate) fn bias_rate(&self, recipe: &Recipe) -> f64 {
-        let rate = if recipe.bias_rate_drops { self.rate(recipe) } else { recipe.rate };
-        rate * recipe.bias_rate
-    }
-
     /// For a run that is told to train beyond the plateau that ended it.
     pub(crate) fn train_on(&mut self) {
         self.ended = false;
         self.since = 0;
     }
-}
-
-/// The colour noise after so many whole epochs.
-pub(crate) fn color_noise(recipe: &Recipe, epochs_done: u64) -> f64 {
-    let over = recipe.color_noise_until > 0 && epochs_done >= recipe.color_noise_until;
-    if over { 0.0 } else { recipe.color_noise }
 }
 
 #[cfg(test)]
@@ -153,13 +124,13 @@ mod tests {
         assert_eq!(drops, [4, 7, 9]);
         assert_eq!(changes[10], Change::Ended);
         assert!(state.ended);
-        assert!((state.rate(&recipe) - 1e-5).abs() < 1e-15);
+        assert!((recipe.rate_after(state.drops) - 1e-5).abs() < 1e-15);
     }
 
     #[test]
     fn a_loss_that_is_no_number_counts_as_no_improvement() {
         let recipe =
-            Recipe { schedule: Schedule::Halve, halve_every: 0, patience: 2, ..Recipe::default() };
+            Recipe { schedule: Schedule::Halve, halve_every: 99, patience: 2, ..Recipe::default() };
         let (state, changes) = play(&recipe, &[f64::NAN, f64::NAN]);
         assert_eq!((changes[1], state.best), (Change::Dropped, None));
     }
@@ -189,23 +160,7 @@ mod tests {
         };
         let (state, changes) = play(&recipe, &[5.0, 4.0, 3.0, 2.0, 1.0, 1.0, 1.0, 0.9]);
         let at: Vec<_> = (1..).zip(changes).filter(|(_, c)| *c == Change::Dropped).collect();
-        assert_eq!(at.iter().map(|(e, _)| *e).collect::<Vec<_>>(), [4, 7]);
-        assert_eq!(state.rate(&recipe), 0.0025);
-    }
-
-    #[test]
-    fn biases_keep_their_rate_where_the_recipe_says_so() {
-        let recipe = Recipe { bias_rate: 2.0, bias_rate_drops: false, ..Recipe::default() };
-        let state = RateState { drops: 2, ..RateState::default() };
-        assert_eq!(state.bias_rate(&recipe), 0.02);
-        let dropping = Recipe { bias_rate_drops: true, ..recipe };
-        assert!((state.bias_rate(&dropping) - 2e-4).abs() < 1e-12);
-    }
-
-    #[test]
-    fn colour_noise_ends_with_its_epoch() {
-        let recipe = Recipe { color_noise_until: 3, ..Recipe::default() };
-        assert_eq!((color_noise(&recipe, 2), color_noise(&recipe, 3)), (0.1, 0.0));
-        assert_eq!(color_noise(&Recipe::default(), 1000), 0.1);
+        assert_eq!(at.iter().map(|(e, _)| *e).collect::<Vec<_>>(), [4, 7, 8]);
+        assert_eq!(recipe.rate_after(state.drops), 0.00125);
     }
 }

@@ -582,7 +582,7 @@ impl Run {
             step_ms: report.step_ms,
             exchange_wait_ms: report.exchange_wait_ms,
             data_wait_ms: report.data_wait_ms,
-            rate: self.rate.rate(&self.settings.recipe),
+            rate: self.settings.recipe.rate_after(self.rate.drops),
             workers: self.members.describe(),
             loaders: self.members.loaders(),
             checkpoint_step: self.kept_step(),

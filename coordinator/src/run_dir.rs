@@ -185,8 +185,7 @@ impl Owned {
     pub(crate) fn open(path: &Path, recipe: &Recipe, seed: u64) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(Error::io("create", path))?;
         let lock = lock(path)?;
-        let recipe_toml = toml::to_string(recipe)
-            .map_err(|e| Error::Config(format!("the recipe can't be written down: {e}")))?;
+        let recipe_toml = recipe.to_toml();
         if !path.join(RECORD).exists() {
             // The record comes last: a directory with one is whole.
             let record = Record::new(recipe, seed)?;

@@ -122,7 +122,10 @@ mod tests {
             let vary = Variation { offsets, flip: false, color_noise: 0.0 };
             (0..10_000).map(|g| train(5, g, room, &vary, &COLORS).row).max().unwrap()
         };
-        assert_eq!([max(32, 32), max(33, 32), max(0, 32), max(32, 8), max(32, 0)], [31, 32, 32, 8, 0]);
+        assert_eq!(
+            [max(32, 32), max(33, 32), max(0, 32), max(32, 8), max(32, 0)],
+            [31, 32, 32, 8, 0]
+        );
     }
 
     #[test]

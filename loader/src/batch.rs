@@ -90,11 +90,14 @@ impl Source {
         let read: Vec<(u32, u32)> = pixels
             .par_chunks_exact_mut(3 * crop * crop)
             .zip(&picked)
-            .map_init(<(Scratch, Vec<u8>)>::default, |(scratch, picture), (out, (image, sample))| {
-                let label = self.read(request.split, *image, scratch, picture)?;
-                cut(picture, side, sample, crop, out);
-                Ok((label, crc32fast::hash(out)))
-            })
+            .map_init(
+                <(Scratch, Vec<u8>)>::default,
+                |(scratch, picture), (out, (image, sample))| {
+                    let label = self.read(request.split, *image, scratch, picture)?;
+                    cut(picture, side, sample, crop, out);
+                    Ok((label, crc32fast::hash(out)))
+                },
+            )
             .collect::<Result<_, Error>>()?;
 
         let samples = || picked.iter().map(|(_, sample)| sample);

@@ -56,10 +56,12 @@ impl FromStr for DataSpec {
 }
 
 fn synthetic(numbers: &str) -> Result<Spec, Error> {
-    let why = |why: String| Error::Setting { setting: "synthetic[:side[:train[:val[:seed]]]]", why };
+    let why =
+        |why: String| Error::Setting { setting: "synthetic[:side[:train[:val[:seed]]]]", why };
     let mut given = [None; 4];
     for (i, word) in numbers.split(':').enumerate() {
-        let place = given.get_mut(i).ok_or_else(|| why(format!("too many numbers in {numbers}")))?;
+        let place =
+            given.get_mut(i).ok_or_else(|| why(format!("too many numbers in {numbers}")))?;
         *place = Some(word.parse::<u64>().map_err(|e| why(format!("{word:?}: {e}")))?);
     }
     let default = Spec::default();

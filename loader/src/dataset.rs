@@ -89,7 +89,8 @@ impl DataSet {
         };
         let record = part.records[index as usize];
         let (path, shard) = &part.shards[record.shard as usize];
-        let bad = |why: String| damaged(path.clone(), &format!("{} picture {index}", split.name()), why);
+        let bad =
+            |why: String| damaged(path.clone(), &format!("{} picture {index}", split.name()), why);
         stored.resize(record.length as usize, 0);
         shard.read_exact_at(stored, record.offset).map_err(|e| bad(e.to_string()))?;
         let crc = crc32fast::hash(stored);
@@ -138,10 +139,12 @@ impl Part {
                 && records.iter().all(|r| r.shard < n_shards && r.label < n_classes)
         });
         let Some(records) = records else {
-            let why = format!("it doesn't hold the {} pictures of {DESCRIPTION}", summary.count(split));
+            let why =
+                format!("it doesn't hold the {} pictures of {DESCRIPTION}", summary.count(split));
             return Err(damaged(path, "the index", why));
         };
-        let shards = shards.iter().map(|shard| open_shard(folder, shard)).collect::<Result<_, _>>()?;
+        let shards =
+            shards.iter().map(|shard| open_shard(folder, shard)).collect::<Result<_, _>>()?;
         Ok(Self { records, shards })
     }
 }

@@ -62,7 +62,8 @@ impl Sums {
         order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
         order.map(|i| {
             let column: [f64; 3] = std::array::from_fn(|c| vectors[c][i]);
-            let largest = column.into_iter().fold(0.0, |m: f64, v| if v.abs() > m.abs() { v } else { m });
+            let largest =
+                column.into_iter().fold(0.0, |m: f64, v| if v.abs() > m.abs() { v } else { m });
             let scale = values[i].max(0.0).sqrt() * if largest < 0.0 { -1.0 } else { 1.0 };
             column.map(|v| (v * scale) as f32)
         })

@@ -1,1 +1,5 @@
-//! harness
+//! What the system tests stand on: small recipes, made-up minibatches, golden data.
+
+pub mod cluster; // all roles in this process, over real sockets
+pub mod golden; // what an independent implementation computed, and how close is close
+pub mod small; // small networks and pictures

@@ -1,1 +1,5 @@
-//! system tests
+//! Processes together.
+
+mod failure; // something is lost in mid-run
+mod resume; // the same bits, whatever happens
+mod step; // the step is right: against PyTorch, halves against the whole

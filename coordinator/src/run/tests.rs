@@ -66,7 +66,7 @@ struct World {
     /// Steps whose checkpoint half B can't save.
     full_disk_at: Option<u64>,
     ending: Option<Ending>,
-    /// Nothing is done any more once half A has done this many steps.
+    /// Nobody does more steps than these.
     pause_at: Option<u64>,
 }
 
@@ -194,14 +194,12 @@ impl World {
 
     /// Lets everything happen that was set going, oldest first.
     fn plays(&mut self) -> &mut Self {
-        while !self.inbox.is_empty() && self.ending.is_none() {
-            if let (Some(pause), Event::Worker { said: Said::StepDone(r), .. }) =
-                (self.pause_at, &self.inbox[0])
-                && r.step > pause
-            {
-                return self;
-            }
-            let event = self.inbox.remove(0);
+        let pause = self.pause_at.unwrap_or(u64::MAX);
+        let beyond = |event: &Event| matches!(event, Event::Worker { said: Said::StepDone(r), .. } if r.step > pause);
+        while self.ending.is_none()
+            && let Some(next) = self.inbox.iter().position(|event| !beyond(event))
+        {
+            let event = self.inbox.remove(next);
             self.happens(event);
         }
         self
@@ -509,6 +507,7 @@ fn losses_without_a_new_step_end_the_run_and_a_new_step_forgives_them() {
         world.plays_until(round + 1);
         world.inbox.clear();
         world.fails(A, true);
+        world.later(1);
     }
     assert_eq!(world.ending, None);
     for _ in 0..3 {

@@ -6,7 +6,7 @@ use super::{Phase, Run};
 use crate::checkpoint::{Manifest, ShardEntry, shard_name};
 use crate::event::{Command, Ending, Order, Said, Scores, part_name, shard_file};
 use crate::metrics::{Line, StepReport};
-use crate::rate::{Change, color_noise};
+use crate::rate::Change;
 
 impl Run {
     /// Takes a part's answer; a sentence if it isn't one to what was ordered.
@@ -81,7 +81,7 @@ impl Run {
                 loss: report.loss,
                 top1_error: report.top1_error,
                 top5_error: report.top5_error,
-                rate: self.rate.rate(&self.settings.recipe),
+                rate: self.settings.recipe.rate_after(self.rate.drops),
                 images_per_s: self.images_per_s(&report),
                 step_ms: report.step_ms,
                 compute_ms: report.compute_ms,
@@ -131,8 +131,9 @@ impl Run {
         }
         *granted = until;
         let recipe = &self.settings.recipe;
-        let (rate, bias_rate) = (self.rate.rate(recipe), self.rate.bias_rate(recipe));
-        let color_noise = color_noise(recipe, plan.epochs_done(slowest));
+        let (rate, bias_rate) =
+            (recipe.rate_after(self.rate.drops), recipe.bias_rate_after(self.rate.drops));
+        let color_noise = recipe.color_noise_at(plan.epochs_done(slowest));
         self.order_all(|_| Order::Train { until, rate, bias_rate, color_noise });
     }
 
@@ -232,7 +233,8 @@ impl Run {
         match self.rate.epoch_ended(recipe, epochs, found) {
             Change::Nothing => {}
             Change::Dropped => {
-                let (rate, drops) = (self.rate.rate(recipe), self.rate.drops);
+                let drops = self.rate.drops;
+                let rate = recipe.rate_after(drops);
                 tracing::info!(epochs, rate, drops, "the rate drops");
             }
             Change::Ended => tracing::info!(epochs, "a plateau after the last drop ends training"),

@@ -78,8 +78,7 @@ async fn a_minibatch_over_a_socket_is_the_one_made_in_process() {
 async fn requests_that_do_not_fit_are_refused_with_both_values() {
     let (address, _stop, _running) = start(config()).await;
     let mut loader = LoaderClient::new(dial(&address).await.unwrap());
-    let digest =
-        loader.describe(wire::DescribeRequest {}).await.unwrap().into_inner().digest;
+    let digest = loader.describe(wire::DescribeRequest {}).await.unwrap().into_inner().digest;
     let other = loader.batch(asked("abcd", 0)).await.err().unwrap();
     assert_eq!(other.code(), Code::FailedPrecondition);
     assert!(other.message().contains("abcd") && other.message().contains(&digest), "{other}");

@@ -1,0 +1,93 @@
+//! Every operation against a plain f64 reference, every gradient of a reference against finite
+//! differences: one body for every backend.
+
+use gpu_worker::backend::cpu::Cpu;
+
+#[path = "ops/harness.rs"]
+mod harness;
+#[path = "ops/conv.rs"]
+mod conv;
+#[path = "ops/full.rs"]
+mod full;
+#[path = "ops/relu.rs"]
+mod relu;
+#[path = "ops/lrn.rs"]
+mod lrn;
+#[path = "ops/pool.rs"]
+mod pool;
+#[path = "ops/dropout.rs"]
+mod dropout;
+#[path = "ops/softmax.rs"]
+mod softmax;
+#[path = "ops/sgd.rs"]
+mod sgd;
+#[path = "ops/input.rs"]
+mod input;
+#[path = "ops/transfer.rs"]
+mod transfer;
+
+/// Makes a test of each body for one backend.
+macro_rules! on {
+    ($backend:ident, $new:expr, $($op:ident: $($body:ident)+;)+) => {
+        mod $backend {
+            $(mod $op {
+                $(#[test]
+                fn $body() {
+                    crate::$op::$body(&mut $new);
+                })+
+            })+
+        }
+    };
+}
+
+macro_rules! on_every_backend {
+    ($($tests:tt)+) => {
+        on!(cpu, crate::Cpu::new(1), $($tests)+);
+        on!(cpu_of_three_threads, crate::Cpu::new(3), $($tests)+);
+    };
+}
+
+on_every_backend! {
+    conv:
+        agrees_with_the_reference_whole_and_in_parts
+        gives_the_same_bits_in_slices
+        refuses_buffers_that_do_not_fit;
+    full:
+        agrees_with_the_reference_whole_and_in_parts
+        gives_the_same_bits_in_slices
+        adds_up_bias_gradients
+        refuses_buffers_that_do_not_fit;
+    relu:
+        agrees_with_the_reference
+        keeps_what_is_not_a_number
+        adds_and_scales_only_its_images;
+    lrn:
+        agrees_with_the_reference
+        divides_ones_by_the_papers_constant
+        gives_the_same_bits_in_slices;
+    pool:
+        agrees_with_the_reference
+        takes_the_first_of_equals
+        gives_the_same_bits_in_slices;
+    dropout:
+        silences_what_the_documented_function_says
+        silences_as_often_as_asked
+        does_not_depend_on_halves_or_slices;
+    softmax:
+        agrees_with_the_reference
+        stands_large_logits
+        gives_both_halves_the_same_probabilities
+        refuses_buffers_that_do_not_fit;
+    sgd:
+        follows_the_papers_rule;
+    input:
+        agrees_with_the_reference
+        refuses_a_crop_beyond_the_mean;
+    transfer:
+        carries_f32_in_any_pieces
+        carries_f16_with_the_largest_below_its_limit
+        carries_zeros_and_what_is_not_finite
+        carries_bytes_in_any_pieces
+        refuses_what_does_not_fit
+        measures_time;
+}

@@ -1,0 +1,176 @@
+//! Convolution: real shapes with fewer maps, and awkward ones.
+
+use std::ops::Range;
+
+use gpu_worker::backend::{Backend, Conv, Finish, Part, Sum};
+use model::recipe::Activation;
+
+use crate::harness::{
+    assert_close, assert_gradient, assert_same_in_slices, before, dot, part_of, random, read,
+    read_images, upload, wide,
+};
+
+const fn conv(inputs: usize, side: usize, maps: usize, out_side: usize, rest: [usize; 4]) -> Conv {
+    let [kernel, stride, pad, groups] = rest;
+    Conv { inputs, side, maps, out_side, kernel, stride, pad, groups }
+}
+
+/// The convolution, images, and where the inputs are cut in two (0: not at all).
+#[rustfmt::skip] // one shape a line
+const CASES: [(Conv, usize, usize); 12] = [
+    (conv(3, 224, 4, 55, [11, 4, 0, 1]), 2, 0), // conv1: windows overhang by 3
+    (conv(3, 67, 5, 15, [11, 4, 0, 1]), 3, 0),  // its small form
+    (conv(6, 27, 10, 27, [5, 1, 2, 1]), 3, 0),  // conv2
+    (conv(6, 27, 10, 27, [5, 1, 2, 2]), 3, 0),  // conv2 of the whole network
+    (conv(8, 13, 6, 13, [3, 1, 1, 1]), 3, 4),   // conv3: own maps and the peer's
+    (conv(40, 13, 50, 13, [3, 1, 1, 1]), 3, 17),
+    (conv(3, 32, 8, 32, [5, 1, 2, 1]), 3, 0),   // CIFAR-10
+    (conv(4, 7, 6, 4, [3, 2, 1, 2]), 3, 0),     // side no multiple of the stride
+    (conv(5, 9, 3, 5, [4, 2, 0, 1]), 4, 2),     // overhang by 3 of 4
+    (conv(2, 5, 3, 3, [1, 2, 0, 1]), 2, 1),     // kernel smaller than the stride
+    (conv(2, 3, 2, 4, [2, 1, 1, 1]), 2, 0),     // output larger than the input
+    (conv(600, 2, 3, 2, [3, 1, 1, 1]), 3, 1),   // deeper than one pass of a product
+];
+
+/// Reads `x` at a padded place; None outside.
+fn inside(c: &Conv, window: usize, k: usize) -> Option<usize> {
+    (window * c.stride + k).checked_sub(c.pad).filter(|at| *at < c.side)
+}
+
+/// Calls `f` with the places in y, x and w of every multiplication of one image.
+fn each_product(c: &Conv, mut f: impl FnMut(usize, usize, usize)) {
+    let (maps, inputs) = (c.maps / c.groups, c.inputs / c.groups);
+    for map in 0..c.maps {
+        for input in 0..inputs {
+            let from = map / maps * inputs + input;
+            for (ky, kx) in (0..c.kernel * c.kernel).map(|k| (k / c.kernel, k % c.kernel)) {
+                let w = ((map * inputs + input) * c.kernel + ky) * c.kernel + kx;
+                for (oy, ox) in
+                    (0..c.out_side * c.out_side).map(|o| (o / c.out_side, o % c.out_side))
+                {
+                    if let (Some(y), Some(x)) = (inside(c, oy, ky), inside(c, ox, kx)) {
+                        let y_at = (map * c.out_side + oy) * c.out_side + ox;
+                        f(y_at, (from * c.side + y) * c.side + x, w);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn x_len(c: &Conv) -> usize {
+    c.inputs * c.side * c.side
+}
+
+fn y_len(c: &Conv) -> usize {
+    c.maps * c.out_side * c.out_side
+}
+
+fn w_len(c: &Conv) -> usize {
+    c.maps * c.inputs / c.groups * c.kernel * c.kernel
+}
+
+fn forward(c: &Conv, x: &[f64], w: &[f64]) -> Vec<f64> {
+    let mut y = Vec::new();
+    for x in x.chunks(x_len(c)) {
+        let mut sums = vec![0.0; y_len(c)];
+        each_product(c, |iy, ix, iw| sums[iy] += x[ix] * w[iw]);
+        y.extend(sums);
+    }
+    y
+}
+
+fn backward(c: &Conv, x: &[f64], w: &[f64], dy: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let (mut dx, mut dw) = (Vec::new(), vec![0.0; w.len()]);
+    for (x, dy) in x.chunks(x_len(c)).zip(dy.chunks(y_len(c))) {
+        let mut sums = vec![0.0; x.len()];
+        each_product(c, |iy, ix, iw| {
+            sums[ix] += dy[iy] * w[iw];
+            dw[iw] += dy[iy] * x[ix];
+        });
+        dx.extend(sums);
+    }
+    (dx, dw)
+}
+
+fn parts(inputs: usize, cut: usize) -> Vec<Range<usize>> {
+    if cut == 0 { vec![0..inputs] } else { vec![cut..inputs, 0..cut] }
+}
+
+pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B) {
+    for (seed, (c, n, cut)) in (0..).step_by(10).zip(CASES) {
+        let what = format!("{c:?}");
+        // One image more than is worked on, so that an untouched one remains in front.
+        let images = 1..n + 1;
+        let x = random(seed, (n + 1) * x_len(&c));
+        let w = random(seed + 1, w_len(&c));
+        let bias = random(seed + 2, c.maps);
+        let dy = random(seed + 3, (n + 1) * y_len(&c));
+        let [x64, w64, dy64] = [&x[x_len(&c)..], &w, &dy[y_len(&c)..]].map(wide);
+
+        let mut want = forward(&c, &x64, &w64);
+        let (dx, dw) = backward(&c, &x64, &w64, &dy64);
+        if seed > 0 {
+            // conv1 at full size takes long, and its small form shows the same.
+            assert_gradient(&what, |x| dot(&dy64, &forward(&c, x, &w64)), &x64, &dx);
+            assert_gradient(&what, |w| dot(&dy64, &forward(&c, &x64, w)), &w64, &dw);
+        }
+
+        let (w, bias_buffer, dy) = (upload(b, &w), upload(b, &bias), upload(b, &dy));
+        let mut y = before(b, (n + 1) * y_len(&c));
+        let mut dw_buffer = before(b, w_len(&c));
+        let map = c.side * c.side;
+        let parts = parts(c.inputs, cut);
+        for (i, part) in parts.iter().enumerate() {
+            let x = upload(b, &part_of(&x, x_len(&c), part, map));
+            let part = Part(part.clone());
+            let sum = if i == 0 { Sum::Start } else { Sum::Add };
+            let finish = (i + 1 == parts.len())
+                .then_some(Finish { bias: &bias_buffer, activation: Some(Activation::Relu) });
+            b.conv_forward(&c, images.clone(), &x, &part, &w, sum, finish, &mut y).unwrap();
+
+            let len = part.0.len() * map;
+            let mut dx_buffer = before(b, (n + 1) * len);
+            b.conv_backward_inputs(&c, images.clone(), &dy, &w, &part, &mut dx_buffer).unwrap();
+            let got = read_images(b, &dx_buffer, n + 1, &images, len);
+            assert_close(&what, &got, &part_of(&dx, x_len(&c), &part.0, map));
+
+            for (sum, images) in [(Sum::Start, 1..2), (Sum::Add, 2..n + 1)] {
+                b.conv_backward_weights(&c, images, &x, &part, &dy, sum, &mut dw_buffer).unwrap();
+            }
+        }
+        for (y, bias) in want.chunks_mut(c.out_side * c.out_side).zip(bias.iter().cycle()) {
+            y.iter_mut().for_each(|y| *y = (*y + f64::from(*bias)).max(0.0));
+        }
+        assert_close(&what, &read_images(b, &y, n + 1, &images, y_len(&c)), &want);
+        assert_close(&what, &read(b, &dw_buffer, 0..w_len(&c)), &dw);
+    }
+}
+
+pub(crate) fn gives_the_same_bits_in_slices<B: Backend>(b: &mut B) {
+    let n = 5;
+    for (c, _, _) in &CASES[1..] {
+        let (x, w) = (random(1, n * x_len(c)), random(2, w_len(c)));
+        let (x, w, dy) = (upload(b, &x), upload(b, &w), random(3, n * y_len(c)));
+        let dy = upload(b, &dy);
+        let all = Part(0..c.inputs);
+        assert_same_in_slices(b, n, y_len(c), |b, images, y| {
+            b.conv_forward(c, images, &x, &all, &w, Sum::Start, None, y).unwrap();
+        });
+        assert_same_in_slices(b, n, x_len(c), |b, images, dx| {
+            b.conv_backward_inputs(c, images, &dy, &w, &all, dx).unwrap();
+        });
+    }
+}
+
+pub(crate) fn refuses_buffers_that_do_not_fit<B: Backend>(b: &mut B) {
+    let c = CASES[4].0;
+    let all = Part(0..c.inputs);
+    let (x, w) = (before(b, 2 * x_len(&c)), before(b, w_len(&c)));
+    let (short, mut y) = (before(b, w_len(&c) - 1), before(b, 2 * y_len(&c)));
+    assert!(b.conv_forward(&c, 0..3, &x, &all, &w, Sum::Start, None, &mut y).is_err());
+    assert!(b.conv_forward(&c, 0..2, &x, &all, &short, Sum::Start, None, &mut y).is_err());
+    let beyond = Part(1..c.inputs + 1);
+    assert!(b.conv_forward(&c, 0..2, &x, &beyond, &w, Sum::Start, None, &mut y).is_err());
+    assert_eq!(read(b, &y, 0..1), [crate::harness::BEFORE]);
+}

@@ -1,0 +1,48 @@
+//! Pixels to numbers.
+
+use bytes::Bytes;
+use gpu_worker::backend::Backend;
+
+use crate::harness::{before, random, read_images, upload};
+
+const CROP: usize = 9;
+const SIDE: usize = 13;
+const IMAGE: usize = 3 * CROP * CROP;
+
+/// Row, column, flip, shifts: the corners of what crops can be.
+#[rustfmt::skip]
+const PLACES: [[f32; 6]; 4] = [
+    [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+    [4.0, 0.0, 1.0, 1.5, -2.5, 3.0],
+    [0.0, 4.0, 0.0, -7.0, 0.25, 1.0],
+    [4.0, 3.0, 1.0, 2.0, 2.0, -2.0],
+];
+
+pub(crate) fn agrees_with_the_reference<B: Backend>(b: &mut B) {
+    let n = PLACES.len();
+    let pixels: Vec<u8> = (0..n * IMAGE).map(|i| (i * 7919 % 251) as u8).collect();
+    let mean: Vec<f32> = random(1, 3 * SIDE * SIDE).iter().map(|m| m * 20.0 + 120.0).collect();
+    let mut want = Vec::new();
+    for (image, place) in PLACES.iter().enumerate().skip(1) {
+        let [row, column, flip] = [place[0], place[1], place[2]].map(|p| p as usize);
+        for i in 0..IMAGE {
+            let (c, r, x) = (i / CROP / CROP, i / CROP % CROP, i % CROP);
+            let x = if flip == 1 { CROP - 1 - x } else { x };
+            let p = f32::from(pixels[((image * 3 + c) * CROP + r) * CROP + x]);
+            want.push(p - mean[(c * SIDE + row + r) * SIDE + column + x] + place[3 + c]);
+        }
+    }
+    let mut pixel_buffer = b.bytes("pixels", n * IMAGE).unwrap();
+    b.upload_bytes(&[Bytes::from(pixels)], &mut pixel_buffer).unwrap();
+    let (mean, places) = (upload(b, &mean), upload(b, PLACES.as_flattened()));
+    let mut y = before(b, n * IMAGE);
+    b.input(1..n, CROP, SIDE, &pixel_buffer, &places, &mean, &mut y).unwrap();
+    assert_eq!(read_images(b, &y, n, &(1..n), IMAGE), want);
+}
+
+pub(crate) fn refuses_a_crop_beyond_the_mean<B: Backend>(b: &mut B) {
+    let (mean, mut y) = (before(b, 3 * SIDE * SIDE), before(b, IMAGE));
+    let pixels = b.bytes("pixels", IMAGE).unwrap();
+    let places = upload(b, &[5.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    assert!(b.input(0..1, CROP, SIDE, &pixels, &places, &mean, &mut y).is_err());
+}

@@ -1,0 +1,90 @@
+//! Max pooling.
+
+use gpu_worker::backend::{Backend, Pool};
+
+use crate::harness::{
+    assert_close, assert_gradient, assert_same_in_slices, before, distinct, dot, random, read,
+    read_images, upload, wide,
+};
+
+const CASES: [Pool; 7] = [
+    Pool { maps: 3, side: 55, out_side: 27, size: 3, stride: 2 }, // pool1
+    Pool { maps: 5, side: 13, out_side: 6, size: 3, stride: 2 },  // pool5
+    Pool { maps: 4, side: 32, out_side: 16, size: 3, stride: 2 }, // CIFAR-10: overhangs by 1
+    Pool { maps: 2, side: 6, out_side: 3, size: 2, stride: 2 },
+    Pool { maps: 2, side: 7, out_side: 3, size: 5, stride: 3 }, // overhangs by 4
+    Pool { maps: 1, side: 5, out_side: 2, size: 2, stride: 3 }, // leaves gaps
+    Pool { maps: 1, side: 18, out_side: 3, size: 16, stride: 1 },
+];
+
+/// The place of each window's largest number, row by row.
+fn largest(pool: &Pool, x: &[f64]) -> Vec<usize> {
+    let mut taken = Vec::new();
+    for map in 0..pool.maps {
+        for window in 0..pool.out_side * pool.out_side {
+            let (row, column) = (window / pool.out_side, window % pool.out_side);
+            let inside = |i: usize| (i * pool.stride..(i * pool.stride + pool.size).min(pool.side));
+            let places = inside(row).flat_map(|r| inside(column).map(move |c| (r, c)));
+            let places = places.map(|(r, c)| (map * pool.side + r) * pool.side + c);
+            taken.push(places.max_by(|a, b| x[*a].total_cmp(&x[*b])).unwrap());
+        }
+    }
+    taken
+}
+
+fn forward(pool: &Pool, x: &[f64]) -> Vec<f64> {
+    largest(pool, x).into_iter().map(|place| x[place]).collect()
+}
+
+fn lens(pool: &Pool) -> (usize, usize) {
+    (pool.maps * pool.side * pool.side, pool.maps * pool.out_side * pool.out_side)
+}
+
+pub(crate) fn agrees_with_the_reference<B: Backend>(b: &mut B) {
+    for pool in CASES {
+        let what = format!("{pool:?}");
+        let (len, out) = lens(&pool);
+        let (x, dy) = (distinct(3 * len), random(2, 3 * out));
+        let (x64, dy64) = (wide(&x[len..2 * len]), wide(&dy[out..2 * out]));
+        let mut dx64 = vec![0.0; len];
+        for (place, dy) in largest(&pool, &x64).into_iter().zip(&dy64) {
+            dx64[place] += dy;
+        }
+        assert_gradient(&what, |x| dot(&dy64, &forward(&pool, x)), &x64, &dx64);
+
+        let (x, dy) = (upload(b, &x), upload(b, &dy));
+        let (mut y, mut dx) = (before(b, 3 * out), before(b, 3 * len));
+        let mut taken = b.bytes("taken", 3 * out).unwrap();
+        b.pool_forward(&pool, 1..2, &x, &mut taken, &mut y).unwrap();
+        b.pool_backward(&pool, 1..2, &taken, &dy, &mut dx).unwrap();
+        assert_close(&what, &read_images(b, &y, 3, &(1..2), out), &forward(&pool, &x64));
+        assert_close(&what, &read_images(b, &dx, 3, &(1..2), len), &dx64);
+    }
+}
+
+pub(crate) fn takes_the_first_of_equals<B: Backend>(b: &mut B) {
+    let pool = Pool { maps: 1, side: 3, out_side: 1, size: 3, stride: 2 };
+    let x = upload(b, &[-5.0, -1.0, -2.0, -1.0, -3.0, -1.0, -4.0, -4.0, -1.0]);
+    let dy = upload(b, &[1.0]);
+    let (mut y, mut dx) = (before(b, 1), before(b, 9));
+    let mut taken = b.bytes("taken", 1).unwrap();
+    b.pool_forward(&pool, 0..1, &x, &mut taken, &mut y).unwrap();
+    b.pool_backward(&pool, 0..1, &taken, &dy, &mut dx).unwrap();
+    assert_eq!(read(b, &y, 0..1), [-1.0]);
+    assert_eq!(read(b, &dx, 0..9), [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+}
+
+pub(crate) fn gives_the_same_bits_in_slices<B: Backend>(b: &mut B) {
+    let n = 5;
+    for pool in CASES {
+        let (len, out) = lens(&pool);
+        let (x, dy) = (upload(b, &random(1, n * len)), upload(b, &random(2, n * out)));
+        let mut taken = b.bytes("taken", n * out).unwrap();
+        assert_same_in_slices(b, n, out, |b, images, y| {
+            b.pool_forward(&pool, images, &x, &mut taken, y).unwrap();
+        });
+        assert_same_in_slices(b, n, len, |b, images, dx| {
+            b.pool_backward(&pool, images, &taken, &dy, dx).unwrap();
+        });
+    }
+}
