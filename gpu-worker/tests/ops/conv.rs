@@ -1,13 +1,11 @@
 //! Convolution: real shapes with fewer maps, and awkward ones.
 
-use std::ops::Range;
-
 use gpu_worker::backend::{Backend, Conv, Finish, Part, Sum};
 use model::recipe::Activation;
 
 use crate::harness::{
-    assert_close, assert_gradient, assert_same_in_slices, before, dot, part_of, random, read,
-    read_images, upload, wide,
+    assert_close, assert_gradient, assert_same_in_slices, before, dot, part_of, parts, random,
+    read, read_images, upload, wide,
 };
 
 const fn conv(inputs: usize, side: usize, maps: usize, out_side: usize, rest: [usize; 4]) -> Conv {
@@ -91,10 +89,6 @@ fn backward(c: &Conv, x: &[f64], w: &[f64], dy: &[f64]) -> (Vec<f64>, Vec<f64>) 
         dx.extend(sums);
     }
     (dx, dw)
-}
-
-fn parts(inputs: usize, cut: usize) -> Vec<Range<usize>> {
-    if cut == 0 { vec![0..inputs] } else { vec![cut..inputs, 0..cut] }
 }
 
 pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B) {

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::buffer::check_part;
 use super::product::{Matrix, product, transpose};
 use super::sum::finish_maps;
-use super::windows::{Windows, gather, pad, scatter, unpad, with_slack};
+use super::windows::{Windows, gather, scatter, unpad, with_slack};
 use super::{Cpu, Floats, Scratch};
 use crate::backend::{Conv, Finish, Images, Part, Sum};
 use crate::error::{Error, Result};
@@ -123,7 +123,7 @@ fn forward_image(
     let groups = x.chunks_exact(sizes.inputs * sizes.in_pixels);
     let groups = groups.zip(y.chunks_exact_mut(sizes.maps * sizes.out_pixels));
     for ((x, y), w) in groups.zip(w.chunks_exact(sizes.maps * sizes.row)) {
-        pad(windows, x, 0.0, padded);
+        windows.pad(x, 0.0, padded);
         for rows in sizes.strips(strip) {
             let (at, n) = (rows.start * sizes.out_side, rows.len() * sizes.out_side);
             let columns = &mut columns[..depth * n];
@@ -245,7 +245,7 @@ pub(super) fn backward_weights(
             let groups = x.chunks_exact(sizes.inputs * sizes.in_pixels);
             let groups = groups.zip(dy.chunks_exact(sizes.maps * sizes.out_pixels));
             for ((x, dy), dw) in groups.zip(dw.chunks_exact_mut(sizes.maps * sizes.row)) {
-                pad(windows, x, 0.0, padded);
+                windows.pad(x, 0.0, padded);
                 for rows in sizes.strips(strip) {
                     let (at, n) = (rows.start * sizes.out_side, rows.len() * sizes.out_side);
                     let columns = &mut columns[..windows.depth() * n];

@@ -3,7 +3,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::windows::{BLOCK, Windows, pad, unpad};
+use super::windows::{BLOCK, Windows, unpad};
 use super::{Bytes, Cpu, Floats, Scratch};
 use crate::backend::{Conv, Images, Pool};
 use crate::error::{Error, Result};
@@ -45,7 +45,7 @@ pub(super) fn forward(
             let padded = padded.take(windows.padded_len());
             let outputs = y.chunks_exact_mut(out).zip(taken.chunks_exact_mut(out));
             for ((y, taken), x) in outputs.zip(x.chunks_exact(map)) {
-                pad(&windows, x, f32::NEG_INFINITY, padded);
+                windows.pad(x, f32::NEG_INFINITY, padded);
                 forward_map(pool, &windows, padded, taken, y);
             }
         });
