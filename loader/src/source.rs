@@ -59,7 +59,7 @@ impl Description {
 #[derive(Debug)]
 pub enum Source {
     /// Shards on disk.
-    Prepared(DataSet),
+    Prepared(Box<DataSet>),
     /// Made up.
     Synthetic(Synthetic),
 }
@@ -71,7 +71,7 @@ impl Source {
     /// As [`DataSet::open`].
     pub fn open(spec: &DataSpec) -> Result<Self, Error> {
         Ok(match spec {
-            DataSpec::Folder(path) => Source::Prepared(DataSet::open(path)?),
+            DataSpec::Folder(path) => Source::Prepared(Box::new(DataSet::open(path)?)),
             DataSpec::Synthetic(spec) => Source::Synthetic(Synthetic::new(*spec)?),
         })
     }

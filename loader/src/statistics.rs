@@ -105,9 +105,9 @@ fn eigen(mut m: [[f64; 3]; 3]) -> ([f64; 3], [[f64; 3]; 3]) {
         for row in &mut m {
             (row[p], row[q]) = (cos * row[p] - sin * row[q], sin * row[p] + cos * row[q]);
         }
-        for k in 0..3 {
-            (m[p][k], m[q][k]) = (cos * m[p][k] - sin * m[q][k], sin * m[p][k] + cos * m[q][k]);
-        }
+        let (row_p, row_q) = (m[p], m[q]);
+        m[p] = std::array::from_fn(|k| cos * row_p[k] - sin * row_q[k]);
+        m[q] = std::array::from_fn(|k| sin * row_p[k] + cos * row_q[k]);
         for row in &mut vectors {
             (row[p], row[q]) = (cos * row[p] - sin * row[q], sin * row[p] + cos * row[q]);
         }

@@ -12,7 +12,7 @@ use crate::Split;
 pub(super) fn picture(spec: &Spec, split: Split, index: u64) -> Vec<u8> {
     let mut draws = Draws::new(spec.seed, split, index);
     let mut canvas = Canvas::background(spec.side, &mut draws);
-    for _ in 0..3 {
+    for _ in 0..2 {
         let size = draws.between(0.04, 0.13);
         canvas.clutter(size, &mut draws);
     }
@@ -101,7 +101,7 @@ impl Canvas {
         let (radius, reach) = if class.texture {
             (side * draws.between(0.38, 0.6), 0.14)
         } else {
-            (side * draws.between(0.24, 0.42), 0.16)
+            (side * draws.between(0.28, 0.44), 0.15)
         };
         let pose = self.pose(radius, reach, draws);
         let fineness = side * draws.between(0.13, 0.24) / radius;
@@ -144,7 +144,7 @@ impl Canvas {
     fn standing_out(&self, draws: &mut Draws) -> [f32; 3] {
         let brightness = |c: [f32; 3]| 0.3 * c[0] + 0.59 * c[1] + 0.11 * c[2];
         let ground = brightness(self.ground);
-        let away = draws.between(75.0, 130.0);
+        let away = draws.between(80.0, 140.0);
         let up = draws.between(0.0, 1.0) < 0.5;
         // The other direction where this one would leave the range.
         let up = if up { ground + away < 245.0 } else { ground - away < 10.0 };
@@ -184,7 +184,7 @@ impl Canvas {
         let side = self.side as f32;
         let (dx, dy) = (fall * libm::cosf(angle) / side, fall * libm::sinf(angle) / side);
         let start = level - 0.5 * side * (dx + dy);
-        let amplitude = draws.between(4.0, 22.0) / 128.0;
+        let amplitude = draws.between(3.0, 18.0) / 128.0;
         let mut noise = [0; 4];
         let mut bytes = Vec::with_capacity(self.pixels.len());
         for (i, pixel) in self.pixels.as_chunks::<3>().0.iter().enumerate() {

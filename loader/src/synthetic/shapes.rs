@@ -41,13 +41,13 @@ fn stripes(u: f32, _: f32, fineness: f32) -> f32 {
 }
 
 fn checks(u: f32, v: f32, fineness: f32) -> f32 {
-    let (a, b) = (stripes(u, 0.0, 1.3 * fineness), stripes(v, 0.0, 1.3 * fineness));
+    let (a, b) = (stripes(u, 0.0, 1.5 * fineness), stripes(v, 0.0, 1.5 * fineness));
     a.min(b).max(-a.max(b)) // inside where exactly one of the two is
 }
 
 fn dots(u: f32, v: f32, fineness: f32) -> f32 {
-    let (a, b) = (fold(u, 1.2 * fineness), fold(v, 1.2 * fineness));
-    (a * a + b * b).sqrt() - 0.36 * fineness
+    let (a, b) = (fold(u, 1.3 * fineness), fold(v, 1.3 * fineness));
+    (a * a + b * b).sqrt() - 0.32 * fineness
 }
 
 fn waves(u: f32, v: f32, fineness: f32) -> f32 {
@@ -70,7 +70,7 @@ fn square(u: f32, v: f32, _: f32) -> f32 {
 
 fn star(u: f32, v: f32, _: f32) -> f32 {
     // Mirrored at the two axes of a tenth of the circle, it is one edge of one point (a point's tip
-    // at (0, 1), the notch after it at radius 0.4).
+    // at (0, 1), the notch after it at radius 0.36).
     const AXIS_1: [f32; 2] = [0.809_017, -0.587_785_24];
     const AXIS_2: [f32; 2] = [-0.809_017, -0.587_785_24];
     let (mut x, mut y) = (u.abs(), v);
@@ -80,14 +80,14 @@ fn star(u: f32, v: f32, _: f32) -> f32 {
     }
     let (x, y) = (x.abs(), y);
     // The edge from (0, 1) to the notch at 36°.
-    const NOTCH: [f32; 2] = [0.4 * 0.587_785_24, 0.4 * 0.809_017];
+    const NOTCH: [f32; 2] = [0.36 * 0.587_785_24, 0.36 * 0.809_017];
     let (dx, dy) = (NOTCH[0], NOTCH[1] - 1.0);
     ((y - 1.0) * dx - x * dy) / (dx * dx + dy * dy).sqrt()
 }
 
 fn cross(u: f32, v: f32, _: f32) -> f32 {
     let (a, b) = (u.abs(), v.abs());
-    (a.max(b) - 1.0).max(a.min(b) - 0.3)
+    (a.max(b) - 1.0).max(a.min(b) - 0.26)
 }
 
 fn spiral(u: f32, v: f32, _: f32) -> f32 {

@@ -48,25 +48,26 @@ fn the_first_picture_is_the_one_that_was_first_drawn() {
     assert_eq!(crc32fast::hash(&pixels), FIRST_PICTURE, "if meant, raise EDITION");
 }
 
-const FIRST_PICTURE: u32 = 0;
+const FIRST_PICTURE: u32 = 2_770_146_545;
 
 /// A linear softmax on the same pixels, by plain SGD until its training error no longer matters.
 #[test]
 fn a_linear_softmax_on_the_same_pixels_stays_above_half_wrong() {
-    let spec = Spec { n_train: 2000, ..Spec::default() };
-    let error = linear_softmax_error(&Synthetic::new(spec).unwrap());
-    assert!(error > 0.5, "{error}");
-    // Chance is 0.9: the test would also pass if the regression learned nothing.
-    assert!(error < 0.88, "{error}");
+    let spec = Spec { n_train: 1500, ..Spec::default() };
+    let [train, val] = linear_softmax_errors(&Synthetic::new(spec).unwrap());
+    assert!(val > 0.5, "{val}");
+    // Chance is 0.9: the test would also pass if the regression couldn't learn at all.
+    assert!(train < 0.5, "{train}");
 }
 
-fn linear_softmax_error(data: &Synthetic) -> f64 {
+/// In training and validation.
+fn linear_softmax_errors(data: &Synthetic) -> [f64; 2] {
     let Description { side, n_train, n_val, .. } = *data.describe();
     let n_inputs = 3 * side * side;
     let mut weights = vec![0.0_f32; 10 * (n_inputs + 1)];
     let mut pixels = Vec::new();
-    for epoch in 0..12 {
-        let rate = 0.003 / (1.0 + epoch as f32);
+    for epoch in 0..10 {
+        let rate = 0.01 / (1.0 + epoch as f32);
         for i in 0..n_train {
             let index = crate::order::place(1, n_train, epoch * n_train + i).image;
             let label = data.read(Split::Train, index, &mut pixels);
@@ -78,14 +79,14 @@ fn linear_softmax_error(data: &Synthetic) -> f64 {
             }
         }
     }
-    let wrong = (0..n_val)
-        .filter(|&i| {
-            let label = data.read(Split::Val, i, &mut pixels);
+    [(Split::Train, n_train), (Split::Val, n_val)].map(|(split, n)| {
+        let wrong = |i: &u64| {
+            let label = data.read(split, *i, &mut pixels);
             let p = softmax(&weights, &inputs(&pixels));
             (0..10).any(|k| k != label as usize && p[k] >= p[label as usize])
-        })
-        .count();
-    wrong as f64 / n_val as f64
+        };
+        (0..n).filter(wrong).count() as f64 / n as f64
+    })
 }
 
 /// Pixels in −1..1, and a one for the bias.

@@ -9,11 +9,12 @@ use super::{Cpu, Floats, Scratch};
 use crate::backend::{Conv, Finish, Images, Part, Sum};
 use crate::error::{Error, Result};
 
-/// Numbers of a strip's matrix: half of a 1 MiB second-level cache.
-const STRIP: usize = 128 * 1024;
+/// Numbers of a strip's matrix. Smaller ones would stay in the second-level cache, but leave the
+/// product with strips that don't fill its vectors (13 × 13 maps must go in one).
+const STRIP: usize = 320 * 1024;
 
 /// The sizes that all three passes share.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Sizes {
     windows: Windows,
     groups: usize,
@@ -234,7 +235,7 @@ pub(super) fn backward_weights(
             row[sizes.at..sizes.at + sizes.windows.depth()].fill(0.0);
         }
     }
-    let windows = sizes.windows;
+    let windows = &sizes.windows;
     let strip = windows.strip(STRIP);
     let arch = cpu.arch;
     let (depth_share, map_share) = (cpu.share(windows.depth()), cpu.share(sizes.maps));

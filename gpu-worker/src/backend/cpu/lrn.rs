@@ -8,8 +8,9 @@ use super::{Cpu, Floats, Scratch};
 use crate::backend::{Images, Lrn};
 use crate::error::Result;
 
-/// Pixels worked at once through all maps, so that a window's maps stay in the cache.
-const BLOCK: usize = 64;
+/// Pixels worked at once through all maps: enough for the memory to run ahead, few enough for a
+/// window's maps to stay in the first-level cache.
+const BLOCK: usize = 768;
 
 pub(super) fn forward(
     cpu: &Cpu,

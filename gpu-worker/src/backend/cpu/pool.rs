@@ -61,11 +61,10 @@ fn forward_map(pool: &Pool, windows: &Windows, padded: &[f32], taken: &mut [u8],
     for (row, (y, taken)) in rows {
         let blocks = y.chunks_mut(BLOCK).zip(taken.chunks_mut(BLOCK));
         for (block, (y, taken)) in blocks.enumerate() {
-            let from = windows.place(0, row) + block * BLOCK;
-            let mut best: [f32; BLOCK] = std::array::from_fn(|i| padded[from + i]);
+            let mut best = [f32::NEG_INFINITY; BLOCK];
             let mut place = [0_u32; BLOCK];
-            for candidate in 1..pool.size * pool.size {
-                let from = windows.place(candidate, row) + block * BLOCK;
+            for (candidate, from) in windows.places(row).enumerate() {
+                let from = from + block * BLOCK;
                 let values = &padded[from..from + BLOCK];
                 for i in 0..BLOCK {
                     // The largest; what is not a number wins, so that divergence shows.
@@ -125,8 +124,8 @@ fn backward_map(pool: &Pool, windows: &Windows, taken: &[u8], dy: &[f32], padded
             for (place, taken) in place.iter_mut().zip(taken) {
                 *place = u32::from(*taken);
             }
-            for candidate in 0..pool.size * pool.size {
-                let to = windows.place(candidate, row) + block * BLOCK;
+            for (candidate, to) in windows.places(row).enumerate() {
+                let to = to + block * BLOCK;
                 let sums = &mut padded[to..to + BLOCK];
                 for i in 0..BLOCK {
                     sums[i] += if place[i] == candidate as u32 { gradient[i] } else { 0.0 };

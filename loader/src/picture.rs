@@ -1,0 +1,91 @@
+//! Any picture file → a square of pixels: the same for training pictures and for `predict`.
+//!
+//! Short side to `side` (upscaled where it must be), centre cut out. Turned as its EXIF says;
+//! transparent pixels over white; 16 bits to 8; gray and CMYK to RGB.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+
+use crate::Error;
+
+/// Reads a picture file as a network sees it before cropping: `[3, side, side]`.
+///
+/// Without the JPEG step of a prepared data set.
+///
+/// # Errors
+/// [`Error::Io`], or [`Error::Picture`] with what is wrong with it.
+pub fn image_file_to_stored(path: &Path, side: usize) -> Result<Vec<u8>, Error> {
+    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    let pixels = square(&bytes, side)
+        .map_err(|why| Error::Picture { name: path.display().to_string(), why })?;
+    let plane = |c: usize| pixels.iter().skip(c).step_by(3).copied();
+    Ok(plane(0).chain(plane(1)).chain(plane(2)).collect())
+}
+
+/// A picture file's bytes → `[side, side, 3]`, or a sentence about what is wrong with them.
+pub(crate) fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
+    let picture = rgb(bytes)?;
+    let (width, height) = picture.dimensions();
+    if width == 0 || height == 0 {
+        return Err("a picture without pixels".into());
+    }
+    if (width as usize, height as usize) == (side, side) {
+        return Ok(picture.into_raw());
+    }
+    // Cutting first and resizing then is the same picture for less work.
+    let short = width.min(height);
+    let (left, top) = (f64::from(width - short) / 2.0, f64::from(height - short) / 2.0);
+    let source = ImageRef::new(width, height, picture.as_raw(), PixelType::U8x3)
+        .map_err(|e| e.to_string())?;
+    let mut target = Image::new(side as u32, side as u32, PixelType::U8x3);
+    let options = ResizeOptions::new()
+        .crop(left, top, f64::from(short), f64::from(short))
+        .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
+    Resizer::new().resize(&source, &mut target, &options).map_err(|e| e.to_string())?;
+    Ok(target.into_vec())
+}
+
+fn rgb(bytes: &[u8]) -> Result<RgbImage, String> {
+    if bytes.is_empty() {
+        return Err("an empty file".into());
+    }
+    let reader =
+        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
+    let Some(format) = reader.format() else {
+        return Err("not a picture of a known kind (JPEG, PNG, GIF, BMP, TIFF, WebP)".into());
+    };
+    if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
+        // The decoder would fill the rest with gray.
+        return Err("a JPEG that ends before its end marker".into());
+    }
+    let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
+    let orientation = decoder.orientation().map_err(|e| e.to_string())?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    picture.apply_orientation(orientation);
+    Ok(if picture.color().has_alpha() { over_white(picture) } else { picture.into_rgb8() })
+}
+
+/// Whether an end marker follows the last scan. (A preview inside EXIF has one of its own, but a
+/// file that ends before its picture's first scan isn't decoded at all.)
+fn jpeg_is_whole(bytes: &[u8]) -> bool {
+    // Inside a scan, 0xFF is never followed by either.
+    let last = bytes.windows(2).rposition(|pair| pair == [0xFF, 0xD9] || pair == [0xFF, 0xDA]);
+    last.is_some_and(|at| bytes[at + 1] == 0xD9)
+}
+
+fn over_white(picture: DynamicImage) -> RgbImage {
+    let picture = picture.into_rgba8();
+    let mut flat = RgbImage::new(picture.width(), picture.height());
+    for (out, pixel) in flat.pixels_mut().zip(picture.pixels()) {
+        let [r, g, b, alpha] = pixel.0.map(u32::from);
+        out.0 = [r, g, b].map(|v| ((v * alpha + 255 * (255 - alpha) + 127) / 255) as u8);
+    }
+    flat
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! ILSVRC-2012: the archives as image-net.org gives them, or Kaggle's copy, packed out.
+//!
+//! Training: `ILSVRC2012_img_train.tar` (a tar of one tar a class), or Kaggle's
+//! `ILSVRC/Data/CLS-LOC/train/<class>/`. Validation: `ILSVRC2012_img_val.tar` or Kaggle's
+//! `…/val/*.JPEG`; their classes from `LOC_val_solution.csv` or the development kit. Labels are
+//! the classes' WordNet ids in alphabetical order, as everybody counts them (the kit's own
+//! numbers differ).
+
+mod labels; // which class each validation picture has
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::find::entries;
+use super::{Archive, Found, Picture, Place, folders};
+use crate::Error;
+
+use labels::Labels;
+
+const TRAIN: &str = "ILSVRC2012_img_train.tar";
+const VAL: &str = "ILSVRC2012_img_val.tar";
+const SOLUTION: &str = "LOC_val_solution.csv";
+/// Where Kaggle's copy has its pictures: from the top, from `ILSVRC`, or right here.
+const KAGGLE: [&str; 3] = ["ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC"];
+
+/// Whether this is ILSVRC-2012 in one of its forms.
+pub(super) fn is(root: &Path) -> bool {
+    root.join(TRAIN).is_file() || kaggle(root).is_some()
+}
+
+fn kaggle(root: &Path) -> Option<PathBuf> {
+    let pictures = KAGGLE.map(|below| root.join(below)).into_iter();
+    let here = root.join(SOLUTION).is_file().then(|| root.to_owned());
+    pictures.chain(here).find(|path| path.join("train").is_dir())
+}
+
+pub(super) fn find(root: &Path) -> Result<Found, Error> {
+    let mut found = Found {
+        layout: "ilsvrc-2012",
+        name: "ilsvrc-2012".into(),
+        root: root.into(),
+        ..Found::default()
+    };
+    let labels = Labels::find(root)?;
+    let pictures = kaggle(root);
+    let train = match &pictures {
+        Some(pictures) if !root.join(TRAIN).is_file() => Train::Folder(pictures.join("train")),
+        _ => Train::Tar(classes_of_tar(&mut found, &root.join(TRAIN))?),
+    };
+    let val = match &pictures {
+        Some(pictures) if pictures.join("val").is_dir() => Some(pictures.join("val")),
+        _ => Some(root.join(VAL)).filter(|path| path.is_file()),
+    };
+
+    let mut keys: BTreeSet<String> = match &train {
+        Train::Tar(classes) => classes.keys().cloned().collect(),
+        Train::Folder(folder) => folders::class_folders(folder)?,
+    };
+    if val.is_some() {
+        keys.extend(labels.classes());
+    }
+    let name = |key: String| (key.clone(), labels.name_of(&key).unwrap_or(key));
+    found.classes = keys.into_iter().map(name).collect();
+
+    found.train = match train {
+        Train::Tar(classes) => train_in_tars(&mut found, classes),
+        Train::Folder(folder) => folders::pictures(&mut found, &folder)?,
+    };
+    found.val = val.map(|val| val_pictures(&mut found, &val, &labels)).transpose()?;
+    Ok(found)
+}
+
+enum Train {
+    /// Where each class's tar lies in the archive.
+    Tar(BTreeMap<String, (u64, u64)>),
+    Folder(PathBuf),
+}
+
+fn classes_of_tar(
+    found: &mut Found,
+    path: &Path,
+) -> Result<BTreeMap<String, (u64, u64)>, Error> {
+    let archive = Archive::open(path)?;
+    let (members, wrong) = archive.members();
+    if let Some(wrong) = wrong {
+        found.leave_out(&archive.name, format!("the rest of the archive: {wrong}"));
+    }
+    let mut classes = BTreeMap::new();
+    for member in members {
+        match Path::new(&member.name).file_name().and_then(|name| name.to_str()) {
+            Some(name) if name.ends_with(".tar") => {
+                classes.insert(name.trim_end_matches(".tar").into(), (member.offset, member.length));
+            }
+            _ => found.leave_out(format!("{}/{}", archive.name, member.name), "not a class's tar"),
+        }
+    }
+    found.archives.push(archive);
+    Ok(classes)
+}
+
+fn train_in_tars(found: &mut Found, classes: BTreeMap<String, (u64, u64)>) -> Vec<Picture> {
+    let number = found.archives.len() - 1;
+    let archive = found.archives[number].clone();
+    let labels = label_of(found);
+    let mut pictures = Vec::new();
+    for (class, (start, length)) in classes {
+        let (members, wrong) = archive.members_in(start, length);
+        if let Some(wrong) = wrong {
+            let file = format!("{}/{class}.tar", archive.name);
+            found.leave_out(file, format!("the rest of the archive: {wrong}"));
+        }
+        pictures.extend(members.into_iter().map(|member| Picture {
+            label: labels[&class],
+            place: Place::Member {
+                archive: number as u32,
+                name: format!("{class}.tar/{}", member.name).into(),
+                offset: member.offset,
+                length: member.length,
+            },
+        }));
+    }
+    pictures
+}
+
+fn label_of(found: &Found) -> HashMap<String, u32> {
+    found.classes.iter().zip(0..).map(|((key, _), label)| (key.clone(), label)).collect()
+}
+
+/// Validation pictures, in the order of their names; one without a known class is left out.
+fn val_pictures(found: &mut Found, val: &Path, labels: &Labels) -> Result<Vec<Picture>, Error> {
+    let mut all = if val.is_dir() {
+        let below = |path: &Path| path.strip_prefix(&found.root).unwrap_or(path).to_owned();
+        entries(val)?.into_iter().map(|(name, path)| (name, Place::File(below(&path)))).collect()
+    } else {
+        members_of_val(found, val)?
+    };
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let label_of = label_of(found);
+    let mut pictures = Vec::new();
+    for (name, place) in all {
+        match labels.class_of(&name).and_then(|class| label_of.get(class)) {
+            Some(&label) => pictures.push(Picture { label, place }),
+            None => {
+                let reason = format!("its class isn't in {}", labels.from);
+                found.leave_out(format!("{}/{name}", val.display()), reason);
+            }
+        }
+    }
+    Ok(pictures)
+}
+
+fn members_of_val(found: &mut Found, val: &Path) -> Result<Vec<(String, Place)>, Error> {
+    let archive = Archive::open(val)?;
+    let (members, wrong) = archive.members();
+    if let Some(wrong) = wrong {
+        found.leave_out(&archive.name, format!("the rest of the archive: {wrong}"));
+    }
+    let number = found.archives.len() as u32;
+    found.archives.push(archive);
+    let place = |member: super::archive::Member| {
+        let base = member.name.rsplit('/').next().unwrap_or(&member.name).to_string();
+        let (offset, length) = (member.offset, member.length);
+        (base, Place::Member { archive: number, name: member.name.into(), offset, length })
+    };
+    Ok(members.into_iter().map(place).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! WebDataset tars: `key.jpg` and `key.cls` (or `key.json` with a `label`) beside each other.
+//!
+//! A tar with `val`, `valid`, `validation` or `test` as a word of its name holds validation
+//! pictures. Labels are whole numbers, or words that become classes in alphabetical order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::{Archive, Found, Picture, Place};
+use crate::Error;
+
+const PICTURES: [&str; 9] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "img"];
+const VAL: [&str; 4] = ["val", "valid", "validation", "test"];
+/// More classes than anybody has: a number beyond is no label.
+const N_CLASSES: u64 = 100_000;
+
+/// One key's picture and label.
+#[derive(Debug, Default)]
+struct Sample {
+    picture: Option<Place>,
+    label: Option<String>,
+}
+
+pub(super) fn find(root: &Path, tars: Vec<PathBuf>) -> Result<Found, Error> {
+    let mut found = Found { layout: "webdataset", root: root.into(), ..Found::default() };
+    let (mut train, mut val) = (Vec::new(), Vec::new());
+    for tar in &tars {
+        let samples = samples(&mut found, tar)?;
+        if is_val(tar) { val.extend(samples) } else { train.extend(samples) }
+    }
+    let names: BTreeSet<&String> = train.iter().chain(&val).map(|(label, _)| label).collect();
+    let labels = labels(root, &names)?;
+    let label_of = labels.of;
+    found.classes = labels.classes;
+    let pictures = |samples: Vec<(String, Place)>| {
+        let picture = |(label, place): (String, Place)| Picture { label: label_of[&label], place };
+        samples.into_iter().map(picture).collect::<Vec<_>>()
+    };
+    found.val = tars.iter().any(|tar| is_val(tar)).then(|| pictures(val));
+    found.train = pictures(train);
+    if root.is_file() {
+        found.name = root.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    }
+    Ok(found)
+}
+
+fn is_val(tar: &Path) -> bool {
+    let name = tar.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    name.split(|c: char| !c.is_alphabetic()).any(|word| VAL.contains(&word))
+}
+
+/// Label and place of each picture in a tar, in the order of their keys there.
+fn samples(found: &mut Found, path: &Path) -> Result<Vec<(String, Place)>, Error> {
+    let archive = Archive::open(path)?;
+    let number = found.archives.len() as u32;
+    let (members, wrong) = archive.members();
+    if let Some(wrong) = wrong {
+        found.leave_out(&archive.name, format!("the rest of the archive: {wrong}"));
+    }
+    let mut samples: BTreeMap<String, Sample> = BTreeMap::new();
+    for member in members {
+        let base = member.name.rfind('/').map_or(0, |at| at + 1);
+        let Some(dot) = member.name[base..].find('.').filter(|dot| *dot > 0) else {
+            found.leave_out(format!("{}/{}", archive.name, member.name), "no key.kind name");
+            continue;
+        };
+        let (key, kind) = member.name.split_at(base + dot);
+        let kind = kind[1..].to_lowercase();
+        let sample = samples.entry(key.to_string()).or_default();
+        let read = || archive.read(member.offset, member.length).unwrap_or_default();
+        if PICTURES.contains(&kind.as_str()) {
+            let (offset, length) = (member.offset, member.length);
+            let name = member.name.clone().into();
+            sample.picture = Some(Place::Member { archive: number, name, offset, length });
+        } else if kind == "cls" {
+            sample.label = Some(String::from_utf8_lossy(&read()).trim().to_string());
+        } else if kind == "json" && sample.label.is_none() {
+            sample.label = json_label(&read());
+        }
+    }
+    let mut complete = Vec::new();
+    for (key, sample) in samples {
+        match (sample.picture, sample.label) {
+            (Some(picture), Some(label)) if !label.is_empty() => complete.push((label, picture)),
+            (Some(_), _) => {
+                found.leave_out(format!("{}/{key}", archive.name), "no label (.cls, or .json with label)");
+            }
+            (None, _) => found.leave_out(format!("{}/{key}", archive.name), "no picture with this key"),
+        }
+    }
+    found.archives.push(archive);
+    Ok(complete)
+}
+
+fn json_label(json: &[u8]) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_slice(json).ok()?;
+    match ["label", "cls", "class"].iter().find_map(|key| json.get(key))? {
+        serde_json::Value::String(label) => Some(label.trim().to_string()),
+        serde_json::Value::Number(label) => Some(label.to_string()),
+        _ => None,
+    }
+}
+
+struct Labels {
+    of: BTreeMap<String, u32>,
+    /// Key and name.
+    classes: Vec<(String, String)>,
+}
+
+/// Numbers are labels as they are; words are counted. `classes.txt` beside the tars names numbers.
+fn labels(root: &Path, written: &BTreeSet<&String>) -> Result<Labels, Error> {
+    let numbers: Option<Vec<u64>> = written.iter().map(|label| label.parse().ok()).collect();
+    let Some(numbers) = numbers else {
+        let classes = written.iter().map(|label| ((*label).clone(), (*label).clone())).collect();
+        let of = written.iter().zip(0..).map(|(label, i)| ((*label).clone(), i)).collect();
+        return Ok(Labels { of, classes });
+    };
+    let most = numbers.iter().copied().max().map_or(0, |most| most + 1);
+    if most > N_CLASSES {
+        let why = format!("a label of {}, expected at most {}", most - 1, N_CLASSES - 1);
+        return Err(Error::Layout { path: root.into(), why });
+    }
+    let folder = if root.is_file() { root.parent().unwrap_or(Path::new(".")) } else { root };
+    let path = folder.join("classes.txt");
+    let names = match path.is_file() {
+        true => std::fs::read_to_string(&path).map_err(Error::io(&path, "read"))?,
+        false => String::new(),
+    };
+    let names: Vec<&str> = names.lines().map(str::trim).filter(|name| !name.is_empty()).collect();
+    let n = (most as usize).max(names.len());
+    let class = |i: usize| {
+        let key = i.to_string();
+        let name = names.get(i).map_or(key.clone(), |name| (*name).to_string());
+        (key, name)
+    };
+    let of = written.iter().zip(&numbers).map(|(label, n)| ((*label).clone(), *n as u32)).collect();
+    Ok(Labels { of, classes: (0..n).map(class).collect() })
+}
