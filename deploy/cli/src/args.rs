@@ -181,6 +181,13 @@ pub(crate) struct PrepareArgs {
     /// Side of the stored pictures; crops are taken from these (CIFAR-10 stays 32×32)
     #[arg(long, default_value_t = 256)]
     pub side: u32,
+    /// Share of the training pictures to set aside where there are none to measure with
+    /// [default: 0.1]
+    #[arg(long, value_name = "0..0.9")]
+    pub val_share: Option<f64>,
+    /// The data set's name [default: the source's]
+    #[arg(long)]
+    pub name: Option<String>,
 }
 
 /// Which checkpoint of a run.
@@ -384,9 +391,9 @@ pub(crate) struct LoaderArgs {
 /// `alexnet product-rate`.
 #[derive(Debug, Args)]
 pub(crate) struct ProductRateArgs {
-    /// How long
-    #[arg(long, default_value_t = 3.0)]
-    pub seconds: f64,
+    /// As a worker's
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
 }
 
 /// The seed where none is given: the year of the paper.

@@ -13,7 +13,7 @@ use crate::args::PreviewArgs;
 use crate::canvas::{self, FONT, drawing};
 use crate::{prepare, recipe, say};
 
-/// Largest side of a picture on the sheet.
+/// Side of a picture on the sheet.
 const THUMB: u32 = 128;
 const GAP: u32 = 10;
 const CAPTION: u32 = 20;
@@ -60,10 +60,9 @@ pub(crate) fn run(args: &PreviewArgs) -> Result<()> {
 
 /// All pictures of a minibatch with their labels.
 fn sheet(out: &Path, title: &str, batch: &Minibatch, classes: &[String]) -> Result<()> {
-    let side = THUMB.min(batch.crop as u32);
     let across = (batch.n as f64 * 1.6).sqrt().ceil().max(1.0) as u32;
     let down = (batch.n as u32).div_ceil(across);
-    let (dx, dy) = (THUMB + GAP, side + CAPTION + GAP);
+    let (dx, dy) = (THUMB + GAP, THUMB + CAPTION + GAP);
     let head = 44;
     let size = (across * dx + GAP, head + down * dy + GAP);
     canvas::png(out, size, |area| {
@@ -75,16 +74,19 @@ fn sheet(out: &Path, title: &str, batch: &Minibatch, classes: &[String]) -> Resu
             let x = (GAP + column * dx) as i32;
             let y = (head + row * dy) as i32;
             let picture = as_seen(batch, i);
-            let small = match side == batch.crop as u32 {
-                true => picture,
-                false => imageops::resize(&picture, side, side, imageops::FilterType::Triangle),
+            // Enlarged, pixels stay visible; made smaller, they are averaged.
+            let filter = match batch.crop as u32 {
+                ..THUMB => imageops::FilterType::Nearest,
+                _ => imageops::FilterType::Triangle,
             };
-            let element = BitMapElement::with_owned_buffer((x, y), (side, side), small.into_raw())
-                .context("a picture has three bytes a pixel")?;
+            let small = imageops::resize(&picture, THUMB, THUMB, filter);
+            let element =
+                BitMapElement::with_owned_buffer((x, y), (THUMB, THUMB), small.into_raw())
+                    .context("a picture has three bytes a pixel")?;
             area.draw(&element).map_err(drawing)?;
             let name = classes.get(batch.labels[i] as usize).map_or("?", String::as_str);
             let caption = (FONT, 13).into_font().color(&RGBColor(60, 60, 60));
-            let text = Text::new(shortened(name), (x, y + side as i32 + 3), caption);
+            let text = Text::new(shortened(name), (x, y + THUMB as i32 + 3), caption);
             area.draw(&text).map_err(drawing)?;
         }
         Ok(())

@@ -46,8 +46,10 @@ impl Progress {
             bar.set_message(text);
             return;
         }
+        // Phases that come and go with every epoch are no news of their own.
         let due = self.shown.as_ref().is_none_or(|(at, step, phase)| {
-            *phase != status.phase || (at.elapsed() >= BETWEEN_LINES && *step != status.step)
+            (*phase != status.phase && status.step == 0)
+                || (*step != status.step && at.elapsed() >= BETWEEN_LINES)
         });
         if due {
             say::line(text);

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use proto::wire::coordinator_client::CoordinatorClient;
 use proto::wire::{RunStatus, StatusRequest, StopRequest};
 use tonic::transport::Channel;
+use tonic::{Response, Status};
 
 use crate::args::StatusArgs;
 use crate::memory::Memory;
@@ -55,15 +56,20 @@ pub(crate) fn client(address: &str) -> Result<CoordinatorClient<Channel>> {
 
 /// How the run stands.
 pub(crate) async fn ask(client: &mut CoordinatorClient<Channel>) -> Result<RunStatus> {
-    let answer = tokio::time::timeout(ANSWER_WITHIN, client.status(StatusRequest {})).await;
-    Ok(answer.context("no answer in five seconds")??.into_inner())
+    answer(client.status(StatusRequest {})).await
 }
 
 /// Asks for a checkpoint and the end of the run; the step after which it ends.
 pub(crate) async fn stop(client: &mut CoordinatorClient<Channel>, reason: &str) -> Result<u64> {
     let request = StopRequest { reason: reason.into() };
-    let answer = tokio::time::timeout(ANSWER_WITHIN, client.stop(request)).await;
-    Ok(answer.context("no answer in five seconds")??.into_inner().after_step)
+    Ok(answer(client.stop(request)).await?.after_step)
+}
+
+async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
+    let answer = tokio::time::timeout(ANSWER_WITHIN, call).await;
+    let answer = answer.context("it says nothing for five seconds")?;
+    // The message alone: what tonic wraps around it tells people nothing.
+    answer.map(Response::into_inner).map_err(|status| anyhow!("{}", status.message().to_owned()))
 }
 
 /// Address of the coordinator that `up` started last under `runs`.

@@ -259,7 +259,7 @@ async fn ask_to_stop(address: &str) -> String {
 }
 
 /// One device a worker: `auto` shares the CPU's cores out.
-fn devices(typed: &str, columns: usize) -> Result<Vec<String>> {
+pub(crate) fn devices(typed: &str, columns: usize) -> Result<Vec<String>> {
     if typed == "auto" {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = (cores / columns).max(1);
