@@ -9,6 +9,7 @@ use proto::wire::store_server::StoreServer;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::TcpListenerStream;
+use tracing::Instrument;
 
 use crate::checkpoint::{self, Manifest};
 use crate::config::Config;
@@ -96,8 +97,9 @@ pub async fn run(
             let _ = closed.await;
         });
     let mut server = tokio::spawn(server);
+    let span = tracing::info_span!("run", id = driver.owned.dir.record.run_id);
     let ending = tokio::select! {
-        ending = driver.until_the_end(events, shutdown) => ending?,
+        ending = driver.until_the_end(events, shutdown).instrument(span) => ending?,
         ended = &mut server => match ended {
             Ok(Err(error)) => return Err(error.into()),
             _ => return Err(Error::Invalid("the coordinator's server ended too early".into())),

@@ -9,9 +9,12 @@
 //! boundary, and nothing granted is ever taken back. So all parts stand at the same step whenever
 //! something else is due, and stopping is granting no more.
 //!
-//! This file holds who comes and goes; `training.rs` what happens while all are there.
+//! This file holds what goes wrong and how it ends; `gathering.rs` who comes until all are there;
+//! `training.rs` what happens then; `report.rs` how the run stands.
 
+mod gathering;
 mod training;
+mod report;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -20,16 +23,13 @@ use std::time::{Duration, Instant};
 
 use model::recipe::Recipe;
 
-use crate::checkpoint::{Identity, Manifest, ShardEntry, State, shard_name};
+use crate::checkpoint::{Identity, Manifest, ShardEntry, State};
 use crate::config::Until;
-use crate::event::{
-    Begin, Command, DataSet, Ending, Event, LoaderId, Order, Said, Scores, WorkerId, part_name,
-};
+use crate::event::{Command, DataSet, Ending, Event, Order, Said, Scores, WorkerId, part_name};
 use crate::members::Members;
 use crate::metrics::{Evaluation, StepReport};
 use crate::plan::Plan;
 use crate::rate::RateState;
-use crate::status::RunStatus;
 
 /// After a second loss without a new step the next start waits, so that a peer that fails at once
 /// doesn't use up all restarts before its partner's replacement is there.
@@ -182,96 +182,6 @@ impl Run {
         std::mem::take(&mut self.out)
     }
 
-    fn take_loader(
-        &mut self,
-        loader: LoaderId,
-        address: String,
-        data: DataSet,
-        mean: bytes::Bytes,
-        now: Instant,
-    ) {
-        if let Err(reason) = self.fits(&data) {
-            // With no other loader there, nobody could ever put this right while it runs.
-            let alone = self.members.loaders().is_empty() && !self.started;
-            self.out.push(Command::RefuseLoader { loader, reason: reason.clone() });
-            if alone {
-                self.fail(reason);
-            }
-            return;
-        }
-        if self.data.is_none() {
-            self.set_data(data.clone());
-            self.out.push(Command::RecordData { data: Box::new(data), mean });
-        }
-        self.no_loader_since = None;
-        self.members.loader_joined(loader, address);
-        self.tell_loaders();
-        self.begin_if_all_are_here(now);
-    }
-
-    /// Whether a data set is the run's, or could become it.
-    fn fits(&self, data: &DataSet) -> Result<(), String> {
-        let Settings { recipe, run_dir, .. } = &self.settings;
-        let name = &data.name;
-        if let Some(own) = &self.data
-            && own.digest != data.digest
-        {
-            return Err(format!(
-                "the loader serves {name:?} (digest {}, {} classes), the run in {run_dir} was \
-                 begun with {:?} (digest {}, {} classes); start the loader with that data set, or \
-                 choose another --run",
-                data.digest,
-                data.classes.len(),
-                own.name,
-                own.digest,
-                own.classes.len(),
-            ));
-        }
-        let (n, crop) = (data.classes.len(), recipe.crop);
-        if recipe.classes != 0 && recipe.classes != n {
-            return Err(format!(
-                "{name:?} has {n} classes, the recipe says {}; leave `classes` out to take the \
-                 data set's",
-                recipe.classes
-            ));
-        }
-        if data.n_train == 0 || n == 0 {
-            return Err(format!("{name:?} has no training images; prepare it again"));
-        }
-        if (data.side as usize) < crop {
-            return Err(format!(
-                "{name:?} has pictures of {side}×{side}, the recipe crops {crop}×{crop}; prepare \
-                 larger ones or lower `crop`",
-                side = data.side
-            ));
-        }
-        Ok(())
-    }
-
-    fn set_data(&mut self, data: DataSet) {
-        let Settings { recipe, until, checkpoint_every, .. } = &self.settings;
-        self.plan = Some(Plan::new(recipe, &data, *until, *checkpoint_every));
-        self.data = Some(data);
-    }
-
-    fn lose_loader(&mut self, loader: LoaderId, now: Instant) {
-        if self.members.loader_left(loader) {
-            self.tell_loaders();
-            if self.members.loaders().is_empty() {
-                tracing::warn!("the last loader is gone");
-                self.no_loader_since = Some(now);
-            }
-        }
-    }
-
-    /// Tells workers that have begun where minibatches can be had now.
-    fn tell_loaders(&mut self) {
-        if self.phase != Phase::Gathering {
-            let loaders = self.members.loaders();
-            self.order_all(|_| Order::Loaders(loaders.clone()));
-        }
-    }
-
     fn lose_worker(&mut self, worker: WorkerId, why: &str, now: Instant) {
         let name = self.name_of(worker);
         if self.members.leave(worker).is_some() {
@@ -336,67 +246,6 @@ impl Run {
         self.done.fill(step);
         self.reports.iter_mut().for_each(VecDeque::clear);
         self.not_kept = None;
-    }
-
-    /// An explicit end beyond the plateau that ended the run means: train on.
-    fn train_beyond_a_plateau(&mut self) {
-        if let (Some(plan), Some(kept)) = (&self.plan, &mut self.kept)
-            && self.settings.until.is_some()
-            && kept.rate.ended
-            && kept.step < plan.end
-        {
-            kept.rate.train_on();
-        }
-    }
-
-    fn begin_if_all_are_here(&mut self, now: Instant) {
-        if self.phase != Phase::Gathering || self.not_before.is_some_and(|at| now < at) {
-            return;
-        }
-        self.members.fill_seats();
-        let (Some(data), Some(seated)) = (&self.data, self.members.seated()) else { return };
-        let loaders = self.members.loaders();
-        if loaders.is_empty() {
-            return;
-        }
-        self.incarnation += 1;
-        self.started = true;
-        (self.missing_since, self.not_before) = (None, None);
-        let bytes = self.kept.as_ref().map_or(0, |m| m.metrics_bytes);
-        let begins: Vec<_> = (0..seated.len())
-            .map(|seat| {
-                let begin = Begin {
-                    run_id: self.settings.run_id.clone(),
-                    part: self.members.parts()[seat],
-                    recipe: self.settings.recipe_toml.clone(),
-                    classes: data.classes.len(),
-                    seed: self.settings.seed,
-                    step: self.done[seat],
-                    shard: self.kept.as_ref().and_then(|manifest| {
-                        let shard = manifest.shards.get(seat)?;
-                        Some((shard_name(manifest.step, &shard.file), shard.sha256.clone()))
-                    }),
-                    peer: match seated.len() {
-                        1 => String::new(),
-                        _ => seated[1 - seat].exchange.clone(),
-                    },
-                    loaders: loaders.clone(),
-                    data_set: data.digest.clone(),
-                    n_train: data.n_train,
-                    n_val: data.n_val,
-                };
-                (seated[seat].id, Order::Begin(Box::new(begin)))
-            })
-            .collect();
-        self.phase = Phase::Starting { ready: vec![false; begins.len()] };
-        let (incarnation, devices) = (self.incarnation, self.members.describe());
-        tracing::info!(incarnation, step = self.step(), ?devices, "beginning");
-        self.out.push(Command::RecordStart { incarnation, devices });
-        self.out.push(Command::CutMetrics { bytes });
-        self.out.push(Command::Expect { incarnation, shards: Vec::new() });
-        for (worker, order) in begins {
-            self.out.push(Command::Order { worker, incarnation, order });
-        }
     }
 
     /// Takes what a worker says, unless it is about something already given up.
@@ -509,25 +358,6 @@ impl Run {
         self.done.iter().copied().min().unwrap_or(0)
     }
 
-    /// Whether nothing is left to do: all steps done, evaluated and kept.
-    pub(crate) fn is_finished(&self) -> bool {
-        let (Some(plan), Some(kept)) = (&self.plan, &self.kept) else { return false };
-        let evaluated = plan.n_val == 0 || self.last.as_ref().is_some_and(|e| e.step == kept.step);
-        kept.rate.ended || (kept.step >= plan.end && (evaluated || kept.step > plan.end))
-    }
-
-    /// The step of the newest checkpoint; 0 without one.
-    pub(crate) fn kept_step(&self) -> u64 {
-        self.kept.as_ref().map_or(0, |m| m.step)
-    }
-
-    /// Steps done since the program started, and images a second while training.
-    pub(crate) fn speed(&self) -> (u64, f64) {
-        let images = self.steps_trained as f64 * self.settings.recipe.batch as f64;
-        let seconds = self.trained_ms / 1000.0;
-        (self.steps_trained, if seconds > 0.0 { images / seconds } else { 0.0 })
-    }
-
     /// Something people should know.
     pub(crate) fn note(&mut self, notice: String) {
         self.notices.push(notice);
@@ -549,47 +379,6 @@ impl Run {
             rate: self.rate.clone(),
             last: self.last.clone(),
             best: self.best.clone(),
-        }
-    }
-
-    /// What the run waits for, or does, in a word or two.
-    fn phase(&self) -> String {
-        match &self.phase {
-            Phase::Gathering if self.members.loaders().is_empty() => "waiting for loaders".into(),
-            Phase::Gathering => format!("waiting for {}", self.members.missing()),
-            Phase::Starting { .. } => "starting".into(),
-            Phase::Training { .. } if self.stop.is_some() => "stopping".into(),
-            Phase::Training { .. } => "training".into(),
-            Phase::Evaluating { .. } => "evaluating".into(),
-            Phase::Saving { .. } | Phase::Keeping => "checkpointing".into(),
-            Phase::Ended => "ended".into(),
-        }
-    }
-
-    /// How the run stands.
-    pub(crate) fn status(&self) -> RunStatus {
-        let report = &self.latest;
-        RunStatus {
-            run_id: self.settings.run_id.clone(),
-            phase: self.phase(),
-            incarnation: self.incarnation,
-            step: self.step(),
-            steps: self.plan.as_ref().map_or(0, |p| p.end),
-            epoch: self.state().epoch,
-            loss: report.loss,
-            top1_error: report.top1_error,
-            images_per_s: self.images_per_s(report),
-            step_ms: report.step_ms,
-            exchange_wait_ms: report.exchange_wait_ms,
-            data_wait_ms: report.data_wait_ms,
-            rate: self.settings.recipe.rate_after(self.rate.drops),
-            workers: self.members.describe(),
-            loaders: self.members.loaders(),
-            checkpoint_step: self.kept_step(),
-            run_dir: self.settings.run_dir.clone(),
-            last: self.last.clone(),
-            best: self.best.clone(),
-            notices: self.notices.clone(),
         }
     }
 }

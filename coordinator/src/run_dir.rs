@@ -9,15 +9,18 @@
 //! lock            held by the coordinator that works here
 //! ```
 
-use std::fs::{self, File};
-use std::io::Write;
+mod owned; // for writing, by one coordinator at a time
+
+pub(crate) use owned::Owned;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use model::recipe::Recipe;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Manifest};
-use crate::durable::{sha256, write_whole};
+use crate::durable::sha256;
 use crate::error::Error;
 use crate::event::DataSet;
 
@@ -167,181 +170,9 @@ impl RunDir {
     }
 }
 
-/// A run directory that this process works in; nobody else does meanwhile.
-#[derive(Debug)]
-pub(crate) struct Owned {
-    pub(crate) dir: RunDir,
-    pub(crate) recipe_toml: String,
-    pub(crate) recipe_sha256: String,
-    /// Unlocks when dropped.
-    _lock: File,
-}
-
-impl Owned {
-    /// Creates the directory, or takes up the run that is in it.
-    ///
-    /// # Errors
-    /// [`Error::Locked`], [`Error::OtherRun`], [`Error::Damaged`] or [`Error::Io`].
-    pub(crate) fn open(path: &Path, recipe: &Recipe, seed: u64) -> Result<Self, Error> {
-        fs::create_dir_all(path).map_err(Error::io("create", path))?;
-        let lock = lock(path)?;
-        let recipe_toml = recipe.to_toml();
-        if !path.join(RECORD).exists() {
-            // The record comes last: a directory with one is whole.
-            let record = Record::new(recipe, seed)?;
-            write_whole(&path.join(RECIPE), recipe_toml.as_bytes())?;
-            write_record(path, &record)?;
-        }
-        let dir = RunDir::open(path)?;
-        let mut differences = recipe_differences(&dir.recipe, recipe);
-        if dir.record.seed != seed {
-            differences.push(format!("seed {} there, {seed} asked for", dir.record.seed));
-        }
-        if !differences.is_empty() {
-            let differences = differences.join("; ");
-            return Err(Error::OtherRun { path: path.to_path_buf(), differences });
-        }
-        let recipe_sha256 = sha256(recipe_toml.as_bytes());
-        Ok(Self { dir, recipe_toml, recipe_sha256, _lock: lock })
-    }
-
-    /// Writes the data set down.
-    pub(crate) fn record_data(&mut self, data: &DataSet, mean: &[u8]) -> Result<(), Error> {
-        write_whole(&self.dir.path.join(MEAN), mean)?;
-        self.dir.record.mean_sha256 = sha256(mean);
-        self.dir.record.data_set = Some(data.clone());
-        write_record(&self.dir.path, &self.dir.record)
-    }
-
-    /// Writes a new incarnation down.
-    pub(crate) fn record_start(
-        &mut self,
-        incarnation: u64,
-        devices: Vec<String>,
-    ) -> Result<(), Error> {
-        self.dir.record.incarnation = incarnation;
-        self.dir.record.devices = devices;
-        write_record(&self.dir.path, &self.dir.record)
-    }
-
-    /// What is out of the ordinary about going on here.
-    pub(crate) fn notices(&self) -> Vec<String> {
-        let (then, now) = (&self.dir.record.cpu, cpu_model());
-        if *then == now {
-            return Vec::new();
-        }
-        vec![format!("the run began on {then:?}, this is {now:?}: bits may differ from here on")]
-    }
-}
-
-impl Record {
-    fn new(recipe: &Recipe, seed: u64) -> Result<Self, Error> {
-        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Ok(Self {
-            run_id: random_id()?,
-            seed,
-            recipe: recipe.name.clone(),
-            program: proto::process::VERSION.to_string(),
-            cpu: cpu_model(),
-            started: since_1970.map_or(0, |d| d.as_secs()),
-            incarnation: 0,
-            devices: Vec::new(),
-            data_set: None,
-            mean_sha256: String::new(),
-        })
-    }
-}
-
-fn write_record(path: &Path, record: &Record) -> Result<(), Error> {
-    // Strings and numbers only: this can't fail.
-    let text = serde_json::to_vec_pretty(record).unwrap_or_default();
-    write_whole(&path.join(RECORD), &text)
-}
-
-/// Each key that differs, with both values.
-fn recipe_differences(there: &Recipe, asked: &Recipe) -> Vec<String> {
-    let table = |recipe| toml::Table::try_from(recipe).unwrap_or_default();
-    let (there, asked) = (table(there), table(asked));
-    let keys: std::collections::BTreeSet<_> = there.keys().chain(asked.keys()).collect();
-    let show = |value: Option<&toml::Value>| value.map_or("nothing".into(), toml::Value::to_string);
-    keys.into_iter()
-        .filter(|key| there.get(*key) != asked.get(*key))
-        .map(|key| {
-            format!("{key} = {} there, {} asked for", show(there.get(key)), show(asked.get(key)))
-        })
-        .collect()
-}
-
-/// Takes the lock and leaves this process's number in it.
-fn lock(path: &Path) -> Result<File, Error> {
-    let lock_path = path.join(LOCK);
-    let mut file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&lock_path)
-        .map_err(Error::io("open", &lock_path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => {
-            let holder = fs::read_to_string(&lock_path).unwrap_or_default();
-            let by = match holder.trim() {
-                "" => String::new(),
-                holder => format!(" (process {holder})"),
-            };
-            return Err(Error::Locked { path: path.to_path_buf(), by });
-        }
-        Err(fs::TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path)(e)),
-    }
-    // For people only; a full disk must not stop a run that could go on.
-    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(file)
-}
-
-/// Sixteen hex digits from the system's generator.
-fn random_id() -> Result<String, Error> {
-    use std::io::Read;
-    let path = Path::new("/dev/urandom");
-    let mut bytes = [0; 8];
-    File::open(path).and_then(|mut f| f.read_exact(&mut bytes)).map_err(Error::io("read", path))?;
-    Ok(format!("{:016x}", u64::from_le_bytes(bytes)))
-}
-
-/// `model name` of the first core.
-fn cpu_model() -> String {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("model name"));
-    line.and_then(|line| line.split_once(": "))
-        .map_or("unknown", |(_, name)| name.trim())
-        .to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_directory_of_another_recipe_or_seed_is_refused_with_both_values() {
-        let dir = tempfile::tempdir().unwrap();
-        let recipe = Recipe::default();
-        drop(Owned::open(dir.path(), &recipe, 1).unwrap());
-        let other = Recipe { batch: 64, ..recipe.clone() };
-        let said = Owned::open(dir.path(), &other, 2).unwrap_err().to_string();
-        assert!(said.contains("batch = 128 there, 64 asked for"), "{said}");
-        assert!(said.contains("seed 1 there, 2 asked for"), "{said}");
-        Owned::open(dir.path(), &recipe, 1).unwrap();
-    }
-
-    #[test]
-    fn two_coordinators_can_not_share_a_directory() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = Owned::open(dir.path(), &Recipe::default(), 1).unwrap();
-        let said = Owned::open(dir.path(), &Recipe::default(), 1).unwrap_err().to_string();
-        assert!(said.contains(&format!("process {}", std::process::id())), "{said}");
-        drop(first);
-        Owned::open(dir.path(), &Recipe::default(), 1).unwrap();
-    }
 
     #[test]
     fn the_mean_image_comes_back_and_a_flipped_byte_is_noticed() {

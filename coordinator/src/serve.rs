@@ -1,10 +1,13 @@
 //! The services: what comes in becomes events, what is to go out becomes messages.
 
-use std::collections::HashMap;
+mod links; // the streams to everyone who is connected
+mod words; // wire ⇄ the words of the state machine
+
+pub(crate) use links::Links;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use model::halves::Cut;
 use proto::process::{MESSAGE_LIMIT, VERSION};
 use proto::wire::coordinator_server::Coordinator;
 use proto::wire::loader_client::LoaderClient;
@@ -14,8 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::Error;
-use crate::event::{DataSet, Event, LoaderId, Order, Said, Scores, Shard, WorkerId};
-use crate::metrics::StepReport;
+use crate::event::{DataSet, Event, LoaderId, WorkerId};
 use crate::status::RunStatus;
 
 /// Orders that may wait for one worker; it has a handful unless its connection hangs.
@@ -108,7 +110,7 @@ impl Coordinator for Serve {
         &self,
         _: Request<wire::StatusRequest>,
     ) -> Result<Response<wire::RunStatus>, Status> {
-        Ok(Response::new(status_to_wire(&self.status.borrow())))
+        Ok(Response::new(words::status_to_wire(&self.status.borrow())))
     }
 
     async fn stop(
@@ -148,7 +150,7 @@ impl Serve {
         self.tell(Inbox::Event(Event::WorkerJoined { worker: id, device, exchange })).await?;
         let why = loop {
             match events.message().await {
-                Ok(Some(event)) => match said(event) {
+                Ok(Some(event)) => match words::said(event) {
                     Ok((incarnation, said)) => {
                         let event = Event::Worker { worker: id, incarnation, said };
                         self.tell(Inbox::Event(event)).await?;
@@ -239,183 +241,6 @@ fn sources(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
-}
-
-/// A worker's event and the incarnation it belongs to.
-fn said(event: wire::WorkerEvent) -> Result<(u64, Said), Error> {
-    use worker_event::Event as E;
-    let event = event.event.ok_or_else(|| Error::Invalid("a worker's empty event".into()))?;
-    Ok(match event {
-        E::Join(_) => return Err(Error::Invalid("a worker joins only once".into())),
-        E::Heartbeat(e) => (e.incarnation, Said::Heartbeat),
-        E::Ready(e) => (e.incarnation, Said::Ready { step: e.step }),
-        E::StepDone(e) => (e.incarnation, Said::StepDone(report(&e))),
-        E::Evaluated(e) => {
-            let scores = Scores {
-                n_images: e.n_images,
-                loss: e.loss,
-                top1_error: e.top1_error,
-                top5_error: e.top5_error,
-            };
-            (e.incarnation, Said::Evaluated { step: e.step, scores })
-        }
-        E::Saved(e) => {
-            let result = match e.error.is_empty() {
-                true => Ok(Shard { sha256: e.sha256, bytes: e.bytes }),
-                false => Err(e.error),
-            };
-            (e.incarnation, Said::Saved { step: e.step, result })
-        }
-        E::Failed(e) => (e.incarnation, Said::Failed { reason: e.reason, retry: e.retry }),
-    })
-}
-
-fn report(done: &wire::StepDone) -> StepReport {
-    StepReport {
-        step: done.step,
-        loss: done.loss,
-        top1_error: done.top1_error,
-        top5_error: done.top5_error,
-        step_ms: done.step_ms,
-        compute_ms: done.compute_ms,
-        exchange_wait_ms: done.exchange_wait_ms,
-        peer_late_ms: done.peer_late_ms,
-        data_wait_ms: done.data_wait_ms,
-    }
-}
-
-fn order_to_wire(incarnation: u64, order: Order) -> wire::Order {
-    use wire::order::Order as O;
-    let order = match order {
-        Order::Begin(begin) => {
-            let (shard, shard_sha256) = begin.shard.unwrap_or_default();
-            let part: Cut = begin.part;
-            O::Begin(wire::Begin {
-                run_id: begin.run_id,
-                incarnation,
-                part: wire::Part::from(part).into(),
-                recipe: begin.recipe,
-                classes: begin.classes as u32,
-                seed: begin.seed,
-                step: begin.step,
-                shard,
-                shard_sha256,
-                peer: begin.peer,
-                loaders: begin.loaders,
-                data_set: begin.data_set,
-                n_train: begin.n_train,
-                n_val: begin.n_val,
-            })
-        }
-        Order::Train { until, rate, bias_rate, color_noise } => {
-            O::Train(wire::Train { incarnation, until, rate, bias_rate, color_noise })
-        }
-        Order::Evaluate { step, views } => O::Evaluate(wire::Evaluate { incarnation, step, views }),
-        Order::Checkpoint { step, shard } => {
-            O::Checkpoint(wire::Checkpoint { incarnation, step, shard })
-        }
-        Order::Loaders(addresses) => O::Loaders(wire::Loaders { addresses }),
-        Order::Finish { reason, failed } => O::Finish(wire::Finish { reason, failed }),
-    };
-    wire::Order { order: Some(order) }
-}
-
-fn status_to_wire(status: &RunStatus) -> wire::RunStatus {
-    let status = status.clone();
-    wire::RunStatus {
-        run_id: status.run_id,
-        phase: status.phase,
-        incarnation: status.incarnation,
-        step: status.step,
-        steps: status.steps,
-        epoch: status.epoch,
-        loss: status.loss,
-        top1_error: status.top1_error,
-        images_per_s: status.images_per_s,
-        workers: status.workers,
-        loaders: status.loaders,
-        checkpoint_step: status.checkpoint_step,
-        run_dir: status.run_dir,
-        exchange_wait_ms: status.exchange_wait_ms,
-        data_wait_ms: status.data_wait_ms,
-        eval_top1_error: status.last.as_ref().map_or(0.0, |e| e.top1_error),
-        evaluated: status.last.is_some(),
-        rate: status.rate,
-        notices: status.notices,
-    }
-}
-
-/// The streams to everyone who is connected.
-#[derive(Debug, Default)]
-pub(crate) struct Links {
-    workers: HashMap<WorkerId, Orders>,
-    loaders: HashMap<LoaderId, LoaderOrders>,
-}
-
-impl Links {
-    pub(crate) fn worker(&mut self, id: WorkerId, orders: Orders) {
-        self.workers.insert(id, orders);
-    }
-
-    pub(crate) fn loader(&mut self, id: LoaderId, orders: LoaderOrders) {
-        self.loaders.insert(id, orders);
-    }
-
-    /// Forgets whoever left.
-    pub(crate) fn forget(&mut self, event: &Event) {
-        match event {
-            Event::WorkerLeft { worker, .. } => drop(self.workers.remove(worker)),
-            Event::LoaderLeft { loader } => drop(self.loaders.remove(loader)),
-            _ => {}
-        }
-    }
-
-    /// Sends an order; what is said of a worker that takes none any more.
-    pub(crate) fn order(
-        &mut self,
-        worker: WorkerId,
-        incarnation: u64,
-        order: Order,
-    ) -> Option<Event> {
-        let orders = self.workers.get(&worker)?;
-        let why = match orders.try_send(Ok(order_to_wire(incarnation, order))) {
-            Ok(()) => return None,
-            Err(mpsc::error::TrySendError::Full(_)) => "it takes no orders any more",
-            Err(mpsc::error::TrySendError::Closed(_)) => "its connection ended",
-        };
-        self.workers.remove(&worker);
-        Some(Event::WorkerLeft { worker, why: why.to_string() })
-    }
-
-    pub(crate) fn disconnect(&mut self, worker: WorkerId, reason: &str) {
-        if let Some(orders) = self.workers.remove(&worker) {
-            let _ = orders.try_send(Err(Status::deadline_exceeded(reason)));
-        }
-    }
-
-    pub(crate) fn refuse_loader(&mut self, loader: LoaderId, reason: String) {
-        if let Some(orders) = self.loaders.remove(&loader) {
-            tracing::warn!(reason, "a loader is refused");
-            let _ = orders.try_send(Err(Error::DataSet(reason).into()));
-        }
-    }
-
-    pub(crate) fn finish_loaders(&mut self, reason: &str) {
-        for orders in self.loaders.values() {
-            let reason = reason.to_string();
-            let _ = orders.try_send(Ok(wire::LoaderOrder { finish: true, reason }));
-        }
-    }
-
-    /// Waits until everyone has closed their stream, which they do after `Finish`.
-    pub(crate) async fn closed(&self) {
-        for orders in self.workers.values() {
-            orders.closed().await;
-        }
-        for orders in self.loaders.values() {
-            orders.closed().await;
-        }
-    }
 }
 
 impl From<Error> for Status {

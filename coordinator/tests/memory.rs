@@ -1,5 +1,6 @@
 //! Shards pass through the coordinator; it never holds one. A test of its own process, because
 //! peak memory is a process's.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 #[path = "sockets/fakes.rs"]
 mod fakes;

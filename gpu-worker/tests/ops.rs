@@ -1,6 +1,8 @@
 //! Every operation against a plain f64 reference, every gradient of a reference against finite
 //! differences: one body for every backend.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use gpu_worker::backend::cpu::Cpu;
 
 #[path = "ops/harness.rs"]

@@ -1,4 +1,5 @@
 //! Whole runs over real sockets, with workers and loaders that compute next to nothing.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod fakes;
 
@@ -31,8 +32,8 @@ impl Coordinator {
         let mut config = Config::new(run_dir, recipe(), 7);
         config.until = Some(Until::Steps(steps));
         config.checkpoint_every = 4;
-        config.silence = Duration::from_secs(2);
-        config.wait_for_workers = Duration::from_secs(2);
+        config.silence = Duration::from_secs(5);
+        config.wait_for_workers = Duration::from_secs(5);
         config.progress = Some(progress);
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -125,7 +126,7 @@ async fn a_worker_that_dies_or_freezes_is_replaced_and_nothing_is_different_in_t
     ] {
         let dir = tempfile::tempdir().unwrap();
         let mut coordinator = Coordinator::start(dir.path(), 30, |c| {
-            c.silence = Duration::from_millis(500);
+            c.silence = Duration::from_secs(2);
         })
         .await;
         let _loader = loader(&coordinator.address, "d1").await;

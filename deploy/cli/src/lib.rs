@@ -1,1 +1,85 @@
-//! cli
+//! The one binary: train, evaluate, predict and export AlexNet in two halves.
+
+mod args; // what people type
+mod up; // all roles on this machine: start here
+mod children; // its processes: start, restart, end
+mod progress; // the live line
+mod report; // what a run reached, and what to type next
+mod memory; // what `up` remembers in a run directory
+mod recipe; // what is trained, on what, where
+mod roles; // one role in this process
+mod status;
+mod prepare;
+mod network; // a trained network in this process
+mod eval;
+mod confusion;
+mod predict;
+mod export;
+mod preview;
+mod metrics;
+mod plot;
+mod bench;
+mod canvas;
+mod say;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow};
+use clap::Parser;
+use proto::process::{LogFormat, start_tracing};
+
+use args::{Cli, Command};
+
+/// Runs one command line; `rust_log` is the value of `RUST_LOG`, if it is set.
+///
+/// The exit code is 0, 1 after an error (which was printed), or 2 for a command line that means
+/// nothing.
+pub fn run(args: impl IntoIterator<Item = OsString>, rust_log: Option<String>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(refused) => {
+            let _ = refused.print();
+            return u8::try_from(refused.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    match start_logging(&cli, rust_log).and_then(|()| run_command(&cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Roles log what they do; the commands of people only what is wrong, so that lines of results
+/// stay readable.
+fn start_logging(cli: &Cli, rust_log: Option<String>) -> Result<()> {
+    let is_role =
+        matches!(cli.command, Command::Coordinator(_) | Command::Worker(_) | Command::Loader(_));
+    let filter = rust_log.unwrap_or_else(|| if is_role { "info" } else { "warn" }.to_owned());
+    let format = match cli.log_format {
+        args::LogFormat::Pretty => LogFormat::Pretty,
+        args::LogFormat::Compact => LogFormat::Compact,
+        args::LogFormat::Json => LogFormat::Json,
+    };
+    start_tracing(format, &filter).map_err(|why| anyhow!(why)).context("logs can't be written")
+}
+
+fn run_command(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        Command::Up(args) => up::run(args, cli.log_format),
+        Command::Prepare(args) => prepare::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Preview(args) => preview::run(args),
+        Command::Plot(args) => plot::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Coordinator(args) => roles::coordinator(args),
+        Command::Worker(args) => roles::worker(args),
+        Command::Loader(args) => roles::loader(args),
+        Command::ProductRate(args) => bench::product_rate(args),
+    }
+}

@@ -16,7 +16,7 @@ pub const ALEXNET: [Layer; 8] = [
     full("fc8",   1000,                    BothHalves, &[]),
 ];
 
-/// The half-width network on one GPU that the paper compares with (§3.5, footnote 2): the
+/// The half-width network on one GPU that the paper compares with (§3.2, footnote 2): the
 /// convolutions halved except the last, the full layers not.
 #[rustfmt::skip]
 pub const ONE_COLUMN: [Layer; 8] = [

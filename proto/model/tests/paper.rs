@@ -27,7 +27,7 @@ fn n_params(plan: &Plan) -> usize {
     plan.params().map(Param::len).sum()
 }
 
-/// §1 and §3.5: "60 million parameters"; one half holds half of them.
+/// §1: "60 million parameters"; one half holds half of them.
 #[test]
 fn parameters_sum_to_60_965_224() {
     assert_eq!(n_params(&plan(Cut::Whole)), 60_965_224);
@@ -36,7 +36,7 @@ fn parameters_sum_to_60_965_224() {
     }
 }
 
-/// §1: "650,000 neurons"; §3.5: 253,440–186,624–64,896–64,896–43,264–4096–4096–1000, of which the
+/// Abstract: "650,000 neurons"; §3.5: 253,440–186,624–64,896–64,896–43,264–4096–4096–1000, of which the
 /// first is a slip (55·48·96; the layer has 55·55·96).
 #[test]
 fn neurons_are_those_of_section_3_5() {
@@ -130,7 +130,7 @@ fn a_forward_pass_is_724_406_816_multiply_adds() {
     assert_eq!(network.training_flop() * 128 / 1_000_000, 529_358);
 }
 
-/// §6: "each convolutional layer contains no more than 1 % of the model's parameters"; true but
+/// §1: each convolutional layer "contains no more than 1% of the model's parameters"; true but
 /// for conv3 (1.45 %) and conv4 (1.09 %).
 #[test]
 fn no_convolution_holds_more_than_one_and_a_half_percent_of_the_parameters() {
@@ -141,8 +141,8 @@ fn no_convolution_holds_more_than_one_and_a_half_percent_of_the_parameters() {
     assert!([0, 1, 4].iter().all(|&i| of_layer(i) < 1.0));
 }
 
-/// §3.1: f(x) = max(0, x) "applied to the output of every convolutional and fully-connected layer",
-/// the softmax's inputs excepted.
+/// §3.1: f(x) = max(0, x); §3.5: "applied to the output of every convolutional and
+/// fully-connected layer", the softmax's inputs excepted.
 #[test]
 fn every_layer_but_the_last_ends_in_relu() {
     assert_eq!(Recipe::default().activation, Activation::Relu);
@@ -208,7 +208,7 @@ fn the_step_is_that_of_section_5() {
     assert!(recipe.decay_biases && recipe.decay_softmax);
 }
 
-/// §5: rate 0.01 "for all layers", divided by 10 three times when the validation error stops
+/// §5: rate 0.01, the same in all layers, divided by 10 three times when the validation error stops
 /// improving; "roughly 90 cycles".
 #[test]
 fn the_rate_falls_from_a_hundredth_by_ten_three_times() {
@@ -279,8 +279,8 @@ fn figure_1_is_four_layers_without_regularisation() {
     }
 }
 
-/// §3.5, footnote 2: the one-GPU net has half the kernels, but as many in the last convolution and
-/// in the full layers, "otherwise the network would halve in size".
+/// §3.2, footnote 2: the one-GPU net has half the kernels, but as many in the last convolution and
+/// in the full layers, so that both have "approximately the same number of parameters".
 #[test]
 fn the_one_column_network_keeps_its_last_convolution_and_full_layers() {
     let recipe = Recipe { columns: 1, ..Recipe::default() };
@@ -289,6 +289,6 @@ fn the_one_column_network_keeps_its_last_convolution_and_full_layers() {
     assert_eq!(maps, [48, 128, 192, 192, 256, 4096, 4096, 1000]);
     let plan = Plan::new(&network, &recipe, Cut::Whole);
     assert!(plan.layers.iter().all(|l| l.groups == 1 && l.lrn_groups == 1 && !l.exchanges));
-    // "approximately the same number of parameters": 1.9 % fewer.
+    // 1.9 % fewer than the two-GPU net.
     assert_eq!(n_params(&plan), 59_798_312);
 }

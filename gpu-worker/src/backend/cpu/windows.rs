@@ -7,13 +7,15 @@
 
 use std::ops::Range;
 
+use multiversion::multiversion;
+
 use crate::backend::Conv;
 
 /// Numbers that are copied and added at once. Rows are padded to whole blocks.
 pub(super) const BLOCK: usize = 16;
 
 /// How one convolution reads `maps` maps.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Windows {
     conv: Conv,
     maps: usize,
@@ -21,17 +23,20 @@ pub(super) struct Windows {
     rows: usize,
     /// Numbers of one remainder in a padded row.
     pitch: usize,
+    /// Where the first row of windows starts to read, for each row of the matrix.
+    starts: Vec<usize>,
 }
 
 impl Windows {
     pub(super) fn new(conv: &Conv, maps: usize) -> Self {
-        let blocks = conv.out_side.next_multiple_of(BLOCK);
-        Self {
-            conv: *conv,
-            maps,
-            rows: (conv.out_side - 1) * conv.stride + conv.kernel,
-            pitch: (conv.kernel - 1) / conv.stride + blocks,
-        }
+        let Conv { kernel, stride, out_side, .. } = *conv;
+        let rows = (out_side - 1) * stride + kernel;
+        let pitch = (kernel - 1) / stride + out_side.next_multiple_of(BLOCK);
+        let places = (0..maps * rows).filter(|row| row % rows < kernel);
+        let starts = places.flat_map(|row| {
+            (0..kernel).map(move |x| (row * stride + x % stride) * pitch + x / stride)
+        });
+        Self { conv: *conv, maps, rows, pitch, starts: starts.collect() }
     }
 
     /// Rows of the matrix.
@@ -41,7 +46,7 @@ impl Windows {
 
     /// Numbers of an image in its padded layout.
     pub(super) fn padded_len(&self) -> usize {
-        self.maps * self.rows * self.conv.stride * self.pitch
+        self.maps * self.map()
     }
 
     /// Rows of windows that a matrix of at most `len` numbers holds, all strips alike.
@@ -52,24 +57,20 @@ impl Windows {
     }
 
     /// Lays out one image, with `around` outside it.
-    #[inline(always)]
+    ///
+    /// For the baseline alone: with wider vectors the compiler gathers, which is slower.
     pub(super) fn pad(&self, x: &[f32], around: f32, padded: &mut [f32]) {
         let Conv { side, stride, pad, .. } = self.conv;
         padded.fill(around);
-        for (x, padded) in self.pairs(x, padded) {
-            for (r, row) in padded.chunks_exact_mut(stride * self.pitch).enumerate().skip(pad) {
-                let Some(x) = x.chunks_exact(side).nth(r - pad) else { break };
-                for (remainder, to) in row.chunks_exact_mut(self.pitch).enumerate() {
-                    let (skip, first) = self.first(remainder);
-                    let from = x.get(first..).unwrap_or_default();
-                    if stride == 1 {
-                        let n = from.len().min(to.len() - skip);
-                        to[skip..skip + n].copy_from_slice(&from[..n]);
-                    } else {
-                        for (to, from) in to[skip..].iter_mut().zip(from.iter().step_by(stride)) {
-                            *to = *from;
-                        }
-                    }
+        let maps = x.chunks_exact(side * side).zip(padded.chunks_exact_mut(self.map()));
+        for (x, padded) in maps {
+            let rows = padded.chunks_exact_mut(stride * self.pitch).skip(pad);
+            for (x, row) in x.chunks_exact(side).zip(rows) {
+                match stride {
+                    1 => self.sort::<1>(x, row),
+                    2 => self.sort::<2>(x, row),
+                    4 => self.sort::<4>(x, row),
+                    _ => self.sort_any(x, row),
                 }
             }
         }
@@ -77,36 +78,88 @@ impl Windows {
 
     /// Reads one image back out of its padded layout; what no window reads is 0.
     #[inline(always)]
-    pub(super) fn unpad(&self, padded: &[f32], x: &mut [f32]) {
+    fn unpad(&self, padded: &[f32], x: &mut [f32]) {
         let Conv { side, stride, pad, .. } = self.conv;
-        x.fill(0.0);
-        let (image, map) = (side * side, self.rows * stride * self.pitch);
-        for (padded, x) in padded.chunks_exact(map).zip(x.chunks_exact_mut(image)) {
-            let rows = padded.chunks_exact(stride * self.pitch).skip(pad);
-            for (row, x) in rows.zip(x.chunks_exact_mut(side)) {
-                for (remainder, from) in row.chunks_exact(self.pitch).enumerate() {
-                    let (skip, first) = self.first(remainder);
-                    let to = x.get_mut(first..).unwrap_or_default();
-                    if stride == 1 {
-                        let n = to.len().min(from.len() - skip);
-                        to[..n].copy_from_slice(&from[skip..skip + n]);
-                    } else {
-                        for (to, from) in to.iter_mut().step_by(stride).zip(&from[skip..]) {
-                            *to = *from;
-                        }
-                    }
+        let maps = padded.chunks_exact(self.map()).zip(x.chunks_exact_mut(side * side));
+        for (padded, x) in maps {
+            let mut rows = padded.chunks_exact(stride * self.pitch).skip(pad);
+            for x in x.chunks_exact_mut(side) {
+                match (rows.next(), stride) {
+                    (None, _) => x.fill(0.0),
+                    (Some(row), 1) => self.mix::<1>(row, x),
+                    (Some(row), 2) => self.mix::<2>(row, x),
+                    (Some(row), 4) => self.mix::<4>(row, x),
+                    (Some(row), _) => self.mix_any(row, x),
                 }
             }
         }
     }
 
-    fn pairs<'a>(
-        &self,
-        x: &'a [f32],
-        padded: &'a mut [f32],
-    ) -> impl Iterator<Item = (&'a [f32], &'a mut [f32])> {
-        let map = self.rows * self.conv.stride * self.pitch;
-        x.chunks_exact(self.conv.side * self.conv.side).zip(padded.chunks_exact_mut(map))
+    /// Numbers of a padded map.
+    fn map(&self) -> usize {
+        self.rows * self.conv.stride * self.pitch
+    }
+
+    /// Sorts a row's columns by their remainder modulo the stride, fast where the remainders
+    /// start alike.
+    #[inline(always)]
+    fn sort<const STRIDE: usize>(&self, x: &[f32], row: &mut [f32]) {
+        if !self.conv.pad.is_multiple_of(STRIDE) {
+            return self.sort_any(x, row);
+        }
+        let skip = self.conv.pad / STRIDE;
+        let (groups, rest) = x.as_chunks::<STRIDE>();
+        for (remainder, to) in row.chunks_exact_mut(self.pitch).enumerate() {
+            for (to, group) in to[skip..].iter_mut().zip(groups) {
+                *to = group[remainder];
+            }
+            if let (Some(last), Some(to)) = (rest.get(remainder), to.get_mut(skip + groups.len())) {
+                *to = *last;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn sort_any(&self, x: &[f32], row: &mut [f32]) {
+        for (remainder, to) in row.chunks_exact_mut(self.pitch).enumerate() {
+            let (skip, first) = self.first(remainder);
+            let from = x.get(first..).unwrap_or_default().iter().step_by(self.conv.stride);
+            for (to, from) in to[skip..].iter_mut().zip(from) {
+                *to = *from;
+            }
+        }
+    }
+
+    /// The inverse of [`Self::sort`].
+    #[inline(always)]
+    fn mix<const STRIDE: usize>(&self, row: &[f32], x: &mut [f32]) {
+        let (groups, rest) = x.as_chunks_mut::<STRIDE>();
+        let skip = self.conv.pad / STRIDE;
+        if !self.conv.pad.is_multiple_of(STRIDE) || skip + groups.len() >= self.pitch {
+            return self.mix_any(row, x);
+        }
+        let remainders: [&[f32]; STRIDE] =
+            std::array::from_fn(|remainder| &row[remainder * self.pitch + skip..][..=groups.len()]);
+        for (i, group) in groups.iter_mut().enumerate() {
+            for (number, from) in group.iter_mut().zip(remainders) {
+                *number = from[i];
+            }
+        }
+        for (number, from) in rest.iter_mut().zip(remainders) {
+            *number = from[groups.len()];
+        }
+    }
+
+    #[inline(always)]
+    fn mix_any(&self, row: &[f32], x: &mut [f32]) {
+        x.fill(0.0);
+        for (remainder, from) in row.chunks_exact(self.pitch).enumerate() {
+            let (skip, first) = self.first(remainder);
+            let to = x.get_mut(first..).unwrap_or_default().iter_mut().step_by(self.conv.stride);
+            for (to, from) in to.zip(&from[skip..]) {
+                *to = *from;
+            }
+        }
     }
 
     /// Of the padded columns with `remainder`: how many are zeros on the left, and which column
@@ -117,18 +170,16 @@ impl Windows {
         (skip, skip * stride + remainder - pad)
     }
 
-    /// Where row `row` of windows starts to read for row `depth` of the matrix.
+    /// Where row `row` of windows starts to read, for each row of the matrix.
     #[inline(always)]
-    pub(super) fn place(&self, depth: usize, row: usize) -> usize {
-        let Conv { kernel, stride, .. } = self.conv;
-        let (map, y, x) = (depth / (kernel * kernel), depth / kernel % kernel, depth % kernel);
-        let row = map * self.rows + row * stride + y;
-        (row * stride + x % stride) * self.pitch + x / stride
+    pub(super) fn places(&self, row: usize) -> impl Iterator<Item = usize> {
+        let row = row * self.conv.stride * self.conv.stride * self.pitch;
+        self.starts.iter().map(move |start| start + row)
     }
 
     /// Writes the rows `depths` of the matrix for the rows `rows` of windows.
     #[inline(always)]
-    pub(super) fn columns(
+    fn gather(
         &self,
         padded: &[f32],
         depths: Range<usize>,
@@ -139,8 +190,7 @@ impl Windows {
         let blocks = out.next_multiple_of(BLOCK);
         let step = self.conv.stride * self.conv.stride * self.pitch;
         let mut at = 0;
-        for depth in depths {
-            let mut from = self.place(depth, rows.start);
+        for mut from in self.places(rows.start).skip(depths.start).take(depths.len()) {
             for _ in rows.clone() {
                 // Whole blocks run into the next row, which is written later; the last rows
                 // have no room for that.
@@ -160,15 +210,14 @@ impl Windows {
     }
 
     /// Adds each number of the matrix to the place it was read from; the inverse of
-    /// [`Self::columns`]. `columns` goes on for a block after its end.
+    /// [`Self::gather`]. `columns` goes on for a block after its end.
     #[inline(always)]
-    pub(super) fn add_columns(&self, columns: &[f32], rows: Range<usize>, padded: &mut [f32]) {
+    fn scatter(&self, columns: &[f32], rows: Range<usize>, padded: &mut [f32]) {
         let out = self.conv.out_side;
         let whole = out / BLOCK * BLOCK;
         let step = self.conv.stride * self.conv.stride * self.pitch;
         let mut at = 0;
-        for depth in 0..self.depth() {
-            let mut to = self.place(depth, rows.start);
+        for mut to in self.places(rows.start) {
             for _ in rows.clone() {
                 let (sums, _) = padded[to..to + whole].as_chunks_mut::<BLOCK>();
                 let (add, _) = columns[at..at + whole].as_chunks::<BLOCK>();
@@ -189,6 +238,30 @@ impl Windows {
             }
         }
     }
+}
+
+/// [`Windows::unpad`], for what this CPU can do.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+pub(super) fn unpad(windows: &Windows, padded: &[f32], x: &mut [f32]) {
+    windows.unpad(padded, x);
+}
+
+/// [`Windows::gather`], for what this CPU can do.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+pub(super) fn gather(
+    windows: &Windows,
+    padded: &[f32],
+    depths: Range<usize>,
+    rows: Range<usize>,
+    columns: &mut [f32],
+) {
+    windows.gather(padded, depths, rows, columns);
+}
+
+/// [`Windows::scatter`], for what this CPU can do.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+pub(super) fn scatter(windows: &Windows, columns: &[f32], rows: Range<usize>, padded: &mut [f32]) {
+    windows.scatter(columns, rows, padded);
 }
 
 /// Numbers that a matrix of `len` numbers takes, with the block that follows it.

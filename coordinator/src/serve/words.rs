@@ -1,0 +1,113 @@
+//! Wire ⇄ the words of the state machine.
+
+use model::halves::Cut;
+use proto::wire::{self, worker_event};
+
+use crate::error::Error;
+use crate::event::{Order, Said, Scores, Shard};
+use crate::metrics::StepReport;
+use crate::status::RunStatus;
+
+/// A worker's event and the incarnation it belongs to.
+pub(super) fn said(event: wire::WorkerEvent) -> Result<(u64, Said), Error> {
+    use worker_event::Event as E;
+    let event = event.event.ok_or_else(|| Error::Invalid("a worker's empty event".into()))?;
+    Ok(match event {
+        E::Join(_) => return Err(Error::Invalid("a worker joins only once".into())),
+        E::Heartbeat(e) => (e.incarnation, Said::Heartbeat),
+        E::Ready(e) => (e.incarnation, Said::Ready { step: e.step }),
+        E::StepDone(e) => (e.incarnation, Said::StepDone(report(&e))),
+        E::Evaluated(e) => {
+            let scores = Scores {
+                n_images: e.n_images,
+                loss: e.loss,
+                top1_error: e.top1_error,
+                top5_error: e.top5_error,
+            };
+            (e.incarnation, Said::Evaluated { step: e.step, scores })
+        }
+        E::Saved(e) => {
+            let result = match e.error.is_empty() {
+                true => Ok(Shard { sha256: e.sha256, bytes: e.bytes }),
+                false => Err(e.error),
+            };
+            (e.incarnation, Said::Saved { step: e.step, result })
+        }
+        E::Failed(e) => (e.incarnation, Said::Failed { reason: e.reason, retry: e.retry }),
+    })
+}
+
+fn report(done: &wire::StepDone) -> StepReport {
+    StepReport {
+        step: done.step,
+        loss: done.loss,
+        top1_error: done.top1_error,
+        top5_error: done.top5_error,
+        step_ms: done.step_ms,
+        compute_ms: done.compute_ms,
+        exchange_wait_ms: done.exchange_wait_ms,
+        peer_late_ms: done.peer_late_ms,
+        data_wait_ms: done.data_wait_ms,
+    }
+}
+
+pub(super) fn order_to_wire(incarnation: u64, order: Order) -> wire::Order {
+    use wire::order::Order as O;
+    let order = match order {
+        Order::Begin(begin) => {
+            let (shard, shard_sha256) = begin.shard.unwrap_or_default();
+            let part: Cut = begin.part;
+            O::Begin(wire::Begin {
+                run_id: begin.run_id,
+                incarnation,
+                part: wire::Part::from(part).into(),
+                recipe: begin.recipe,
+                classes: begin.classes as u32,
+                seed: begin.seed,
+                step: begin.step,
+                shard,
+                shard_sha256,
+                peer: begin.peer,
+                loaders: begin.loaders,
+                data_set: begin.data_set,
+                n_train: begin.n_train,
+                n_val: begin.n_val,
+            })
+        }
+        Order::Train { until, rate, bias_rate, color_noise } => {
+            O::Train(wire::Train { incarnation, until, rate, bias_rate, color_noise })
+        }
+        Order::Evaluate { step, views } => O::Evaluate(wire::Evaluate { incarnation, step, views }),
+        Order::Checkpoint { step, shard } => {
+            O::Checkpoint(wire::Checkpoint { incarnation, step, shard })
+        }
+        Order::Loaders(addresses) => O::Loaders(wire::Loaders { addresses }),
+        Order::Finish { reason, failed } => O::Finish(wire::Finish { reason, failed }),
+    };
+    wire::Order { order: Some(order) }
+}
+
+pub(super) fn status_to_wire(status: &RunStatus) -> wire::RunStatus {
+    let status = status.clone();
+    wire::RunStatus {
+        run_id: status.run_id,
+        phase: status.phase,
+        incarnation: status.incarnation,
+        step: status.step,
+        steps: status.steps,
+        epoch: status.epoch,
+        loss: status.loss,
+        top1_error: status.top1_error,
+        images_per_s: status.images_per_s,
+        workers: status.workers,
+        loaders: status.loaders,
+        checkpoint_step: status.checkpoint_step,
+        run_dir: status.run_dir,
+        exchange_wait_ms: status.exchange_wait_ms,
+        data_wait_ms: status.data_wait_ms,
+        eval_top1_error: status.last.as_ref().map_or(0.0, |e| e.top1_error),
+        evaluated: status.last.is_some(),
+        rate: status.rate,
+        notices: status.notices,
+    }
+}

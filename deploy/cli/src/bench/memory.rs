@@ -1,0 +1,78 @@
+//! The most memory each process used, from `/proc/PID/status`.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A process's peak is read again and again, since it is gone when the process is.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// Megabytes by role.
+pub(super) type Peaks = BTreeMap<String, f64>;
+
+/// A thread that reads.
+#[derive(Debug)]
+pub(super) struct Watch {
+    end: Sender<()>,
+    thread: JoinHandle<Peaks>,
+}
+
+/// Starts reading; what comes second takes the processes once they are there.
+pub(super) fn watch() -> (Watch, impl FnOnce(Vec<(String, u32)>)) {
+    let (end, ended) = channel();
+    let (tell, told) = channel();
+    let thread = std::thread::spawn(move || read(&told, &ended));
+    let tell = move |processes| {
+        let _ = tell.send(processes);
+    };
+    (Watch { end, thread }, tell)
+}
+
+impl Watch {
+    /// What was read.
+    pub(super) fn end(self) -> Peaks {
+        let _ = self.end.send(());
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+fn read(told: &Receiver<Vec<(String, u32)>>, ended: &Receiver<()>) -> Peaks {
+    let processes = told.recv().unwrap_or_default();
+    let mut peaks = Peaks::new();
+    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(EVERY) {
+        for (name, pid) in &processes {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+            if let Some(peak) = status.ok().and_then(|status| peak(&status)) {
+                peaks.insert(name.clone(), peak);
+            }
+        }
+    }
+    peaks
+}
+
+/// `VmHWM` in megabytes.
+fn peak(status: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024.0 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_read_in_megabytes() {
+        assert_eq!(peak("Name:\tx\nVmHWM:\t  1000000 kB\nVmRSS: 5 kB\n"), Some(1024.0));
+        assert_eq!(peak("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn this_process_has_a_peak() {
+        let (watch, tell) = watch();
+        tell(vec![("me".into(), std::process::id())]);
+        std::thread::park_timeout(3 * EVERY);
+        assert!(watch.end()["me"] > 1.0);
+    }
+}

@@ -1,0 +1,66 @@
+//! The floor of a step: how fast the machine multiplies matrices when every worker does.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use gpu_worker::Device;
+use gpu_worker::backend::cpu::Cpu;
+use gpu_worker::backend::{Backend, Full, Part, Sum};
+use tokio::process::Command;
+
+use crate::args::ProductRateArgs;
+use crate::say;
+
+/// Matrices of SIDE × SIDE: a full layer's without bias.
+const SIDE: usize = 1024;
+const WARM_UP: Duration = Duration::from_millis(500);
+const MEASURED: Duration = Duration::from_secs(3);
+
+/// GFLOP/s of all devices together, each in a process of its own.
+pub(super) async fn of_all(devices: &[String], folder: &Path) -> Result<f64> {
+    let program = std::env::current_exe().context("this program's own file can't be found")?;
+    let start = |device: &String| {
+        Command::new(&program)
+            .args(["product-rate", "--device", device])
+            .current_dir(folder)
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+    };
+    let running: Vec<_> = devices.iter().map(start).collect::<Result<_, _>>()?;
+    let mut sum = 0.0;
+    for child in running {
+        let output = child.wait_with_output().await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        sum += text.trim().parse::<f64>().context("a product-rate process printed no number")?;
+    }
+    if sum <= 0.0 {
+        bail!("the matrix products took no time");
+    }
+    Ok(sum)
+}
+
+/// `alexnet product-rate`: prints this process's GFLOP/s.
+pub(crate) fn product_rate(args: &ProductRateArgs) -> Result<()> {
+    let Device::Cpu { threads } = args.device.parse()?;
+    let mut dev = Cpu::new(threads);
+    let full = Full { inputs: SIDE, units: SIDE };
+    let mut floats = || dev.floats("product", SIDE * SIDE);
+    let (x, w, mut y) = (floats()?, floats()?, floats()?);
+    let mut times = |at_least: Duration| -> Result<(u32, Duration)> {
+        let (started, mut n) = (Instant::now(), 0);
+        while started.elapsed() < at_least {
+            let part = Part(0..SIDE);
+            dev.full_forward(&full, 0..SIDE, &x, &part, &w, Sum::Start, None, &mut y)?;
+            dev.finish()?;
+            n += 1;
+        }
+        Ok((n, started.elapsed()))
+    };
+    times(WARM_UP)?;
+    let (n, took) = times(MEASURED)?;
+    let flop = 2.0 * (SIDE as f64).powi(3) * f64::from(n);
+    say::line(flop / took.as_secs_f64() / 1e9);
+    Ok(())
+}

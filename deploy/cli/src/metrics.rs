@@ -1,0 +1,122 @@
+//! `metrics.jsonl` as the coordinator writes it: a line a step, a line an evaluation.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// One training step.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Step {
+    /// Steps done.
+    pub step: u64,
+    /// Passes over the training pictures done.
+    pub epoch: f64,
+    /// Mean over the minibatch.
+    pub loss: f64,
+    /// Fraction of the minibatch.
+    pub top1_error: f64,
+    /// Images a second.
+    pub images_per_s: f64,
+    /// The whole step.
+    pub step_ms: f64,
+    /// Blocked on bytes the other half had begun to send.
+    pub exchange_wait_ms: f64,
+    /// Blocked before that.
+    pub peer_late_ms: f64,
+    /// Blocked on the minibatch.
+    pub data_wait_ms: f64,
+}
+
+/// One evaluation.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Eval {
+    /// After this step.
+    pub step: u64,
+    /// And this many epochs.
+    pub epoch: f64,
+    /// Mean over the pictures.
+    pub loss: f64,
+    /// Fraction of the pictures.
+    pub top1_error: f64,
+    /// Fraction of the pictures.
+    pub top5_error: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Line {
+    Step(Step),
+    Eval(Eval),
+    #[serde(other)]
+    Other,
+}
+
+/// A run's course.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Metrics {
+    /// In order.
+    pub steps: Vec<Step>,
+    /// In order.
+    pub evals: Vec<Eval>,
+}
+
+impl Metrics {
+    /// Reads a run's `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// If the file is missing or a line other than the last is not readable.
+    pub(crate) fn read(file: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| {
+            format!("{} can't be read: is its folder a run directory?", file.display())
+        })?;
+        Self::parse(&text).with_context(|| format!("{} is damaged", file.display()))
+    }
+
+    /// Reads its text; the last line may be cut off, since the run may be writing it.
+    ///
+    /// # Errors
+    /// Names the line that is not readable.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let mut metrics = Self::default();
+        let mut lines = text.lines().enumerate().peekable();
+        while let Some((i, line)) = lines.next() {
+            match serde_json::from_str(line) {
+                Ok(Line::Step(step)) => metrics.steps.push(step),
+                Ok(Line::Eval(eval)) => metrics.evals.push(eval),
+                Ok(Line::Other) => {}
+                Err(_) if lines.peek().is_none() => {}
+                Err(e) => return Err(e).with_context(|| format!("line {}", i + 1)),
+            }
+        }
+        Ok(metrics)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"{"kind":"step","step":1,"epoch":0.1,"loss":2.3,"top1_error":0.9,"images_per_s":25.0,"new":1}
+{"kind":"eval","split":"val","views":1,"step":1,"epoch":0.1,"loss":2.2,"top1_error":0.8,"top5_error":0.4}
+{"kind":"note","text":"of a later version"}
+"#;
+
+    #[test]
+    fn steps_and_evaluations_are_told_apart() {
+        let metrics = Metrics::parse(TEXT).unwrap();
+        assert_eq!(metrics.steps.len(), 1);
+        assert_eq!(metrics.evals[0].top5_error, 0.4);
+    }
+
+    #[test]
+    fn a_line_being_written_is_left_out_but_damage_is_named() {
+        let being_written = format!("{TEXT}{{\"kind\":\"ste");
+        assert_eq!(Metrics::parse(&being_written).unwrap().steps.len(), 1);
+        let damaged = format!("oops\n{TEXT}");
+        let error = format!("{:#}", Metrics::parse(&damaged).unwrap_err());
+        assert!(error.starts_with("line 1"), "{error}");
+    }
+}

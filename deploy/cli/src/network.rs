@@ -1,0 +1,135 @@
+//! A trained network in this process, both halves: what `eval` and `predict` ask.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use coordinator::checkpoint::Manifest;
+use coordinator::run_dir::RunDir;
+use gpu_worker::backend::cpu::Cpu;
+use gpu_worker::half::Mean;
+use gpu_worker::pair::Pair;
+use gpu_worker::receive::Minibatch;
+use gpu_worker::step::Output;
+use model::recipe::Recipe;
+use model::shape::Network;
+
+use crate::args::Which;
+use crate::say;
+
+/// A trained network.
+#[derive(Debug)]
+pub(crate) struct Trained {
+    /// How it was trained.
+    pub recipe: Recipe,
+    /// In label order.
+    pub classes: Vec<String>,
+    /// Side of the stored pictures.
+    pub side: usize,
+    /// Steps it was trained for.
+    pub step: u64,
+    pair: Pair<Cpu>,
+}
+
+impl Trained {
+    /// The network of a run's checkpoint, for minibatches of at most `batch` pictures.
+    ///
+    /// # Errors
+    /// If the folder is no run, or the checkpoint is damaged or another network's.
+    pub(crate) fn load(run: &Path, which: Which, batch: usize) -> Result<Self> {
+        let dir = RunDir::open(run)?;
+        let manifest = checkpoint(&dir, which)?;
+        let data = dir.data_set()?;
+        let (classes, side) = (data.classes.clone(), data.side as usize);
+        let network = Network::new(&dir.recipe, classes.len())?;
+        let mean = Mean { side, values: dir.mean()? };
+        let mut recipe = dir.recipe.clone();
+        recipe.batch = batch.clamp(1, recipe.batch); // memory for what is asked, not for training
+        let threads = cores() / network.columns;
+        let device = || Ok(Cpu::new(threads.max(1)));
+        let mut pair = Pair::new(&recipe, &network, dir.record.seed, &mean, false, device)?;
+        let names = manifest.shards.iter().map(|shard| shard.file.clone());
+        let shards: Vec<(String, Bytes)> = names.zip(shards(&dir, &manifest)?).collect();
+        pair.restore(&shards)?;
+        Ok(Self { recipe, classes, side, step: manifest.step, pair })
+    }
+
+    /// What the network makes of a minibatch.
+    ///
+    /// # Errors
+    /// If the minibatch doesn't fit the network.
+    pub(crate) fn test(&mut self, minibatch: &Minibatch) -> Result<Output> {
+        // Batch and view only tell exchanges apart, of which there is one at a time here.
+        Ok(self.pair.test(minibatch, 0, 0)?)
+    }
+}
+
+/// Numbers of the test views that are averaged.
+pub(crate) fn views(views: u32) -> std::ops::RangeInclusive<u32> {
+    match views {
+        1 => 0..=0,
+        _ => 1..=10,
+    }
+}
+
+/// A run's checkpoint; damaged ones that were passed over are said.
+///
+/// # Errors
+/// If there is none, or the one asked for is damaged.
+pub(crate) fn checkpoint(dir: &RunDir, which: Which) -> Result<Manifest> {
+    match which {
+        Which::Best => Ok(dir.best()?),
+        Which::Last => {
+            let (manifest, refused) = dir.newest()?;
+            refused.iter().for_each(say::line);
+            Ok(manifest)
+        }
+        Which::Step(step) => {
+            let steps = dir.steps()?;
+            if !steps.contains(&step) {
+                let there: Vec<String> = steps.iter().map(u64::to_string).collect();
+                bail!(
+                    "{} has no checkpoint of step {step}; there are those of {}",
+                    dir.path.display(),
+                    if there.is_empty() { "none".into() } else { there.join(", ") }
+                );
+            }
+            Ok(dir.at(step)?)
+        }
+    }
+}
+
+/// The bytes of a checkpoint's shards, half A's first.
+///
+/// # Errors
+/// If one can't be read.
+pub(crate) fn shards(dir: &RunDir, manifest: &Manifest) -> Result<Vec<Bytes>> {
+    let paths = (0..manifest.shards.len()).filter_map(|i| manifest.shard_path(&dir.path, i));
+    let read = |path: std::path::PathBuf| {
+        let bytes = std::fs::read(&path);
+        bytes.map(Bytes::from).with_context(|| format!("{} can't be read", path.display()))
+    };
+    paths.map(read).collect()
+}
+
+/// A loader's minibatch as a worker has it.
+pub(crate) fn received(batch: &loader::batch::Minibatch) -> Minibatch {
+    let places = (0..batch.n)
+        .map(|i| {
+            let [red, green, blue] = batch.shifts[i];
+            let flip = f32::from(u8::from(batch.flips[i]));
+            [batch.rows[i] as f32, batch.columns[i] as f32, flip, red, green, blue]
+        })
+        .collect();
+    Minibatch {
+        labels: batch.labels.clone(),
+        places,
+        crop: batch.crop,
+        pixels: vec![batch.pixels.clone()],
+        digest: batch.digest,
+    }
+}
+
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,91 @@
+//! From `--recipe`, `--set`, `--data` and `--run` to what is trained, on what, and where.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use model::recipe::Recipe;
+
+use crate::args::RecipeArgs;
+
+/// A built-in recipe or a TOML file, with `key=value` changes.
+///
+/// # Errors
+/// If there is no such recipe, or it is impossible.
+pub(crate) fn load(name: &str, sets: &[String]) -> Result<Recipe> {
+    let looks_like_file = name.ends_with(".toml") || name.contains('/');
+    let mut recipe = if looks_like_file {
+        let text = std::fs::read_to_string(name)
+            .with_context(|| format!("the recipe {name} can't be read"))?;
+        Recipe::from_toml(&text).with_context(|| format!("the recipe {name} can't be used"))?
+    } else {
+        Recipe::builtin(name)?
+    };
+    recipe.set_all(sets)?;
+    Ok(recipe)
+}
+
+/// Where to stop; `None`: the recipe's epochs.
+pub(crate) fn until(args: &RecipeArgs) -> Option<coordinator::Until> {
+    let steps = args.steps.map(coordinator::Until::Steps);
+    steps.or(args.epochs.map(coordinator::Until::Epochs))
+}
+
+/// Side of the stored pictures that leave a recipe's crops room to move: 256 for 224.
+pub(crate) fn stored_side(recipe: &Recipe) -> usize {
+    let room = match recipe.crop_offsets {
+        0 => recipe.crop / 8, // everywhere: an eighth, as 224 has in 256
+        n => n - 1,
+    };
+    if room == 0 { recipe.crop } else { (recipe.crop + room).next_multiple_of(8) }
+}
+
+/// The built-in pictures at the side a recipe wants.
+pub(crate) fn built_in_pictures(recipe: &Recipe) -> String {
+    format!("synthetic:{}", stored_side(recipe))
+}
+
+/// Last part of a data set's place: `flowers` for `data/flowers-256/`.
+pub(crate) fn data_name(data: &str) -> String {
+    if data == "synthetic" || data.starts_with("synthetic:") {
+        return "built-in".into();
+    }
+    let path = std::path::absolute(data).unwrap_or_else(|_| data.into());
+    let name = path.file_name().map_or("data".into(), |name| name.to_string_lossy().into_owned());
+    name.strip_suffix("-256").map_or(name.clone(), str::to_owned)
+}
+
+/// `runs/<recipe>-<data set>`.
+pub(crate) fn default_run_dir(recipe: &Recipe, data: &str) -> PathBuf {
+    Path::new("runs").join(format!("{}-{}", recipe.name, data_name(data)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_stored_larger_than_the_crop() {
+        let side = |name| stored_side(&Recipe::builtin(name).unwrap());
+        assert_eq!((side("paper"), side("original"), side("caffe")), (256, 256, 256));
+        assert_eq!((side("demo"), side("cifar10-relu")), (72, 32));
+    }
+
+    #[test]
+    fn a_run_is_named_after_its_recipe_and_its_pictures() {
+        let caffe = Recipe::builtin("caffe").unwrap();
+        let run = |data| default_run_dir(&caffe, data);
+        assert_eq!(run("data/flowers-256/"), Path::new("runs/caffe-flowers"));
+        assert_eq!(run("/x/flowers"), Path::new("runs/caffe-flowers"));
+        assert_eq!(run("synthetic:256"), Path::new("runs/caffe-built-in"));
+    }
+
+    #[test]
+    fn a_recipe_that_is_not_there_is_answered_with_those_that_are() {
+        let said = load("cafe", &[]).unwrap_err().to_string();
+        assert!(said.contains("caffe"), "{said}");
+        let said = format!("{:#}", load("nowhere/mine.toml", &[]).unwrap_err());
+        assert!(said.contains("nowhere/mine.toml"), "{said}");
+        let said = load("caffe", &["dropuot=0".into()]).unwrap_err().to_string();
+        assert!(said.contains("dropout"), "{said}");
+    }
+}

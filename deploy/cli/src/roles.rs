@@ -1,0 +1,137 @@
+//! `alexnet coordinator|worker|loader`: one role in this process.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use coordinator::Ending;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use crate::args::{CoordinatorArgs, ListenArgs, LoaderArgs, WorkerArgs};
+use crate::children::READY;
+use crate::recipe;
+use crate::say;
+
+/// Resolves when the process is asked to stop.
+type Asked = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What a coordinator prints at its end.
+pub(crate) const FINISHED: &str = "finished";
+/// There was nothing left to do.
+pub(crate) const ALREADY_FINISHED: &str = "already finished";
+/// It was asked to stop before its end.
+pub(crate) const STOPPED: &str = "stopped";
+
+/// `alexnet coordinator`.
+pub(crate) fn coordinator(args: &CoordinatorArgs) -> Result<()> {
+    let recipe = recipe::load(args.recipe.recipe.as_deref().unwrap_or("caffe"), &args.recipe.sets)?;
+    let seed = args.recipe.seed.unwrap_or(crate::args::DEFAULT_SEED);
+    let mut config = coordinator::Config::new(&args.run, recipe, seed);
+    config.until = recipe::until(&args.recipe);
+    if let Some(steps) = args.recipe.checkpoint_every {
+        config.checkpoint_every = steps;
+    }
+    if let Some(keep) = args.recipe.keep {
+        config.keep = keep;
+    }
+    in_a_process(&args.listen, async move |listener, stop| {
+        let outcome = coordinator::run(config, listener, stop).await?;
+        say::line(match outcome.ending {
+            Ending::Finished => FINISHED,
+            Ending::AlreadyFinished => ALREADY_FINISHED,
+            Ending::Stopped => STOPPED,
+            Ending::Failed { reason } => bail!("{reason}"),
+        });
+        Ok(())
+    })
+}
+
+/// `alexnet worker`.
+pub(crate) fn worker(args: &WorkerArgs) -> Result<()> {
+    let mut config = gpu_worker::Config::new(args.coordinator.clone(), args.device.parse()?);
+    config.advertise = args.advertise.clone();
+    in_a_process(&args.listen, async move |listener, stop| {
+        gpu_worker::run(config, listener, stop).await?;
+        Ok(())
+    })
+}
+
+/// `alexnet loader`.
+pub(crate) fn loader(args: &LoaderArgs) -> Result<()> {
+    let config = loader::Config {
+        data: args.data.parse()?,
+        coordinator: args.coordinator.clone(),
+        advertise: args.advertise.clone(),
+        threads: usize::from(args.threads),
+    };
+    in_a_process(&args.listen, async move |listener, stop| {
+        loader::run(config, listener, stop).await?;
+        Ok(())
+    })
+}
+
+/// Listens, says so, and runs a role until it ends, is asked to, or its parent is gone.
+fn in_a_process<R>(args: &ListenArgs, role: R) -> Result<()>
+where
+    R: AsyncFnOnce(TcpListener, Asked) -> Result<()>,
+{
+    let runtime = one_thread()?;
+    let done = runtime.block_on(async {
+        let listener = listen(&args.listen).await?;
+        let address = listener.local_addr().context("the listener has no address")?;
+        say::line(format_args!("{READY}{address}"));
+        let (ask, asked) = oneshot::channel();
+        let parent = parent_gone(args.with_parent);
+        let asking = async {
+            match proto::process::asked_to_stop().await {
+                Ok(()) => drop(ask.send(())),
+                Err(error) => tracing::warn!(%error, "signals can't be received"),
+            }
+            std::future::pending::<()>().await;
+        };
+        let asked: Asked = Box::pin(async move {
+            let _ = asked.await;
+        });
+        tokio::select! {
+            done = role(listener, asked) => done,
+            () = asking => Ok(()),
+            _ = parent => Err(anyhow::anyhow!("`alexnet up` is gone, so this process ends too")),
+        }
+    });
+    // Threads that compute or read files may be in the middle of something nobody waits for.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    done
+}
+
+async fn listen(address: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "can't listen on {address}: choose another address with --listen, or port 0 for any \
+             free port"
+        )
+    })
+}
+
+/// Resolves when standard input closes; never, if nobody holds it.
+async fn parent_gone(held: bool) {
+    if !held {
+        return std::future::pending().await;
+    }
+    let (tell, told) = oneshot::channel();
+    // A thread, because a pending read of standard input would hold up the runtime's end.
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = tell.send(());
+    });
+    let _ = told.await;
+}
+
+/// A runtime that shares nothing with the threads that compute.
+pub(crate) fn one_thread() -> Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the system gives no event queue to wait on")
+}

@@ -1,0 +1,311 @@
+//! `alexnet up`: the whole run on this machine, each role a process of its own.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use model::recipe::Recipe;
+use proto::process::{Backoff, asked_to_stop};
+use proto::wire::RunStatus;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::args::{DEFAULT_SEED, LogFormat, RecipeArgs, UpArgs};
+use crate::children::{self, End, Role, Running};
+use crate::memory::Memory;
+use crate::progress::Progress;
+use crate::report;
+use crate::roles::{self, one_thread};
+use crate::status;
+use crate::{prepare, recipe, say};
+
+/// How often the coordinator is asked how it goes.
+const ASK_EVERY: Duration = Duration::from_millis(300);
+/// How long workers and loaders may take to end with the run.
+const LEAVES_WITHIN: Duration = Duration::from_secs(10);
+/// A coordinator that was killed is started again this often.
+const COORDINATOR_RESTARTS: u32 = 10;
+
+/// What to start, decided before anything is.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What is trained.
+    pub recipe: Recipe,
+    /// `--recipe` for the coordinator: a name or a file.
+    pub recipe_name: String,
+    /// Everything else about it, as typed.
+    pub typed: RecipeArgs,
+    /// Seed of the run.
+    pub seed: u64,
+    /// A prepared folder, or `synthetic:SIDE`.
+    pub data: String,
+    /// The run directory.
+    pub run: PathBuf,
+    /// One a worker.
+    pub devices: Vec<String>,
+    /// Loader processes.
+    pub loaders: u16,
+    /// Of the children's logs.
+    pub log_format: LogFormat,
+}
+
+/// Trains, or goes on training.
+pub(crate) fn run(args: &UpArgs, log_format: LogFormat) -> Result<()> {
+    let plan = Plan::new(args, log_format)?;
+    plan.announce();
+    let started = Instant::now();
+    let ended = one_thread()?.block_on(plan.train(|_| ()))?;
+    report::ended(&plan, &ended, started.elapsed())
+}
+
+impl Plan {
+    fn new(args: &UpArgs, log_format: LogFormat) -> Result<Self> {
+        let given = args.run.as_deref();
+        let remembered = given.and_then(Memory::read);
+        let data = args.data.clone().or(remembered.map(|memory| memory.data));
+        let default = if data.is_some() { "caffe" } else { "demo" };
+        let run_of = |name: &str| -> Result<PathBuf> {
+            let recipe = recipe::load(name, &args.recipe.sets)?;
+            let data = data.clone().unwrap_or_else(|| recipe::built_in_pictures(&recipe));
+            Ok(given.map_or_else(|| recipe::default_run_dir(&recipe, &data), Path::to_owned))
+        };
+        // A run that is there goes on with its own recipe; --set may then only repeat it.
+        let (run, recipe_name) = match &args.recipe.recipe {
+            Some(name) => (run_of(name)?, name.clone()),
+            None => {
+                let run = run_of(default)?;
+                let kept = run.join("recipe.toml");
+                let there = kept.is_file().then(|| kept.to_string_lossy().into_owned());
+                (run, there.unwrap_or_else(|| default.to_owned()))
+            }
+        };
+        let recipe = recipe::load(&recipe_name, &args.recipe.sets)?;
+        let seed = args.recipe.seed.unwrap_or_else(|| {
+            coordinator::run_dir::RunDir::open(&run).map_or(DEFAULT_SEED, |dir| dir.record.seed)
+        });
+        let devices = devices(&args.devices, recipe.columns)?;
+        let data = match data {
+            Some(data) => prepare::ready(&data, &recipe)?,
+            None => recipe::built_in_pictures(&recipe),
+        };
+        Ok(Self {
+            recipe,
+            recipe_name,
+            typed: args.recipe.clone(),
+            seed,
+            data,
+            run,
+            devices,
+            loaders: args.loaders,
+            log_format,
+        })
+    }
+
+    fn announce(&self) {
+        let again = self.run.join("run.json").is_file();
+        say::line(format_args!(
+            "{} {} on {}, {} and {}, in {}",
+            if again { "going on with" } else { "training" },
+            self.recipe.name,
+            recipe::data_name(&self.data),
+            say::count(self.devices.len() as u64, "worker", "workers"),
+            say::count(self.loaders.into(), "loader", "loaders"),
+            self.run.display()
+        ));
+        if std::io::stderr().is_terminal() {
+            say::line("Ctrl-C writes a checkpoint and ends; the same command goes on from there");
+        }
+    }
+
+    /// Starts everything, shows how it goes, and returns what the coordinator said at its end;
+    /// `started` is told the processes, for `bench` to measure them.
+    ///
+    /// # Errors
+    /// If a process can't be started or the run can't go on.
+    pub(crate) async fn train(&self, started: impl FnOnce(Vec<(String, u32)>)) -> Result<String> {
+        let logs = children::logs(&self.run)?;
+        let coordinator = Role::new("coordinator", &logs, self.coordinator("127.0.0.1:0"));
+        let coordinator = coordinator.start().await?;
+        let address = coordinator.address.clone();
+        Memory { data: self.data.clone(), coordinator: Some(address.clone()) }.write(&self.run)?;
+        let mut others = Vec::new();
+        for role in self.others(&logs, &address) {
+            others.push(role.start().await?);
+        }
+        let pids = others.iter().chain([&coordinator]);
+        started(pids.filter_map(|r| Some((r.name().to_owned(), r.pid()?))).collect());
+
+        let (over, is_over) = watch::channel(None);
+        let (tell, notices) = mpsc::unbounded_channel();
+        let mut kept_alive = JoinSet::new();
+        for running in others {
+            kept_alive.spawn(children::keep_alive(running, is_over.clone(), tell.clone()));
+        }
+        // Restarted, it listens where everyone looks for it.
+        let again = Role::new("coordinator", &logs, self.coordinator(&address));
+        let ended = self.watch(coordinator, again, &mut kept_alive, notices).await;
+        if let Ok(said) = &ended {
+            // At a run's end everyone leaves by itself; where none began, nobody was told to.
+            let began = said != roles::ALREADY_FINISHED;
+            let _ = over.send(Some(if began { LEAVES_WITHIN } else { Duration::ZERO }));
+            while kept_alive.join_next().await.is_some() {}
+        }
+        ended
+    }
+
+    /// Until the coordinator ends.
+    async fn watch(
+        &self,
+        mut coordinator: Running,
+        again: Role,
+        others: &mut JoinSet<Result<()>>,
+        mut notices: mpsc::UnboundedReceiver<String>,
+    ) -> Result<String> {
+        let mut progress = Progress::new(self.recipe.batch);
+        let mut states = ask_again_and_again(&coordinator.address)?;
+        let mut asked = Box::pin(asked_to_stop());
+        let (mut stopping, mut restarts, mut backoff) = (false, 0, Backoff::default());
+        let ended = loop {
+            tokio::select! {
+                end = coordinator.ended() => match end {
+                    End::Done => break Ok(coordinator.last_line().await),
+                    End::Killed(_) if restarts < COORDINATOR_RESTARTS && !stopping => {
+                        progress.notice(&format!(
+                            "the coordinator ended ({}): started again", end.why()
+                        ));
+                        restarts += 1;
+                        backoff.pause().await;
+                        coordinator = again.start().await?;
+                    }
+                    end => break Err(anyhow::anyhow!("{}", end.why())),
+                },
+                Some(done) = others.join_next() => {
+                    if let Err(error) = done.context("a watching task broke")? {
+                        break Err(error);
+                    }
+                }
+                Some(notice) = notices.recv() => progress.notice(&notice),
+                Ok(()) = states.changed() => progress.update(&states.borrow_and_update()),
+                signal = &mut asked => {
+                    signal.context("signals can't be received")?;
+                    if stopping {
+                        break Err(anyhow::anyhow!(
+                            "ended at once; the last checkpoint stands, the same command goes on \
+                             from there"
+                        ));
+                    }
+                    stopping = true;
+                    asked = Box::pin(asked_to_stop());
+                    progress.notice(&ask_to_stop(&coordinator.address).await);
+                }
+            }
+        };
+        progress.end();
+        ended
+    }
+
+    fn coordinator(&self, listen: &str) -> Vec<OsString> {
+        let mut args = self.child("coordinator", listen);
+        let mut put = |key: &str, value: &dyn ToString| {
+            args.extend([key.into(), value.to_string().into()]);
+        };
+        put("--recipe", &self.recipe_name);
+        put("--seed", &self.seed);
+        self.typed.sets.iter().for_each(|set| put("--set", set));
+        let typed = &self.typed;
+        typed.epochs.iter().for_each(|n| put("--epochs", n));
+        typed.steps.iter().for_each(|n| put("--steps", n));
+        typed.checkpoint_every.iter().for_each(|n| put("--checkpoint-every", n));
+        typed.keep.iter().for_each(|n| put("--keep", n));
+        args.extend(["--run".into(), self.run.clone().into()]);
+        args
+    }
+
+    fn others(&self, logs: &Path, coordinator: &str) -> Vec<Role> {
+        let role = |name: String, kind: &str, own: [&str; 2]| {
+            let mut args = self.child(kind, "127.0.0.1:0");
+            args.extend(["--coordinator", coordinator, own[0], own[1]].map(Into::into));
+            Role::new(name, logs, args)
+        };
+        let loaders = (0..self.loaders)
+            .map(|i| role(format!("loader-{i}"), "loader", ["--data", &self.data]));
+        let workers = self.devices.iter().enumerate();
+        let workers =
+            workers.map(|(i, device)| role(format!("worker-{i}"), "worker", ["--device", device]));
+        loaders.chain(workers).collect()
+    }
+
+    fn child(&self, kind: &str, listen: &str) -> Vec<OsString> {
+        let format = self.log_format.name();
+        [kind, "--with-parent", "--listen", listen, "--log-format", format].map(Into::into).into()
+    }
+}
+
+/// Asks for a checkpoint and the end; says what the coordinator answered.
+async fn ask_to_stop(address: &str) -> String {
+    let answer = match status::client(address) {
+        Ok(mut client) => status::stop(&mut client, "Ctrl-C").await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(step) => format!(
+            "stopping after step {}: writing its checkpoint (Ctrl-C again ends at once)",
+            say::thousands(step)
+        ),
+        Err(error) => format!("the coordinator can't be asked to stop: {error:#}"),
+    }
+}
+
+/// One device a worker: `auto` shares the CPU's cores out.
+pub(crate) fn devices(typed: &str, columns: usize) -> Result<Vec<String>> {
+    if typed == "auto" {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = (cores / columns).max(1);
+        return Ok(vec![format!("cpu:{threads}"); columns]);
+    }
+    let devices: Vec<String> = typed.split(',').map(|device| device.trim().to_owned()).collect();
+    if devices.len() != columns {
+        bail!(
+            "--devices {typed} names {}, the recipe has {}: write one for each, such as {}",
+            say::count(devices.len() as u64, "device", "devices"),
+            say::count(columns as u64, "column", "columns"),
+            vec!["cpu"; columns].join(",")
+        );
+    }
+    for device in &devices {
+        device.parse::<gpu_worker::Device>()?;
+    }
+    Ok(devices)
+}
+
+/// The coordinator's state, as often as [`ASK_EVERY`] says, until nobody looks.
+fn ask_again_and_again(address: &str) -> Result<watch::Receiver<RunStatus>> {
+    let mut client = status::client(address)?;
+    let (show, states) = watch::channel(RunStatus::default());
+    tokio::spawn(async move {
+        while !show.is_closed() {
+            // A coordinator that is being restarted doesn't answer; the next question may do.
+            if let Ok(state) = status::ask(&mut client).await {
+                let _ = show.send(state);
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    });
+    Ok(states)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_column_has_its_device() {
+        assert_eq!(devices("cpu,cpu:2", 2).unwrap(), ["cpu", "cpu:2"]);
+        assert_eq!(devices("auto", 1).unwrap().len(), 1);
+        let said = devices("cpu", 2).unwrap_err().to_string();
+        assert!(said.contains("1 device") && said.contains("cpu,cpu"), "{said}");
+        assert!(devices("tpu,cpu", 2).is_err());
+    }
+}
