@@ -61,7 +61,7 @@ pub enum Source {
     /// Shards on disk.
     Prepared(Box<DataSet>),
     /// Made up.
-    Synthetic(Synthetic),
+    Synthetic(Box<Synthetic>),
 }
 
 impl Source {
@@ -72,7 +72,7 @@ impl Source {
     pub fn open(spec: &DataSpec) -> Result<Self, Error> {
         Ok(match spec {
             DataSpec::Folder(path) => Source::Prepared(Box::new(DataSet::open(path)?)),
-            DataSpec::Synthetic(spec) => Source::Synthetic(Synthetic::new(*spec)?),
+            DataSpec::Synthetic(spec) => Source::Synthetic(Box::new(Synthetic::new(*spec)?)),
         })
     }
 

@@ -73,7 +73,7 @@ pub struct Synthetic {
 }
 
 impl Synthetic {
-    /// Gets ready to draw; measures mean image and colours on the first [`N_MEASURED`].
+    /// Gets ready to draw; measures mean image and colours on the first 512.
     ///
     /// # Errors
     /// As [`Spec::checked`].

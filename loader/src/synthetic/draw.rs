@@ -187,16 +187,19 @@ impl Canvas {
         let amplitude = draws.between(3.0, 18.0) / 128.0;
         let mut noise = [0; 4];
         let mut bytes = Vec::with_capacity(self.pixels.len());
-        for (i, pixel) in self.pixels.as_chunks::<3>().0.iter().enumerate() {
-            if i % 16 == 0 {
-                noise = draws.words();
-            }
-            let grain = f32::from(noise[i % 16 / 4].to_le_bytes()[i % 4]) - 127.5;
-            let light = start + (i % self.side) as f32 * dx + (i / self.side) as f32 * dy;
-            bytes.extend(pixel.map(|v| {
+        for (y, row) in self.pixels.chunks_exact(3 * self.side).enumerate() {
+            for (x, pixel) in row.as_chunks::<3>().0.iter().enumerate() {
+                let i = y * self.side + x;
+                if i.is_multiple_of(16) {
+                    noise = draws.words();
+                }
+                let grain = f32::from(noise[i % 16 / 4].to_le_bytes()[i % 4]) - 127.5;
+                let light = start + x as f32 * dx + y as f32 * dy;
                 // `as` keeps the result in 0..=255.
-                (v.clamp(0.0, 255.0) * light + grain * amplitude + 0.5) as u8
-            }));
+                bytes.extend(
+                    pixel.map(|v| (v.clamp(0.0, 255.0) * light + grain * amplitude + 0.5) as u8),
+                );
+            }
         }
         bytes
     }

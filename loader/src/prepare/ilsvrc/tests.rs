@@ -13,6 +13,8 @@ use crate::prepare::{Options, prepare};
 const FOX: &str = "n02119789";
 const SETTER: &str = "n02100735";
 
+type Files = Vec<(String, Vec<u8>)>;
+
 fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (name, bytes) in files {
@@ -25,7 +27,7 @@ fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// Three foxes (gray level 40) and two setters (200); one fox can't be read.
-fn train_pictures() -> Vec<(String, Vec<(String, Vec<u8>)>)> {
+fn train_pictures() -> Vec<(String, Files)> {
     let of = |class: &str, n: usize, gray| {
         let file = |i| (format!("{class}_{i}.JPEG"), gray_jpeg(40, 30, gray));
         (class.to_string(), (0..n).map(file).collect::<Vec<_>>())
@@ -35,7 +37,7 @@ fn train_pictures() -> Vec<(String, Vec<(String, Vec<u8>)>)> {
     all
 }
 
-fn val_pictures() -> Vec<(String, Vec<u8>)> {
+fn val_pictures() -> Files {
     let levels = [200, 40, 40].into_iter().zip(1..);
     levels
         .map(|(gray, i)| (format!("ILSVRC2012_val_{i:08}.JPEG"), gray_jpeg(40, 30, gray)))
