@@ -109,7 +109,7 @@ impl Plan {
             "{} {} on {}, {} and {}, in {}",
             if again { "going on with" } else { "training" },
             self.recipe.name,
-            recipe::data_name(&self.data),
+            recipe::data_name(&self.data, recipe::stored_side(&self.recipe)),
             say::count(self.devices.len() as u64, "worker", "workers"),
             say::count(self.loaders.into(), "loader", "loaders"),
             self.run.display()
