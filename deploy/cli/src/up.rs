@@ -173,7 +173,7 @@ impl Plan {
                     End::Done => break Ok(coordinator.last_line().await),
                     End::Killed(_) if restarts < COORDINATOR_RESTARTS && !stopping => {
                         progress.notice(&format!(
-                            "the coordinator ended ({}): started again", end.why()
+                            "coordinator ended: {}; started again", end.why()
                         ));
                         restarts += 1;
                         backoff.pause().await;
