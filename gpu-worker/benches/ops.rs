@@ -99,20 +99,14 @@ impl Bench {
             pad,
             groups: 1,
         };
-        self.convolution("conv1", &conv(3, 224, 48, 55, [11, 4, 0]), &[0..3], false);
-        self.convolution("conv2", &conv(48, 27, 128, 27, [5, 1, 2]), &[0..48], true);
-        self.convolution("conv3", &conv(256, 13, 192, 13, [3, 1, 1]), &[0..128, 128..256], true);
-        self.convolution("conv4", &conv(192, 13, 192, 13, [3, 1, 1]), &[0..192], true);
-        self.convolution("conv5", &conv(192, 13, 128, 13, [3, 1, 1]), &[0..192], true);
+        self.convolution("conv1", &conv(3, 224, 48, 55, [11, 4, 0]), 1, false);
+        self.convolution("conv2", &conv(48, 27, 128, 27, [5, 1, 2]), 1, true);
+        self.convolution("conv3", &conv(256, 13, 192, 13, [3, 1, 1]), 2, true);
+        self.convolution("conv4", &conv(192, 13, 192, 13, [3, 1, 1]), 1, true);
+        self.convolution("conv5", &conv(192, 13, 128, 13, [3, 1, 1]), 1, true);
     }
 
-    fn convolution(
-        &mut self,
-        name: &str,
-        conv: &Conv,
-        parts: &[std::ops::Range<usize>],
-        inputs: bool,
-    ) {
+    fn convolution(&mut self, name: &str, conv: &Conv, parts: usize, inputs: bool) {
         let n = self.n;
         let (pixels, out) = (conv.side * conv.side, conv.out_side * conv.out_side);
         let kernel = conv.kernel * conv.kernel;
@@ -121,23 +115,25 @@ impl Bench {
             [n * conv.maps * out, n * conv.maps * out, conv.maps * conv.inputs * kernel]
                 .map(|len| self.floats(len));
         let mut db = self.floats(conv.maps);
-        for (i, part) in parts.iter().enumerate() {
-            let [x, mut dx] = [n * part.len() * pixels; 2].map(|len| self.floats(len));
-            let gflop = 2e-9 * (n * conv.maps * out * part.len() * kernel) as f64;
-            let part = Part(part.clone());
+        for i in 0..parts {
+            let len = conv.inputs / parts;
+            let part = i * len..(i + 1) * len;
+            let [x, mut dx] = [n * len * pixels; 2].map(|len| self.floats(len));
+            let gflop = 2e-9 * (n * conv.maps * out * len * kernel) as f64;
+            let part = Part(part);
             let sum = if i == 0 { Sum::Start } else { Sum::Add };
-            let last = i + 1 == parts.len();
-            self.row(&format!("{name} {part:?} forward"), gflop, |cpu| {
+            let last = i + 1 == parts;
+            self.row(&format!("{name} {:?} forward", part.0), gflop, |cpu| {
                 let finish =
                     last.then_some(Finish { bias: &bias, activation: Some(Activation::Relu) });
                 cpu.conv_forward(conv, 0..n, &x, &part, &w, sum, finish, &mut y).expect("fits");
             });
             if inputs {
-                self.row(&format!("{name} {part:?} backward inputs"), gflop, |cpu| {
+                self.row(&format!("{name} {:?} backward inputs", part.0), gflop, |cpu| {
                     cpu.conv_backward_inputs(conv, 0..n, &dy, &w, &part, &mut dx).expect("fits");
                 });
             }
-            self.row(&format!("{name} {part:?} backward weights"), gflop, |cpu| {
+            self.row(&format!("{name} {:?} backward weights", part.0), gflop, |cpu| {
                 cpu.conv_backward_weights(conv, 0..n, &x, &part, &dy, Sum::Start, &mut dw)
                     .expect("fits");
             });
@@ -195,16 +191,16 @@ impl Bench {
             let gflop = 1e-9 * (n * inputs * units) as f64;
             for (part, sum) in [(0..inputs / 2, Sum::Start), (inputs / 2..inputs, Sum::Add)] {
                 let part = Part(part);
-                self.row(&format!("{name} {part:?} forward"), gflop, |cpu| {
+                self.row(&format!("{name} {:?} forward", part.0), gflop, |cpu| {
                     let finish = (sum == Sum::Add)
                         .then_some(Finish { bias: &bias, activation: Some(Activation::Relu) });
                     cpu.full_forward(&full, 0..n, &x, &part, &w, sum, finish, &mut y)
                         .expect("fits");
                 });
-                self.row(&format!("{name} {part:?} backward inputs"), gflop, |cpu| {
+                self.row(&format!("{name} {:?} backward inputs", part.0), gflop, |cpu| {
                     cpu.full_backward_inputs(&full, 0..n, &dy, &w, &part, &mut dx).expect("fits");
                 });
-                self.row(&format!("{name} {part:?} backward weights"), gflop, |cpu| {
+                self.row(&format!("{name} {:?} backward weights", part.0), gflop, |cpu| {
                     cpu.full_backward_weights(&full, 0..n, &x, &part, &dy, Sum::Start, &mut dw)
                         .expect("fits");
                 });

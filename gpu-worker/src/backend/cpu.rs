@@ -3,7 +3,9 @@
 //! Everything has run when a method returns. Work is cut into fixed shares, one a thread, and no
 //! sum ever crosses two shares: the bits are the same every run, and the same however a minibatch
 //! is sliced (weight and bias gradients excepted: their sums follow the slices). This file is the
-//! list of operations; each has its own file.
+//! list of operations; each has its own file. Their loops are compiled for several sets of vector
+//! instructions (`multiversion`) and chosen when they run; none of them fuses multiply and add, so
+//! the sets agree on every bit.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -38,8 +40,6 @@ pub use buffer::{Bytes, Floats};
 #[derive(Debug)]
 pub struct Cpu {
     name: String,
-    /// What this CPU can do beyond its baseline; loops are compiled for each and chosen here.
-    arch: pulp::Arch,
     pool: rayon::ThreadPool,
     /// One a thread, grown on first use and kept.
     scratch: Vec<Scratch>,
@@ -82,7 +82,6 @@ impl Cpu {
         let plural = if threads == 1 { "" } else { "s" };
         Self {
             name: format!("cpu ({}, {threads} thread{plural})", cpu_model()),
-            arch: pulp::Arch::new(),
             pool,
             scratch: std::iter::repeat_with(Scratch::default).take(threads).collect(),
         }
@@ -105,7 +104,7 @@ impl Cpu {
         self.pool.install(|| {
             y.par_chunks_mut((share * len).max(1))
                 .enumerate()
-                .for_each(|(i, y)| self.arch.dispatch(|| work(y, i * share)));
+                .for_each(|(i, y)| work(y, i * share));
         });
     }
 }
@@ -142,7 +141,7 @@ impl Backend for Cpu {
         to: &mut Floats,
         at: usize,
     ) -> Result<()> {
-        transfer::upload(self.arch, from, wire, exponent, to, at)
+        transfer::upload(from, wire, exponent, to, at)
     }
 
     fn upload_bytes(&mut self, from: &[Piece], to: &mut Bytes) -> Result<()> {
@@ -150,7 +149,7 @@ impl Backend for Cpu {
     }
 
     fn download(&mut self, from: &Floats, range: Range<usize>, wire: Wire) -> Result<Download> {
-        transfer::download(self.arch, from, range, wire).map(Download::Ready)
+        transfer::download(from, range, wire).map(Download::Ready)
     }
 
     fn mark(&mut self) -> Result<Instant> {

@@ -1,13 +1,11 @@
 //! Convolution: real shapes with fewer maps, and awkward ones.
 
-use std::ops::Range;
-
 use gpu_worker::backend::{Backend, Conv, Finish, Part, Sum};
 use model::recipe::Activation;
 
 use crate::harness::{
-    assert_close, assert_gradient, assert_same_in_slices, before, dot, part_of, random, read,
-    read_images, upload, wide,
+    assert_close, assert_gradient, assert_same_in_slices, before, dot, part_of, parts, random,
+    read, read_images, upload, wide,
 };
 
 const fn conv(inputs: usize, side: usize, maps: usize, out_side: usize, rest: [usize; 4]) -> Conv {
@@ -17,7 +15,7 @@ const fn conv(inputs: usize, side: usize, maps: usize, out_side: usize, rest: [u
 
 /// The convolution, images, and where the inputs are cut in two (0: not at all).
 #[rustfmt::skip] // one shape a line
-const CASES: [(Conv, usize, usize); 12] = [
+const CASES: [(Conv, usize, usize); 15] = [
     (conv(3, 224, 4, 55, [11, 4, 0, 1]), 2, 0), // conv1: windows overhang by 3
     (conv(3, 67, 5, 15, [11, 4, 0, 1]), 3, 0),  // its small form
     (conv(6, 27, 10, 27, [5, 1, 2, 1]), 3, 0),  // conv2
@@ -29,6 +27,9 @@ const CASES: [(Conv, usize, usize); 12] = [
     (conv(5, 9, 3, 5, [4, 2, 0, 1]), 4, 2),     // overhang by 3 of 4
     (conv(2, 5, 3, 3, [1, 2, 0, 1]), 2, 1),     // kernel smaller than the stride
     (conv(2, 3, 2, 4, [2, 1, 1, 1]), 2, 0),     // output larger than the input
+    (conv(2, 14, 3, 3, [3, 4, 0, 1]), 3, 0),    // columns that no window reaches
+    (conv(2, 9, 2, 3, [2, 2, 0, 1]), 3, 0),
+    (conv(3, 10, 2, 4, [5, 4, 4, 1]), 3, 1),    // zeros a whole stride wide
     (conv(600, 2, 3, 2, [3, 1, 1, 1]), 3, 1),   // deeper than one pass of a product
 ];
 
@@ -91,10 +92,6 @@ fn backward(c: &Conv, x: &[f64], w: &[f64], dy: &[f64]) -> (Vec<f64>, Vec<f64>) 
         dx.extend(sums);
     }
     (dx, dw)
-}
-
-fn parts(inputs: usize, cut: usize) -> Vec<Range<usize>> {
-    if cut == 0 { vec![0..inputs] } else { vec![cut..inputs, 0..cut] }
 }
 
 pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B) {

@@ -4,8 +4,8 @@ use gpu_worker::backend::{Backend, Finish, Full, Part, Sum};
 use model::recipe::Activation;
 
 use crate::harness::{
-    assert_close, assert_gradient, assert_same_in_slices, before, dot, part_of, random, read,
-    read_images, upload, wide,
+    assert_close, assert_gradient, assert_same_in_slices, before, dot, part_of, parts, random,
+    read, read_images, upload, wide,
 };
 
 /// Inputs, units, images, and where the inputs are cut in two (0: not at all).
@@ -54,7 +54,7 @@ pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B
         let (w, bias_buffer, dy) = (upload(b, &w), upload(b, &bias), upload(b, &dy));
         let mut y = before(b, (n + 1) * units);
         let mut dw_buffer = before(b, inputs * units);
-        let parts = if cut == 0 { vec![0..inputs] } else { vec![cut..inputs, 0..cut] };
+        let parts = parts(inputs, cut);
         for (i, part) in parts.iter().enumerate() {
             let x = upload(b, &part_of(&x, inputs, part, 1));
             let part = Part(part.clone());
@@ -68,7 +68,7 @@ pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B
             let got = read_images(b, &dx_buffer, n + 1, &images, part.0.len());
             assert_close(&what, &got, &part_of(&dx, inputs, &part.0, 1));
 
-            let cuts = if n > 1 { vec![1..2, 2..n + 1] } else { vec![1..2] };
+            let cuts = [1..2, 2..n + 1];
             for (sum, images) in [Sum::Start, Sum::Add].into_iter().zip(cuts) {
                 b.full_backward_weights(&full, images, &x, &part, &dy, sum, &mut dw_buffer)
                     .unwrap();

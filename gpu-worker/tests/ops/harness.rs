@@ -30,7 +30,7 @@ pub(crate) fn random(seed: u64, n: usize) -> Vec<f32> {
 /// Different numbers in mixed order, none close to another: for operations that choose.
 pub(crate) fn distinct(n: usize) -> Vec<f32> {
     let prime = 7919;
-    assert!(n % prime != 0);
+    assert!(!n.is_multiple_of(prime));
     (0..n).map(|i| (i * prime % n) as f32 * 0.01 - n as f32 * 0.005).collect()
 }
 
@@ -126,6 +126,11 @@ pub(crate) fn assert_same_in_slices<B: Backend>(
         outputs.push(read(b, &y, 0..n * len).iter().map(|v| v.to_bits()).collect::<Vec<_>>());
     }
     assert!(outputs[0] == outputs[1] && outputs[0] == outputs[2], "bits depend on the slices");
+}
+
+/// The parts that inputs cut at `cut` (0: not at all) come in, the last first.
+pub(crate) fn parts(inputs: usize, cut: usize) -> Vec<Range<usize>> {
+    [cut..inputs, 0..cut].into_iter().filter(|part| !part.is_empty()).collect()
 }
 
 /// The numbers of `part` of each row of `row` numbers, where an input counts `each` numbers.

@@ -23,7 +23,8 @@ fn largest(pool: &Pool, x: &[f64]) -> Vec<usize> {
     for map in 0..pool.maps {
         for window in 0..pool.out_side * pool.out_side {
             let (row, column) = (window / pool.out_side, window % pool.out_side);
-            let inside = |i: usize| (i * pool.stride..(i * pool.stride + pool.size).min(pool.side));
+            let end = |i: usize| (i * pool.stride + pool.size).min(pool.side);
+            let inside = |i: usize| i * pool.stride..end(i);
             let places = inside(row).flat_map(|r| inside(column).map(move |c| (r, c)));
             let places = places.map(|(r, c)| (map * pool.side + r) * pool.side + c);
             taken.push(places.max_by(|a, b| x[*a].total_cmp(&x[*b])).unwrap());

@@ -93,7 +93,7 @@ pub(crate) fn carries_bytes_in_any_pieces<B: Backend>(b: &mut B) {
 pub(crate) fn refuses_what_does_not_fit<B: Backend>(b: &mut B) {
     let mut to = before(b, 10);
     let eleven = Bytes::from(vec![0; 44]);
-    assert!(b.upload(&[eleven.clone()], Wire::F32, 0, &mut to, 0).is_err());
+    assert!(b.upload(std::slice::from_ref(&eleven), Wire::F32, 0, &mut to, 0).is_err());
     assert!(b.upload(&[eleven.slice(..8)], Wire::F32, 0, &mut to, 9).is_err());
     assert!(b.upload(&[eleven.slice(..7)], Wire::F32, 0, &mut to, 0).is_err());
     assert!(b.upload(&[eleven.slice(..7)], Wire::F16, 0, &mut to, 0).is_err());

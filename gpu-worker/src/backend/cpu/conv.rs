@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use super::buffer::check_part;
 use super::product::{Matrix, product, transpose};
-use super::windows::{Windows, with_slack};
+use super::sum::finish_maps;
+use super::windows::{Windows, gather, scatter, unpad, with_slack};
 use super::{Cpu, Floats, Scratch};
 use crate::backend::{Conv, Finish, Images, Part, Sum};
 use crate::error::{Error, Result};
@@ -90,15 +91,15 @@ pub(super) fn forward(
     let bias = finish.as_ref().map(|finish| finish.bias.exactly(conv.maps)).transpose()?;
     let activation = finish.as_ref().and_then(|finish| finish.activation);
     let y = y.images_mut(&images, sizes.y())?;
-    let (share, arch) = (cpu.share(images.len()), cpu.arch);
+    let share = cpu.share(images.len());
     let Cpu { pool, scratch, .. } = cpu;
     pool.install(|| {
         let work = y.par_chunks_mut(share * sizes.y()).zip(x.par_chunks(share * sizes.x()));
         work.zip(scratch).for_each(|((y, x), scratch)| {
             for (y, x) in y.chunks_exact_mut(sizes.y()).zip(x.chunks_exact(sizes.x())) {
-                forward_image(&sizes, arch, x, w, sum, y, scratch);
+                forward_image(&sizes, x, w, sum, y, scratch);
                 if let Some(bias) = bias {
-                    arch.dispatch(|| super::sum::finish_maps(bias, activation, y));
+                    finish_maps(bias, activation, y);
                 }
             }
         });
@@ -108,7 +109,6 @@ pub(super) fn forward(
 
 fn forward_image(
     sizes: &Sizes,
-    arch: pulp::Arch,
     x: &[f32],
     w: &[f32],
     sum: Sum,
@@ -123,11 +123,11 @@ fn forward_image(
     let groups = x.chunks_exact(sizes.inputs * sizes.in_pixels);
     let groups = groups.zip(y.chunks_exact_mut(sizes.maps * sizes.out_pixels));
     for ((x, y), w) in groups.zip(w.chunks_exact(sizes.maps * sizes.row)) {
-        arch.dispatch(|| windows.pad(x, 0.0, padded));
+        windows.pad(x, 0.0, padded);
         for rows in sizes.strips(strip) {
             let (at, n) = (rows.start * sizes.out_side, rows.len() * sizes.out_side);
             let columns = &mut columns[..depth * n];
-            arch.dispatch(|| windows.columns(padded, 0..depth, rows, columns));
+            gather(windows, padded, 0..depth, rows, columns);
             product(
                 [sizes.maps, n, depth],
                 sum,
@@ -153,19 +153,19 @@ pub(super) fn backward_inputs(
     let dy = dy.images(&images, sizes.y())?;
     let w = w.exactly(sizes.w())?;
     let dx = dx.images_mut(&images, sizes.x())?;
-    let (share, arch) = (cpu.share(images.len()), cpu.arch);
+    let share = cpu.share(images.len());
     let Cpu { pool, scratch, .. } = cpu;
     pool.install(|| {
         let work = dx.par_chunks_mut(share * sizes.x()).zip(dy.par_chunks(share * sizes.y()));
         work.zip(scratch).for_each(|((dx, dy), scratch)| {
             let Scratch { padded, columns, weights } = scratch;
             let weights = weights.take(sizes.groups * sizes.windows.depth() * sizes.maps);
-            arch.dispatch(|| transpose_weights(&sizes, w, weights));
+            transpose_weights(&sizes, w, weights);
             let strip = sizes.windows.strip(STRIP);
             let columns = columns.take(with_slack(sizes.windows.depth() * strip * sizes.out_side));
             let padded = padded.take(sizes.windows.padded_len());
             for (dx, dy) in dx.chunks_exact_mut(sizes.x()).zip(dy.chunks_exact(sizes.y())) {
-                backward_inputs_image(&sizes, arch, dy, weights, strip, columns, padded, dx);
+                backward_inputs_image(&sizes, dy, weights, strip, columns, padded, dx);
             }
         });
     });
@@ -173,19 +173,16 @@ pub(super) fn backward_inputs(
 }
 
 /// `[maps, depth]` → `[depth, maps]`, group by group: the product reads along the maps.
-#[inline(always)]
 fn transpose_weights(sizes: &Sizes, w: &[f32], weights: &mut [f32]) {
     let depth = sizes.windows.depth();
     let groups = w.chunks_exact(sizes.maps * sizes.row);
     for (w, weights) in groups.zip(weights.chunks_exact_mut(depth * sizes.maps)) {
-        transpose::<false>(sizes.maps, depth, &w[sizes.at..], sizes.row, weights, sizes.maps);
+        transpose(Sum::Start, [sizes.maps, depth], &w[sizes.at..], sizes.row, weights, sizes.maps);
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "scratch taken apart, once for all images")]
 fn backward_inputs_image(
     sizes: &Sizes,
-    arch: pulp::Arch,
     dy: &[f32],
     weights: &[f32],
     strip: usize,
@@ -209,9 +206,9 @@ fn backward_inputs_image(
                 columns,
                 n,
             );
-            arch.dispatch(|| windows.add_columns(columns, rows, padded));
+            scatter(windows, columns, rows, padded);
         }
-        arch.dispatch(|| windows.unpad(padded, dx));
+        unpad(windows, padded, dx);
     }
 }
 
@@ -237,7 +234,6 @@ pub(super) fn backward_weights(
     }
     let windows = &sizes.windows;
     let strip = windows.strip(STRIP);
-    let arch = cpu.arch;
     let (depth_share, map_share) = (cpu.share(windows.depth()), cpu.share(sizes.maps));
     let Cpu { pool, scratch, .. } = cpu;
     let Some(Scratch { padded, columns, .. }) = scratch.first_mut() else { return Ok(()) };
@@ -249,14 +245,14 @@ pub(super) fn backward_weights(
             let groups = x.chunks_exact(sizes.inputs * sizes.in_pixels);
             let groups = groups.zip(dy.chunks_exact(sizes.maps * sizes.out_pixels));
             for ((x, dy), dw) in groups.zip(dw.chunks_exact_mut(sizes.maps * sizes.row)) {
-                arch.dispatch(|| windows.pad(x, 0.0, padded));
+                windows.pad(x, 0.0, padded);
                 for rows in sizes.strips(strip) {
                     let (at, n) = (rows.start * sizes.out_side, rows.len() * sizes.out_side);
                     let columns = &mut columns[..windows.depth() * n];
                     columns.par_chunks_mut(depth_share * n).enumerate().for_each(|(i, columns)| {
                         let from = i * depth_share;
                         let depths = from..from + columns.len() / n;
-                        arch.dispatch(|| windows.columns(padded, depths, rows.clone(), columns));
+                        gather(windows, padded, depths, rows.clone(), columns);
                     });
                     dw.par_chunks_mut(map_share * sizes.row).enumerate().for_each(|(i, dw)| {
                         product(

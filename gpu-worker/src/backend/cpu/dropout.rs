@@ -1,6 +1,7 @@
 //! Dropout (paper §4.2): silence in training, a factor at test.
 
 use model::random::{Purpose, Random};
+use multiversion::multiversion;
 
 use super::{Cpu, Floats};
 use crate::backend::{Dropout, Images};
@@ -17,7 +18,7 @@ pub(super) fn dropout(cpu: &Cpu, dropout: &Dropout, images: Images, y: &mut Floa
 }
 
 /// Silences the units of one sample.
-#[inline(always)]
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn silence(dropout: &Dropout, sample: u64, y: &mut [f32]) {
     let random = Random::new(dropout.seed, Purpose::Dropout);
     let threshold = f64::from(dropout.rate) * 4_294_967_296.0;
@@ -48,10 +49,13 @@ pub(super) fn scale(
     y: &mut Floats,
 ) -> Result<()> {
     let y = y.images_mut(&images, len)?;
-    cpu.each(images.len(), y, |y, _| {
-        for y in y {
-            *y *= factor;
-        }
-    });
+    cpu.each(images.len(), y, |y, _| multiply(factor, y));
     Ok(())
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+pub(super) fn multiply(factor: f32, y: &mut [f32]) {
+    for y in y {
+        *y *= factor;
+    }
 }

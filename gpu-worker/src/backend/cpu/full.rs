@@ -38,11 +38,11 @@ pub(super) fn forward(
     // the memory, are read in place and once.
     let padded = n.next_multiple_of(BLOCK);
     let (share, image_share) = (cpu.share(units), cpu.share(n));
-    let Cpu { pool, scratch, arch, .. } = cpu;
+    let Cpu { pool, scratch, .. } = cpu;
     let Some(Scratch { padded: xt, columns: yt, .. }) = scratch.first_mut() else { return Ok(()) };
     let (xt, yt) = (xt.take(inputs * padded), yt.take(units * padded));
     xt.fill(0.0);
-    arch.dispatch(|| transpose::<false>(n, inputs, x, inputs, xt, padded));
+    transpose(Sum::Start, [n, inputs], x, inputs, xt, padded);
     pool.install(|| {
         yt.par_chunks_mut(share * padded).enumerate().for_each(|(i, yt)| {
             let w = Matrix::rows(&w[i * share * full.inputs + part.0.start..], full.inputs);
@@ -54,19 +54,14 @@ pub(super) fn forward(
         y.par_chunks_mut(image_share * units).enumerate().for_each(|(i, y)| {
             let yt = &yt[i * image_share..];
             let images = y.len() / units;
-            arch.dispatch(|| match sum {
-                Sum::Start => transpose::<false>(units, images, yt, padded, y, units),
-                Sum::Add => transpose::<true>(units, images, yt, padded, y, units),
-            });
+            transpose(sum, [units, images], yt, padded, y, units);
             let Some(bias) = bias else { return };
-            arch.dispatch(|| {
-                for y in y.chunks_exact_mut(units) {
-                    add_to(y, bias);
-                }
-                if let Some(activation) = activation {
-                    activate(activation, y);
-                }
-            });
+            for y in y.chunks_exact_mut(units) {
+                add_to(y, bias);
+            }
+            if let Some(activation) = activation {
+                activate(activation, y);
+            }
         });
     });
     Ok(())

@@ -1,5 +1,6 @@
 //! Pixels to the numbers the network reads: minus the mean, mirrored, with the colour shift.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{Bytes, Cpu, Floats};
@@ -38,18 +39,16 @@ pub(super) fn forward(
         let work = y.par_chunks_mut((share * image).max(1));
         let work = work.zip(pixels.par_chunks((share * image).max(1)));
         work.zip(places.par_chunks(share * PLACES)).for_each(|((y, pixels), places)| {
-            cpu.arch.dispatch(|| {
-                let images = y.chunks_exact_mut(image).zip(pixels.chunks_exact(image));
-                for ((y, pixels), place) in images.zip(places.chunks_exact(PLACES)) {
-                    one(crop, side, pixels, place, mean, y);
-                }
-            });
+            let images = y.chunks_exact_mut(image).zip(pixels.chunks_exact(image));
+            for ((y, pixels), place) in images.zip(places.chunks_exact(PLACES)) {
+                one(crop, side, pixels, place, mean, y);
+            }
         });
     });
     Ok(())
 }
 
-#[inline(always)]
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn one(crop: usize, side: usize, pixels: &[u8], place: &[f32], mean: &[f32], y: &mut [f32]) {
     let (row, column, flip) = (place[0] as usize, place[1] as usize, place[2] != 0.0);
     let colors = y.chunks_exact_mut(crop * crop).zip(pixels.chunks_exact(crop * crop));

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{Cpu, Floats, Scratch};
@@ -30,14 +31,14 @@ pub(super) fn forward(
         outputs.zip(x.par_chunks(share)).for_each(|((y, scale), x)| {
             let outputs = y.chunks_exact_mut(image).zip(scale.chunks_exact_mut(image));
             for ((y, scale), x) in outputs.zip(x.chunks_exact(image)) {
-                cpu.arch.dispatch(|| forward_image(lrn, x, scale, y));
+                forward_image(lrn, x, scale, y);
             }
         });
     });
     Ok(())
 }
 
-#[inline(always)]
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn forward_image(lrn: &Lrn, x: &[f32], scale: &mut [f32], y: &mut [f32]) {
     for pixel in (0..lrn.pixels).step_by(BLOCK) {
         let n = BLOCK.min(lrn.pixels - pixel);
@@ -105,7 +106,7 @@ pub(super) fn backward(
     let y = y.images(&images, image)?;
     let dy = dy.images(&images, image)?;
     let dx = dx.images_mut(&images, image)?;
-    let (share, arch) = (cpu.share(images.len()), cpu.arch);
+    let share = cpu.share(images.len());
     let Cpu { pool, scratch, .. } = cpu;
     pool.install(|| {
         let work = dx.par_chunks_mut((share * image).max(1)).enumerate();
@@ -114,14 +115,14 @@ pub(super) fn backward(
             for (j, dx) in dx.chunks_exact_mut(image).enumerate() {
                 let at = (i * share + j) * image..(i * share + j + 1) * image;
                 let [x, scale, y, dy] = [x, scale, y, dy].map(|all| &all[at.clone()]);
-                arch.dispatch(|| backward_image(lrn, x, scale, y, dy, shares, dx));
+                backward_image(lrn, x, scale, y, dy, shares, dx);
             }
         });
     });
     Ok(())
 }
 
-#[inline(always)]
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn backward_image(
     lrn: &Lrn,
     x: &[f32],

@@ -1,8 +1,9 @@
 //! Max pooling (paper §3.4), map by map on the padded layout of [`super::windows`].
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::windows::{BLOCK, Windows};
+use super::windows::{BLOCK, Windows, unpad};
 use super::{Bytes, Cpu, Floats, Scratch};
 use crate::backend::{Conv, Images, Pool};
 use crate::error::{Error, Result};
@@ -35,7 +36,7 @@ pub(super) fn forward(
     let x = x.images(&images, pool.maps * map)?;
     let taken = taken.images_mut(&images, pool.maps * out)?;
     let y = y.images_mut(&images, pool.maps * out)?;
-    let (share, arch) = (cpu.share(images.len() * pool.maps), cpu.arch);
+    let share = cpu.share(images.len() * pool.maps);
     let Cpu { pool: threads, scratch, .. } = cpu;
     threads.install(|| {
         let outputs = y.par_chunks_mut(share * out).zip(taken.par_chunks_mut(share * out));
@@ -43,18 +44,16 @@ pub(super) fn forward(
         work.for_each(|(((y, taken), x), Scratch { padded, .. })| {
             let padded = padded.take(windows.padded_len());
             let outputs = y.chunks_exact_mut(out).zip(taken.chunks_exact_mut(out));
-            arch.dispatch(|| {
-                for ((y, taken), x) in outputs.zip(x.chunks_exact(map)) {
-                    windows.pad(x, f32::NEG_INFINITY, padded);
-                    forward_map(pool, &windows, padded, taken, y);
-                }
-            });
+            for ((y, taken), x) in outputs.zip(x.chunks_exact(map)) {
+                windows.pad(x, f32::NEG_INFINITY, padded);
+                forward_map(pool, &windows, padded, taken, y);
+            }
         });
     });
     Ok(())
 }
 
-#[inline(always)]
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn forward_map(pool: &Pool, windows: &Windows, padded: &[f32], taken: &mut [u8], y: &mut [f32]) {
     let out = pool.out_side;
     let rows = y.chunks_exact_mut(out).zip(taken.chunks_exact_mut(out)).enumerate();
@@ -94,7 +93,7 @@ pub(super) fn backward(
     let taken = taken.images(&images, pool.maps * out)?;
     let dy = dy.images(&images, pool.maps * out)?;
     let dx = dx.images_mut(&images, pool.maps * map)?;
-    let (share, arch) = (cpu.share(images.len() * pool.maps), cpu.arch);
+    let share = cpu.share(images.len() * pool.maps);
     let Cpu { pool: threads, scratch, .. } = cpu;
     threads.install(|| {
         let inputs = dy.par_chunks(share * out).zip(taken.par_chunks(share * out));
@@ -102,18 +101,16 @@ pub(super) fn backward(
         work.for_each(|((dx, (dy, taken)), Scratch { padded, .. })| {
             let padded = padded.take(windows.padded_len());
             let inputs = dy.chunks_exact(out).zip(taken.chunks_exact(out));
-            arch.dispatch(|| {
-                for (dx, (dy, taken)) in dx.chunks_exact_mut(map).zip(inputs) {
-                    backward_map(pool, &windows, taken, dy, padded);
-                    windows.unpad(padded, dx);
-                }
-            });
+            for (dx, (dy, taken)) in dx.chunks_exact_mut(map).zip(inputs) {
+                backward_map(pool, &windows, taken, dy, padded);
+                unpad(&windows, padded, dx);
+            }
         });
     });
     Ok(())
 }
 
-#[inline(always)]
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn backward_map(pool: &Pool, windows: &Windows, taken: &[u8], dy: &[f32], padded: &mut [f32]) {
     let out = pool.out_side;
     padded.fill(0.0);

@@ -2,6 +2,8 @@
 //!
 //! The library picks its kernel by what the CPU can do. A product never crosses threads here.
 
+use multiversion::multiversion;
+
 use crate::backend::Sum;
 
 /// Depth of one pass. The library's own cut through the depth depends on the other two sizes;
@@ -108,10 +110,10 @@ fn pass(
 }
 
 /// Writes (or adds) `from` `[rows, columns]` to `to` `[columns, rows]`; rows lie `…_stride` apart.
-#[inline(always)]
-pub(super) fn transpose<const ADD: bool>(
-    rows: usize,
-    columns: usize,
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+pub(super) fn transpose(
+    sum: Sum,
+    [rows, columns]: [usize; 2],
     from: &[f32],
     from_stride: usize,
     to: &mut [f32],
@@ -119,14 +121,14 @@ pub(super) fn transpose<const ADD: bool>(
 ) {
     const TILE: usize = 16; // both sides of a tile stay in the first-level cache
     for row in (0..rows).step_by(TILE) {
+        let end = rows.min(row + TILE);
         for column in (0..columns).step_by(TILE) {
             for c in column..columns.min(column + TILE) {
-                let end = rows.min(row + TILE);
-                let to = &mut to[c * to_stride + row..c * to_stride + end];
-                for (to, from) in
-                    to.iter_mut().zip(from[row * from_stride + c..].iter().step_by(from_stride))
-                {
-                    *to = if ADD { *to + from } else { *from };
+                let from = from[row * from_stride + c..].iter().step_by(from_stride);
+                let to = to[c * to_stride + row..c * to_stride + end].iter_mut().zip(from);
+                match sum {
+                    Sum::Start => to.for_each(|(to, from)| *to = *from),
+                    Sum::Add => to.for_each(|(to, from)| *to += from),
                 }
             }
         }

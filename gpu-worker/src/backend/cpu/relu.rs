@@ -1,6 +1,7 @@
 //! Activations: max(0, x) (paper §3.1), and tanh for the comparison of Figure 1.
 
 use model::recipe::Activation;
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{Cpu, Floats};
@@ -20,7 +21,7 @@ pub(super) fn forward(
 }
 
 /// Activates in place. What is not a number stays so: divergence must show in the loss.
-#[inline(always)]
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 pub(super) fn activate(activation: Activation, y: &mut [f32]) {
     match activation {
         Activation::Relu => {
@@ -50,12 +51,12 @@ pub(super) fn backward(
     cpu.pool.install(|| {
         dy.par_chunks_mut(share)
             .zip(y.par_chunks(share))
-            .for_each(|(dy, y)| cpu.arch.dispatch(|| derive(activation, y, dy)));
+            .for_each(|(dy, y)| derive(activation, y, dy));
     });
     Ok(())
 }
 
-#[inline(always)]
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn derive(activation: Activation, y: &[f32], dy: &mut [f32]) {
     match activation {
         Activation::Relu => {

@@ -1,5 +1,6 @@
 //! One step of momentum and weight decay (paper §5).
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{Cpu, Floats};
@@ -14,12 +15,12 @@ pub(super) fn sgd(cpu: &Cpu, sgd: &Sgd, w: &mut Floats, v: &mut Floats, g: &Floa
     let share = cpu.share(n);
     cpu.pool.install(|| {
         let work = w.par_chunks_mut(share).zip(v.par_chunks_mut(share)).zip(g.par_chunks(share));
-        work.for_each(|((w, v), g)| cpu.arch.dispatch(|| step(sgd, w, v, g)));
+        work.for_each(|((w, v), g)| step(sgd, w, v, g));
     });
     Ok(())
 }
 
-#[inline(always)]
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn step(sgd: &Sgd, w: &mut [f32], v: &mut [f32], g: &[f32]) {
     let Sgd { rate, momentum, decay } = *sgd;
     for ((w, v), g) in w.iter_mut().zip(v).zip(g) {

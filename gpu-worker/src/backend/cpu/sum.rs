@@ -1,6 +1,7 @@
 //! What surrounds the products: biases, their gradients, sums of two tensors.
 
 use model::recipe::Activation;
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::relu::activate;
@@ -9,7 +10,7 @@ use crate::backend::{Images, Sum};
 use crate::error::Result;
 
 /// Adds each map its bias, then activates: one image, `y` `[maps, pixels]`.
-#[inline(always)]
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 pub(super) fn finish_maps(bias: &[f32], activation: Option<Activation>, y: &mut [f32]) {
     let pixels = y.len() / bias.len().max(1);
     for (y, bias) in y.chunks_exact_mut(pixels.max(1)).zip(bias) {
@@ -52,7 +53,7 @@ pub(super) fn bias_backward(
 }
 
 /// The sum of many numbers: 32 running sums, so that a vector register adds at once.
-#[inline(always)]
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn total(values: &[f32]) -> f32 {
     let (blocks, rest) = values.as_chunks::<32>();
     let mut sums = [0.0_f32; 32];
@@ -80,12 +81,12 @@ pub(super) fn add(
     cpu.pool.install(|| {
         to.par_chunks_mut(share)
             .zip(from.par_chunks(share))
-            .for_each(|(to, from)| cpu.arch.dispatch(|| add_to(to, from)));
+            .for_each(|(to, from)| add_to(to, from));
     });
     Ok(())
 }
 
-#[inline(always)]
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 pub(super) fn add_to(to: &mut [f32], from: &[f32]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to += from;

@@ -6,7 +6,9 @@ use bytes::Bytes as Piece;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use model::recipe::Wire;
+use multiversion::multiversion;
 
+use super::dropout::multiply;
 use super::{Bytes, Floats};
 use crate::backend::Encoded;
 use crate::error::{Error, Result};
@@ -18,7 +20,6 @@ const BLOCK: usize = 256;
 const EXPONENTS: std::ops::RangeInclusive<i32> = -126..=126;
 
 pub(super) fn upload(
-    arch: pulp::Arch,
     from: &[Piece],
     wire: Wire,
     exponent: i32,
@@ -48,13 +49,13 @@ pub(super) fn upload(
                 continue;
             }
             let (first, rest) = to.split_at_mut(1);
-            decode(arch, &cut, wire, factor, first);
+            decode(&cut, wire, factor, first);
             to = rest;
             cut.clear();
         }
         let (whole, tail) = piece.split_at(piece.len() / width * width);
         let (these, rest) = to.split_at_mut(whole.len() / width);
-        decode(arch, whole, wire, factor, these);
+        decode(whole, wire, factor, these);
         to = rest;
         cut.extend_from_slice(tail);
     }
@@ -72,7 +73,7 @@ fn power_of_two(exponent: i32) -> f32 {
     f32::from_bits(((exponent + 127) as u32) << 23)
 }
 
-fn decode(arch: pulp::Arch, from: &[u8], wire: Wire, factor: f32, to: &mut [f32]) {
+fn decode(from: &[u8], wire: Wire, factor: f32, to: &mut [f32]) {
     match wire {
         Wire::F32 => {
             for (to, from) in to.iter_mut().zip(from.as_chunks().0) {
@@ -87,7 +88,7 @@ fn decode(arch: pulp::Arch, from: &[u8], wire: Wire, factor: f32, to: &mut [f32]
                     *half = f16::from_le_bytes(*from);
                 }
                 halves.convert_to_f32_slice(to);
-                arch.dispatch(|| to.iter_mut().for_each(|to| *to *= factor));
+                multiply(factor, to);
             }
         }
     }
@@ -104,12 +105,7 @@ pub(super) fn upload_bytes(from: &[Piece], to: &mut Bytes) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn download(
-    arch: pulp::Arch,
-    from: &Floats,
-    range: Range<usize>,
-    wire: Wire,
-) -> Result<Encoded> {
+pub(super) fn download(from: &Floats, range: Range<usize>, wire: Wire) -> Result<Encoded> {
     let from = from.range(range)?;
     let mut bytes = vec![0; from.len() * width(wire)];
     let exponent = match wire {
@@ -120,8 +116,8 @@ pub(super) fn download(
             0
         }
         Wire::F16 => {
-            let exponent = exponent(arch.dispatch(|| largest(from)));
-            halve(arch, from, power_of_two(exponent), &mut bytes);
+            let exponent = exponent(largest(from));
+            halve(from, power_of_two(exponent), &mut bytes);
             exponent
         }
     };
@@ -129,7 +125,7 @@ pub(super) fn download(
 }
 
 /// The largest finite magnitude.
-#[inline(always)]
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 fn largest(values: &[f32]) -> f32 {
     let infinite = f32::INFINITY.to_bits();
     let mut most = [0_u32; 16]; // magnitudes order like their bits
@@ -157,15 +153,12 @@ fn exponent(largest: f32) -> i32 {
     (exponent - i32::from(over)).clamp(*EXPONENTS.start(), *EXPONENTS.end())
 }
 
-fn halve(arch: pulp::Arch, from: &[f32], factor: f32, to: &mut [u8]) {
+fn halve(from: &[f32], factor: f32, to: &mut [u8]) {
     let (mut scaled, mut halves) = ([0.0; BLOCK], [f16::ZERO; BLOCK]);
     for (to, from) in to.chunks_mut(BLOCK * size_of::<f16>()).zip(from.chunks(BLOCK)) {
         let (scaled, halves) = (&mut scaled[..from.len()], &mut halves[..from.len()]);
-        arch.dispatch(|| {
-            for (scaled, from) in scaled.iter_mut().zip(from) {
-                *scaled = from * factor;
-            }
-        });
+        scaled.copy_from_slice(from);
+        multiply(factor, scaled);
         halves.convert_from_f32_slice(scaled);
         for (to, half) in to.as_chunks_mut().0.iter_mut().zip(halves) {
             *to = half.to_le_bytes();

@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use multiversion::multiversion;
+
 use crate::backend::Conv;
 
 /// Numbers that are copied and added at once. Rows are padded to whole blocks.
@@ -55,7 +57,8 @@ impl Windows {
     }
 
     /// Lays out one image, with `around` outside it.
-    #[inline(always)]
+    ///
+    /// For the baseline alone: with wider vectors the compiler gathers, which is slower.
     pub(super) fn pad(&self, x: &[f32], around: f32, padded: &mut [f32]) {
         let Conv { side, stride, pad, .. } = self.conv;
         padded.fill(around);
@@ -75,7 +78,7 @@ impl Windows {
 
     /// Reads one image back out of its padded layout; what no window reads is 0.
     #[inline(always)]
-    pub(super) fn unpad(&self, padded: &[f32], x: &mut [f32]) {
+    fn unpad(&self, padded: &[f32], x: &mut [f32]) {
         let Conv { side, stride, pad, .. } = self.conv;
         let maps = padded.chunks_exact(self.map()).zip(x.chunks_exact_mut(side * side));
         for (padded, x) in maps {
@@ -176,7 +179,7 @@ impl Windows {
 
     /// Writes the rows `depths` of the matrix for the rows `rows` of windows.
     #[inline(always)]
-    pub(super) fn columns(
+    fn gather(
         &self,
         padded: &[f32],
         depths: Range<usize>,
@@ -207,9 +210,9 @@ impl Windows {
     }
 
     /// Adds each number of the matrix to the place it was read from; the inverse of
-    /// [`Self::columns`]. `columns` goes on for a block after its end.
+    /// [`Self::gather`]. `columns` goes on for a block after its end.
     #[inline(always)]
-    pub(super) fn add_columns(&self, columns: &[f32], rows: Range<usize>, padded: &mut [f32]) {
+    fn scatter(&self, columns: &[f32], rows: Range<usize>, padded: &mut [f32]) {
         let out = self.conv.out_side;
         let whole = out / BLOCK * BLOCK;
         let step = self.conv.stride * self.conv.stride * self.pitch;
@@ -235,6 +238,30 @@ impl Windows {
             }
         }
     }
+}
+
+/// [`Windows::unpad`], for what this CPU can do.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+pub(super) fn unpad(windows: &Windows, padded: &[f32], x: &mut [f32]) {
+    windows.unpad(padded, x);
+}
+
+/// [`Windows::gather`], for what this CPU can do.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+pub(super) fn gather(
+    windows: &Windows,
+    padded: &[f32],
+    depths: Range<usize>,
+    rows: Range<usize>,
+    columns: &mut [f32],
+) {
+    windows.gather(padded, depths, rows, columns);
+}
+
+/// [`Windows::scatter`], for what this CPU can do.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+pub(super) fn scatter(windows: &Windows, columns: &[f32], rows: Range<usize>, padded: &mut [f32]) {
+    windows.scatter(columns, rows, padded);
 }
 
 /// Numbers that a matrix of `len` numbers takes, with the block that follows it.
