@@ -1,2 +1,9 @@
-//! harness
-fn main() {}
+//! The program as the tests start it: a binary of this package, so that `cargo test` never runs a
+//! stale one.
+
+use std::process::ExitCode;
+
+#[expect(clippy::disallowed_methods, reason = "stands in for the program's own main")]
+fn main() -> ExitCode {
+    alexnet::run(std::env::args_os(), std::env::var("RUST_LOG").ok())
+}

@@ -118,10 +118,10 @@ impl Role {
             }
             Ok(None) => {
                 let end = self.end_of(child.wait().await?);
-                bail!("the {} did not start: {}", self.name, end.why())
+                bail!("{} did not start: {}", self.name, end.why())
             }
             Err(_) => bail!(
-                "the {} was not ready after {} s; its log is {}",
+                "{} was not ready after {} s; its log is {}",
                 self.name,
                 STARTS_WITHIN.as_secs(),
                 self.log().display()
@@ -134,8 +134,8 @@ impl Role {
         match (status.code(), status.signal()) {
             (Some(0), _) => End::Done,
             (Some(_), _) => End::Error(last_words(&self.log())),
-            (None, Some(9)) => End::Killed("killed (signal 9; memory may have run out)".into()),
-            (None, signal) => End::Killed(format!("killed (signal {})", signal.unwrap_or(0))),
+            (None, Some(9)) => End::Killed("killed, by hand or because memory ran out".into()),
+            (None, signal) => End::Killed(format!("killed by signal {}", signal.unwrap_or(0))),
         }
     }
 }
@@ -212,13 +212,13 @@ pub(crate) async fn keep_alive(
         }
         if restart > MOST_RESTARTS {
             bail!(
-                "the {} ended {restart} times, the last time: {}; its log is {}",
+                "{} ended {restart} times, the last time: {}; its log is {}",
                 role.name,
                 end.why(),
                 role.log().display()
             );
         }
-        let _ = notices.send(format!("the {} ended ({}): started again", role.name, end.why()));
+        let _ = notices.send(format!("{} ended: {}; started again", role.name, end.why()));
         backoff.pause().await;
         running = role.start().await?;
     }

@@ -56,7 +56,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     for (class, taken_for, times) in confusion.worst(5) {
         say::line(format_args!("  {times:>5} × {class} taken for {taken_for}"));
     }
-    for file in keep(&args.run, &measured, &confusion)? {
+    for file in keep(&args.run, &measured, &confusion, trained.side)? {
         say::line(file.display());
     }
     Ok(())
@@ -165,13 +165,18 @@ fn most_probable(p: &[f32]) -> usize {
 }
 
 /// Writes the figures and the matrix under `RUN/eval`; `metrics.jsonl` stays the coordinator's.
-fn keep(run: &Path, measured: &Measured, confusion: &Confusion) -> Result<[PathBuf; 3]> {
+fn keep(
+    run: &Path,
+    measured: &Measured,
+    confusion: &Confusion,
+    side: usize,
+) -> Result<[PathBuf; 3]> {
     let folder = run.join("eval");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("{} can't be made", folder.display()))?;
     let name = format!(
         "{}-step-{:08}-views-{}",
-        recipe::data_name(&measured.data),
+        recipe::data_name(&measured.data, side),
         measured.step,
         measured.views
     );

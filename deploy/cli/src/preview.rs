@@ -41,7 +41,7 @@ pub(crate) fn run(args: &PreviewArgs) -> Result<()> {
     })?;
     let title = format!(
         "{}, recipe {}, seed {}, step {}: {} crops of {} × {}",
-        recipe::data_name(&data),
+        recipe::data_name(&data, about.side),
         recipe.name,
         args.seed,
         args.step,

@@ -84,6 +84,9 @@ pub(crate) fn line(status: &RunStatus, batch: Option<usize>) -> String {
     }
     parts.push(format!("step {}/{}", say::thousands(status.step), say::thousands(status.steps)));
     parts.push(format!("epoch {:.2}", status.epoch));
+    if status.images_per_s == 0.0 {
+        return parts.join("  "); // resumed: no step of this process yet
+    }
     parts.push(format!("loss {:.3}", status.loss));
     parts.push(format!("error {:.1} %", 100.0 * status.top1_error));
     if status.evaluated {
@@ -127,6 +130,13 @@ mod tests {
             "step 100/1,100  epoch 1.25  loss 1.500  error 45.6 %  128 images/s  \
              waits 2.0 % exchange 0.1 % data  16 min 40 s left"
         );
+    }
+
+    #[test]
+    fn a_resumed_run_says_no_loss_before_its_next_step() {
+        let phase = "waiting for loaders".into();
+        let status = RunStatus { phase, step: 48, steps: 300, epoch: 0.77, ..RunStatus::default() };
+        assert_eq!(line(&status, Some(128)), "waiting for loaders  step 48/300  epoch 0.77");
     }
 
     #[test]

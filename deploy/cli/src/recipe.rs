@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use model::recipe::Recipe;
+use model::recipe::{NetworkName, Recipe};
 
 use crate::args::RecipeArgs;
 
@@ -32,11 +32,12 @@ pub(crate) fn until(args: &RecipeArgs) -> Option<coordinator::Until> {
 
 /// Side of the stored pictures that leave a recipe's crops room to move: 256 for 224.
 pub(crate) fn stored_side(recipe: &Recipe) -> usize {
-    let room = match recipe.crop_offsets {
-        0 => recipe.crop / 8, // everywhere: an eighth, as 224 has in 256
-        n => n - 1,
+    let room = match (recipe.network, recipe.crop_offsets) {
+        (NetworkName::Cifar10, _) => return recipe.crop, // it sees pictures as they are
+        (_, 0) => recipe.crop / 8,                       // everywhere: an eighth, as 224 has in 256
+        (_, n) => n - 1,
     };
-    if room == 0 { recipe.crop } else { (recipe.crop + room).next_multiple_of(8) }
+    (recipe.crop + room).next_multiple_of(8)
 }
 
 /// The built-in pictures at the side a recipe wants.
@@ -44,19 +45,21 @@ pub(crate) fn built_in_pictures(recipe: &Recipe) -> String {
     format!("synthetic:{}", stored_side(recipe))
 }
 
-/// Last part of a data set's place: `flowers` for `data/flowers-256/`.
-pub(crate) fn data_name(data: &str) -> String {
+/// Last part of a data set's place, without the side that `up` adds: `flowers` for
+/// `data/flowers-256/`.
+pub(crate) fn data_name(data: &str, side: usize) -> String {
     if data == "synthetic" || data.starts_with("synthetic:") {
         return "built-in".into();
     }
     let path = std::path::absolute(data).unwrap_or_else(|_| data.into());
     let name = path.file_name().map_or("data".into(), |name| name.to_string_lossy().into_owned());
-    name.strip_suffix("-256").map_or(name.clone(), str::to_owned)
+    name.strip_suffix(&format!("-{side}")).map_or(name.clone(), str::to_owned)
 }
 
 /// `runs/<recipe>-<data set>`.
 pub(crate) fn default_run_dir(recipe: &Recipe, data: &str) -> PathBuf {
-    Path::new("runs").join(format!("{}-{}", recipe.name, data_name(data)))
+    let data = data_name(data, stored_side(recipe));
+    Path::new("runs").join(format!("{}-{data}", recipe.name))
 }
 
 #[cfg(test)]
@@ -76,6 +79,7 @@ mod tests {
         let run = |data| default_run_dir(&caffe, data);
         assert_eq!(run("data/flowers-256/"), Path::new("runs/caffe-flowers"));
         assert_eq!(run("/x/flowers"), Path::new("runs/caffe-flowers"));
+        assert_eq!(run("cifar-10"), Path::new("runs/caffe-cifar-10"));
         assert_eq!(run("synthetic:256"), Path::new("runs/caffe-built-in"));
     }
 

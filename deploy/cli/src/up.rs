@@ -109,7 +109,7 @@ impl Plan {
             "{} {} on {}, {} and {}, in {}",
             if again { "going on with" } else { "training" },
             self.recipe.name,
-            recipe::data_name(&self.data),
+            recipe::data_name(&self.data, recipe::stored_side(&self.recipe)),
             say::count(self.devices.len() as u64, "worker", "workers"),
             say::count(self.loaders.into(), "loader", "loaders"),
             self.run.display()
@@ -173,7 +173,7 @@ impl Plan {
                     End::Done => break Ok(coordinator.last_line().await),
                     End::Killed(_) if restarts < COORDINATOR_RESTARTS && !stopping => {
                         progress.notice(&format!(
-                            "the coordinator ended ({}): started again", end.why()
+                            "coordinator ended: {}; started again", end.why()
                         ));
                         restarts += 1;
                         backoff.pause().await;
