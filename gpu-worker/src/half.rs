@@ -163,7 +163,7 @@ impl<B: Backend> Half<B> {
     /// it would read its weights anew for each slice.
     pub(crate) fn slices(&self, layer: usize, n: usize) -> Vec<Range<usize>> {
         let at_once = match self.layers[layer].work {
-            Work::Conv(_) => self.recipe.batch.div_ceil(self.recipe.slices),
+            Work::Conv(_) => self.recipe.batch.div_ceil(self.recipe.slices.max(1)),
             Work::Full(_) => n,
         };
         (0..n).step_by(at_once.max(1)).map(|from| from..n.min(from + at_once)).collect()

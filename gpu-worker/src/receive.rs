@@ -13,8 +13,8 @@ use proto::wire::loader_client::LoaderClient;
 use proto::wire::{BatchHead, BatchRequest, DataSet, DescribeRequest, batch_part::Part};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use crate::error::{Error, Result};
 use crate::exchange::ms;
@@ -22,6 +22,9 @@ use crate::half::Mean;
 
 /// Longest minibatch anyone sends: 1,024 crops of 512 × 512.
 const LONGEST: u64 = 1024 * 3 * 512 * 512;
+
+/// A checksum that fails once may be the way's fault; this often, it is the disk's.
+const DAMAGED_TRIES: usize = 3;
 
 /// Pictures as they travel: u8 crops before the flip, and what the first kernel does to them.
 #[derive(Debug, Clone, PartialEq)]
@@ -158,6 +161,7 @@ impl Loaders {
     {
         let started = Instant::now();
         let mut backoff = Backoff::default();
+        let mut damaged = 0;
         for turn in first.. {
             let left = deadline.saturating_sub(started.elapsed());
             let answer = tokio::time::timeout(left, async {
@@ -170,7 +174,8 @@ impl Loaders {
                 Ok(Err(refusal)) => refusal,
                 Err(_) => (String::new(), Status::deadline_exceeded("no answer")),
             };
-            if reaction(&status) == Reaction::Stop {
+            damaged += usize::from(status.code() == Code::DataLoss);
+            if reaction(&status) == Reaction::Stop || damaged > DAMAGED_TRIES {
                 return Err(Error::BadData { loader, why: status.message().into() });
             }
             self.keep(&loader, None);

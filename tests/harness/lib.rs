@@ -2,4 +2,5 @@
 
 pub mod cluster; // all roles in this process, over real sockets
 pub mod golden; // what an independent implementation computed, and how close is close
+pub mod process; // `alexnet up` in real processes
 pub mod small; // small networks and pictures

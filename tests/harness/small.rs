@@ -61,3 +61,38 @@ pub fn minibatch() -> Minibatch {
     let places = vec![[0.0; 6]; BATCH];
     Minibatch { labels, places, crop: SIDE, pixels: vec![pixels.into()], digest: 1 }
 }
+
+/// A step's minibatch straight from a source, without processes.
+pub fn training_minibatch(
+    source: &loader::Source,
+    recipe: &Recipe,
+    seed: u64,
+    step: u64,
+) -> Minibatch {
+    let request = loader::batch::Request {
+        split: loader::Split::Train,
+        step,
+        n_images: recipe.batch,
+        seed,
+        crop: recipe.crop,
+        crop_offsets: recipe.crop_offsets,
+        flip: recipe.flip,
+        color_noise: recipe.color_noise,
+        view: 0,
+    };
+    let batch = source.minibatch(&request).expect("a minibatch");
+    let places = (0..batch.n)
+        .map(|i| {
+            let [red, green, blue] = batch.shifts[i];
+            let flip = f32::from(u8::from(batch.flips[i]));
+            [batch.rows[i] as f32, batch.columns[i] as f32, flip, red, green, blue]
+        })
+        .collect();
+    Minibatch {
+        labels: batch.labels.clone(),
+        places,
+        crop: batch.crop,
+        pixels: vec![batch.pixels.clone()],
+        digest: batch.digest,
+    }
+}

@@ -1,0 +1,138 @@
+//! `alexnet up` as a person runs it: real processes, real signals.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The longest any of these small runs may take; far beyond what they need.
+const PATIENCE: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// `alexnet up` on the small network, in a run directory of its own.
+#[derive(Debug)]
+pub struct Up {
+    program: PathBuf,
+    /// Folder of the recipe and the run.
+    folder: PathBuf,
+    child: Child,
+}
+
+/// The arguments that train the small network in `folder/run`.
+pub fn small_run(folder: &Path) -> Vec<String> {
+    let recipe = folder.join("small.toml");
+    std::fs::write(&recipe, crate::small::recipe().to_toml()).expect("a recipe file");
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let mut args = vec!["up".to_string(), "--recipe".into(), text(recipe)];
+    args.extend(["--run".into(), text(folder.join("run"))]);
+    args.extend(["--data", "synthetic:72:200:40", "--seed", "7"].map(String::from));
+    args
+}
+
+impl Up {
+    /// Starts it with more arguments.
+    pub fn start(program: &str, folder: &Path, more: &[&str]) -> Self {
+        let child = Command::new(program)
+            .args(small_run(folder))
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        Self { program: program.into(), folder: folder.into(), child }
+    }
+
+    /// Where it runs.
+    pub fn run_dir(&self) -> PathBuf {
+        self.folder.join("run")
+    }
+
+    /// Waits until a step has been recorded.
+    pub fn wait_for_step(&self, step: u64) {
+        let metrics = self.run_dir().join("metrics.jsonl");
+        let wanted = format!("\"step\":{step},");
+        wait(&format!("step {step}"), || {
+            std::fs::read_to_string(&metrics).is_ok_and(|text| text.contains(&wanted))
+        });
+    }
+
+    /// The process of one of its roles, such as `worker`; the first it finds.
+    pub fn role(&self, role: &str) -> u32 {
+        let mut found = None;
+        wait(&format!("a {role} process"), || {
+            found = children(self.child.id()).into_iter().find(|pid| is_role(*pid, role));
+            found.is_some()
+        });
+        found.expect("waited for")
+    }
+
+    /// All processes it started.
+    pub fn roles(&self) -> Vec<u32> {
+        children(self.child.id())
+    }
+
+    /// Sends a signal to itself.
+    pub fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    /// Waits for its end.
+    pub fn end(self) -> Output {
+        let pid = self.child.id();
+        let started = Instant::now();
+        let waiting = std::thread::spawn(move || self.child.wait_with_output());
+        while !waiting.is_finished() {
+            if started.elapsed() > PATIENCE {
+                signal(pid, "KILL");
+                panic!("{} did not end within {PATIENCE:?}", self.program.display());
+            }
+            pause();
+        }
+        waiting.join().expect("no panic").expect("its output")
+    }
+}
+
+/// Sends a signal by `kill`.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+    assert!(sent.expect("kill runs").success(), "kill -{name} {pid}");
+}
+
+/// Waits for a condition, and names it if it doesn't come.
+pub fn wait(what: &str, mut is: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is() {
+        assert!(started.elapsed() < PATIENCE, "no {what} within {PATIENCE:?}");
+        pause();
+    }
+}
+
+/// Whether a process is there (and not just a zombie).
+pub fn lives(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").trim_start().starts_with('Z'))
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let after = stat.rsplit(')').next().unwrap_or_default();
+            after.split_whitespace().nth(1) == Some(&parent.to_string()) && lives(*pid)
+        })
+        .collect()
+}
+
+fn is_role(pid: u32, role: &str) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(role.as_bytes())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "between two looks at a condition of another process"
+)]
+fn pause() {
+    std::thread::sleep(LOOK_EVERY);
+}
