@@ -2,7 +2,7 @@
 //!
 //! Both halves run the same program, so what one sends next is what the other expects next: frames
 //! come in the order in which they are due, and one that isn't due is an error that names both. How
-//! bytes travel is a [`Peer`]'s business: over gRPC ([`grpc`]) or inside one process ([`memory`]).
+//! bytes travel is a [`Peer`]'s business: over gRPC or inside one process ([`memory`]).
 
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Processes together.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed; its helpers too")]
+
 mod failure; // something is lost in mid-run
 mod processes; // `alexnet` as a person runs it
 mod resume; // the same bits, whatever happens
