@@ -2,6 +2,7 @@
 
 use coordinator::Until;
 use harness::cluster::Cluster;
+use model::recipe::Wire;
 
 #[test]
 fn the_same_seed_gives_bitwise_equal_checkpoints_whatever_the_number_of_loaders() {
@@ -31,4 +32,30 @@ fn a_run_stopped_in_mid_epoch_resumes_bitwise() {
     stopped.until = Until::Steps(10);
     assert_eq!(stopped.run().step, 10);
     assert!(undisturbed.shards(10) == stopped.shards(10), "resumed, other bits");
+}
+
+/// The paper's half-width comparison: one process, nobody to exchange with.
+#[test]
+fn the_one_column_network_trains_in_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::small(&folder.path().join("one-column"));
+    cluster.recipe.columns = 1;
+    assert_eq!(cluster.run().step, 10);
+    let shard = cluster.run_dir.join("checkpoints/step-00000010/whole.safetensors");
+    assert!(shard.is_file(), "{}", shard.display());
+}
+
+/// Half floats between processes: learns as well, with other bits.
+#[test]
+fn half_floats_travel_between_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, wire| {
+        let mut cluster = Cluster::small(&folder.path().join(name));
+        cluster.recipe.wire = wire;
+        (cluster.run().last.expect("an evaluation").loss, cluster.shards(10))
+    };
+    let (f32_loss, f32_shards) = run("f32", Wire::F32);
+    let (f16_loss, f16_shards) = run("f16", Wire::F16);
+    assert!((f32_loss - f16_loss).abs() < 0.05 * f32_loss, "{f32_loss} and {f16_loss}");
+    assert!(f32_shards != f16_shards, "f16 was not used");
 }

@@ -123,6 +123,10 @@ pub(crate) struct RecipeArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
 
+    /// How tensors travel between the halves: f32, or f16 for half the bytes (--set wire=f16)
+    #[arg(long, value_name = "f32|f16")]
+    pub wire: Option<String>,
+
     /// Seed of every random number
     #[arg(long)]
     pub seed: Option<u64>,
@@ -142,6 +146,13 @@ pub(crate) struct RecipeArgs {
     /// Checkpoints to keep besides the best one
     #[arg(long, value_name = "N")]
     pub keep: Option<usize>,
+}
+
+impl RecipeArgs {
+    /// Turns the options that are short for a `--set` into one.
+    pub(crate) fn settle(&mut self) {
+        self.sets.extend(self.wire.take().map(|wire| format!("wire={wire}")));
+    }
 }
 
 /// `alexnet up`.

@@ -44,6 +44,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         typed: RecipeArgs {
             recipe: Some(args.recipe.clone()),
             sets: args.sets.clone(),
+            wire: None,
             seed: None,
             epochs: None,
             steps: Some(WARM_UP + args.steps),

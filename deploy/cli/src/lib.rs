@@ -36,13 +36,18 @@ use args::{Cli, Command};
 /// The exit code is 0, 1 after an error (which was printed), or 2 for a command line that means
 /// nothing.
 pub fn run(args: impl IntoIterator<Item = OsString>, rust_log: Option<String>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let mut cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(refused) => {
             let _ = refused.print();
             return u8::try_from(refused.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
+    match &mut cli.command {
+        Command::Up(args) => args.recipe.settle(),
+        Command::Coordinator(args) => args.recipe.settle(),
+        _ => {}
+    }
     match start_logging(&cli, rust_log).and_then(|()| run_command(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

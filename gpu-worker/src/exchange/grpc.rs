@@ -1,6 +1,7 @@
 //! The other half over gRPC: one client stream a direction for as long as an incarnation lasts.
 //!
-//! Chunks of 1 MiB with a header each; the receiver keeps views of its receive buffers. Header
+//! A tensor is announced by a frame without a chunk, so that the receiver knows from when on the
+//! other half is sending; then come chunks of 1 MiB with a header each; the receiver keeps views of its receive buffers. Header
 //! fields that aren't this incarnation's are refused before a byte of payload is looked at.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -155,14 +156,21 @@ async fn take_all(link: &Link, stream: &mut Streaming<Frame>) -> std::result::Re
     let mut now: Option<(Header, Assembler, Instant)> = None;
     while let Some(frame) = stream.message().await? {
         frames += 1;
-        let (Some(header), Some(chunk)) = (frame.header, frame.chunk) else {
-            return Err(Status::invalid_argument("a frame without header or chunk"));
-        };
+        let header =
+            frame.header.ok_or_else(|| Status::invalid_argument("a frame without a header"))?;
         if header.run_id != link.run_id || header.incarnation != link.incarnation {
             return Err(Status::aborted("a frame of another run or incarnation"));
         }
+        let Some(chunk) = frame.chunk else {
+            // The announcement: from here on the other half is sending, and not late.
+            if now.is_some() {
+                return Err(Status::invalid_argument("an announcement inside a tensor"));
+            }
+            now = Some((header, Assembler::new(LONGEST), Instant::now()));
+            continue;
+        };
         let (first, mut assembler, began) =
-            now.take().unwrap_or_else(|| (header.clone(), Assembler::new(LONGEST), Instant::now()));
+            now.take().ok_or_else(|| Status::invalid_argument("a chunk nobody announced"))?;
         if first != header {
             return Err(Status::failed_precondition(format!(
                 "a chunk of {header:?} inside {first:?}"
@@ -260,8 +268,9 @@ async fn send_all(
                     .map_err(|e| e.to_string())?,
             };
             let header = header(&run_id, incarnation, key, encoded.wire, encoded.exponent);
-            for chunk in chunks(encoded.bytes) {
-                let frame = Frame { header: Some(header.clone()), chunk: Some(chunk) };
+            let announced = std::iter::once(None);
+            for chunk in announced.chain(chunks(encoded.bytes).map(Some)) {
+                let frame = Frame { header: Some(header.clone()), chunk };
                 if frames.send(frame).await.is_err() {
                     return Ok(());
                 }

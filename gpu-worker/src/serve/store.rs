@@ -47,27 +47,32 @@ pub(crate) async fn put(
 /// Fetches a shard and checks it.
 pub(crate) async fn get(coordinator: &str, name: &str, sha256_wanted: &str) -> Result<Bytes> {
     let failed = |why: String| Error::Shard { shard: name.into(), why };
-    let channel = dial(coordinator).await.map_err(|e| failed(e.to_string()))?;
-    let mut client = StoreClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
-    let mut stream = client
-        .get(FileRequest { name: name.into() })
+    let bytes = tokio::time::timeout(DEADLINE, fetch(coordinator, name))
         .await
-        .map_err(|status| failed(status.message().into()))?
-        .into_inner();
-    let mut file = Assembler::new(LONGEST);
-    while let Some(part) = stream.message().await.map_err(|s| failed(s.message().into()))? {
-        let chunk = part.chunk.ok_or_else(|| failed("a part without a chunk".into()))?;
-        file.take(chunk).map_err(|e| failed(e.to_string()))?;
-    }
-    if !file.is_complete() {
-        return Err(failed(format!("the stream ended early: {:?} bytes", file.progress())));
-    }
-    let bytes = file.into_bytes();
+        .map_err(|_| failed(format!("not here after {} s", DEADLINE.as_secs())))?
+        .map_err(failed)?;
     let got = sha256(&bytes);
     if got != sha256_wanted {
         return Err(failed(format!("SHA-256 {got}, the manifest says {sha256_wanted}")));
     }
     Ok(bytes)
+}
+
+async fn fetch(coordinator: &str, name: &str) -> std::result::Result<Bytes, String> {
+    let channel = dial(coordinator).await.map_err(|e| e.to_string())?;
+    let mut client = StoreClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
+    let said = |status: tonic::Status| status.message().to_string();
+    let mut stream =
+        client.get(FileRequest { name: name.into() }).await.map_err(said)?.into_inner();
+    let mut file = Assembler::new(LONGEST);
+    while let Some(part) = stream.message().await.map_err(said)? {
+        let chunk = part.chunk.ok_or("a part without a chunk")?;
+        file.take(chunk).map_err(|e| e.to_string())?;
+    }
+    if !file.is_complete() {
+        return Err(format!("the stream ended early: {:?} bytes", file.progress()));
+    }
+    Ok(file.into_bytes())
 }
 
 fn sha256(bytes: &[u8]) -> String {
