@@ -33,6 +33,8 @@ pub(crate) mod store;
 
 /// The coordinator hears from every worker this often.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long a leaving worker lets its engine finish what it computes.
+const ENGINE_ENDS: Duration = Duration::from_secs(20);
 
 /// Works on whatever the coordinator orders until the run ends or `shutdown` resolves.
 ///
@@ -83,7 +85,9 @@ pub async fn run(
     desk.inbound.end();
     drop(desk); // its end of the orders: the engine finishes what it does and ends
     served.abort();
-    let _ = engine_ended.await;
+    // An engine that waits for a loader or the store would wait out its deadline: the process ends
+    // without it.
+    let _ = tokio::time::timeout(ENGINE_ENDS, engine_ended).await;
     result
 }
 

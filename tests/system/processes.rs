@@ -289,3 +289,58 @@ fn a_result_is_used_by_eval_predict_export_plot_and_status() {
         assert_eq!(start[&param.name].1, param.initial(7), "{}", param.name);
     }
 }
+
+/// `preview --tensors` is the very minibatch of that step, and `input` what the network sees of it.
+#[test]
+fn preview_gives_the_exact_minibatch_of_a_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = small::recipe();
+    (recipe.crop_offsets, recipe.flip, recipe.color_noise) = (0, true, 0.1);
+    let toml = folder.path().join("preview.toml");
+    std::fs::write(&toml, recipe.to_toml()).unwrap();
+    let (sheet, tensors) = (folder.path().join("sheet.png"), folder.path().join("b.safetensors"));
+    let data = "synthetic:72:200:40";
+    let args = ["preview", data, path(&sheet), "--recipe", path(&toml), "--seed", "7"];
+    let more = ["--step", "3", "--tensors", path(&tensors)];
+    let output = alexnet(&[&args[..], &more[..]].concat());
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(image::open(&sheet).unwrap().width() > 64);
+
+    let source = loader::Source::open(&data.parse().unwrap()).unwrap();
+    let mean = source.describe().mean.clone();
+    let want = small::training_minibatch(&source, &recipe, 7, 3);
+    let bytes = std::fs::read(&tensors).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let raw = |name: &str| file.tensor(name).unwrap().data().to_vec();
+    let floats = |name: &str| proto::tensor::bytes_to_floats(&raw(name)).unwrap();
+    let whole = |name: &str| -> Vec<i32> {
+        raw(name).as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect()
+    };
+    let side = small::SIDE;
+    assert_eq!(file.tensor("pixels").unwrap().shape(), [small::BATCH, side, side, 3]);
+    let (interleaved, plane) = (raw("pixels"), side * side);
+    let same = |(i, p): (usize, &u8)| {
+        let (n, at, c) = (i / 3 / plane, i / 3 % plane, i % 3);
+        *p == want.pixels[0][(n * 3 + c) * plane + at]
+    };
+    assert!(interleaved.iter().enumerate().all(same), "pixels");
+    assert_eq!(whole("label"), want.labels.iter().map(|l| *l as i32).collect::<Vec<_>>());
+    let places = want.places.iter();
+    assert_eq!(raw("flip"), places.clone().map(|p| p[2] as u8).collect::<Vec<_>>());
+    let offsets: Vec<i32> = places.clone().flat_map(|p| [p[0] as i32, p[1] as i32]).collect();
+    assert_eq!(whole("offset"), offsets);
+    assert_eq!(floats("shift"), places.flat_map(|p| [p[3], p[4], p[5]]).collect::<Vec<_>>());
+    assert!(raw("flip").contains(&0) && raw("flip").contains(&1), "some are mirrored");
+
+    let (input, stored) = (floats("input"), source.describe().side);
+    for (n, place) in want.places.iter().enumerate() {
+        for (c, y, x) in [(0, 0, 0), (1, 17, 40), (2, side - 1, side - 1)] {
+            let at = |column| ((n * 3 + c) * side + y) * side + column;
+            let from = if place[2] == 1.0 { side - 1 - x } else { x };
+            let below =
+                mean[(c * stored + place[0] as usize + y) * stored + place[1] as usize + from];
+            let sees = f32::from(want.pixels[0][at(from)]) - below + place[3 + c];
+            assert!((input[at(x)] - sees).abs() < 1e-3, "image {n}: {} and {sees}", input[at(x)]);
+        }
+    }
+}
