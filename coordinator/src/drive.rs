@@ -135,6 +135,10 @@ fn open(path: &Path, recipe: &model::recipe::Recipe, seed: u64) -> Result<Opened
     for refused in &notices {
         tracing::warn!(kept = kept.as_ref().map_or(0, |m| m.step), "{refused}");
     }
+    // Beginning anew would cut the run's history: that is for a person to decide.
+    if kept.is_none() && !notices.is_empty() {
+        return Err(Error::NoneWhole { path: path.to_path_buf(), refused: notices.join("; ") });
+    }
     if let Some(manifest) = &kept
         && manifest.run_id != owned.dir.record.run_id
     {

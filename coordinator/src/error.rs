@@ -62,6 +62,16 @@ pub enum Error {
         /// ` of step 7`, where one was asked for.
         which: String,
     },
+    /// There are checkpoints, but none is whole.
+    #[error(
+        "no checkpoint in {path} can be used: {refused}; mend the disk, or choose another --run, or remove its checkpoints to begin anew"
+    )]
+    NoneWhole {
+        /// The run directory.
+        path: PathBuf,
+        /// What is wrong with each.
+        refused: String,
+    },
     /// A data set that isn't the run's, or doesn't fit its recipe.
     #[error("{0}")]
     DataSet(String),

@@ -152,15 +152,22 @@ impl RunDir {
     }
 
     /// The checkpoint with the lowest validation error, checked; the newest where nothing was
-    /// evaluated or the best isn't there.
+    /// evaluated or the best isn't whole. And a sentence for each checkpoint passed over.
     ///
     /// # Errors
     /// As [`RunDir::newest`].
-    pub fn best(&self) -> Result<Manifest, Error> {
-        let (newest, _) = self.newest()?;
-        match &newest.best {
-            Some(best) if best.step != newest.step => self.at(best.step).or(Ok(newest)),
-            _ => Ok(newest),
+    pub fn best(&self) -> Result<(Manifest, Vec<String>), Error> {
+        let (newest, mut refused) = self.newest()?;
+        let Some(best) = newest.best.as_ref().filter(|best| best.step != newest.step) else {
+            return Ok((newest, refused));
+        };
+        match self.at(best.step) {
+            Ok(best) => Ok((best, refused)),
+            Err(error) => {
+                let (best, newest) = (best.step, newest.step);
+                refused.push(format!("step {newest} is used, not the best, step {best}: {error}"));
+                Ok((self.newest()?.0, refused))
+            }
         }
     }
 

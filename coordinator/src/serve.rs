@@ -8,7 +8,7 @@ pub(crate) use links::Links;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use proto::process::{MESSAGE_LIMIT, VERSION};
+use proto::process::{DESCRIPTION_LIMIT, VERSION};
 use proto::wire::coordinator_server::Coordinator;
 use proto::wire::loader_client::LoaderClient;
 use proto::wire::{self, worker_event};
@@ -206,7 +206,7 @@ async fn describe(address: &str) -> Result<(DataSet, bytes::Bytes), Error> {
     let unreachable = |why: String| Error::LoaderUnreachable { address: address.to_string(), why };
     let ask = async {
         let channel = proto::process::dial(address).await.map_err(|e| unreachable(sources(&e)))?;
-        let mut client = LoaderClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
+        let mut client = LoaderClient::new(channel).max_decoding_message_size(DESCRIPTION_LIMIT);
         let answer = client.describe(wire::DescribeRequest {}).await;
         answer.map_err(|status| unreachable(status.message().to_string()))
     };
@@ -257,7 +257,9 @@ impl From<Error> for Status {
                 Self::unavailable(message)
             }
             Error::Older { .. } | Error::Failed { .. } => Self::aborted(message),
-            Error::NoFile { .. } | Error::NoCheckpoint { .. } => Self::not_found(message),
+            Error::NoFile { .. } | Error::NoCheckpoint { .. } | Error::NoneWhole { .. } => {
+                Self::not_found(message)
+            }
             Error::Chunk { .. }
             | Error::Digest { .. }
             | Error::CutShort { .. }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::shape::Shape;
-use proto::process::{Backoff, dial};
+use proto::process::{Backoff, DESCRIPTION_LIMIT, dial};
 use proto::status::{Reaction, reaction};
 use proto::tensor::{Assembler, bytes_to_floats};
 use proto::wire::loader_client::LoaderClient;
@@ -206,7 +206,8 @@ impl Loaders {
     pub(crate) async fn mean(&self, digest: &str, deadline: Duration) -> Result<Mean> {
         let set: DataSet = self
             .ask(0, deadline, |channel| async move {
-                let mut client = LoaderClient::new(channel).max_decoding_message_size(64 << 20); // a mean image of side 2,048
+                let mut client =
+                    LoaderClient::new(channel).max_decoding_message_size(DESCRIPTION_LIMIT);
                 Ok(client.describe(DescribeRequest {}).await?.into_inner())
             })
             .await?;

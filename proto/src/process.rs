@@ -10,6 +10,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Largest message any service takes: one chunk and its header, with room.
 pub const MESSAGE_LIMIT: usize = 4 << 20;
 
+/// Largest description of a data set: a mean image of side 2,048 has 50 MB.
+pub const DESCRIPTION_LIMIT: usize = 64 << 20;
+
 /// Window of one stream: tonic's 64 KiB would stop a sender after each 64 KiB.
 const STREAM_WINDOW: u32 = 32 << 20;
 const CONNECTION_WINDOW: u32 = 64 << 20;
@@ -39,7 +42,10 @@ pub fn start_tracing(format: LogFormat, filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|e| {
         format!("RUST_LOG={filter:?} is not a filter like info or loader=debug: {e}")
     })?;
-    let base = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log on a full disk must not end the process: the library would report the failed write by
+    // a print that panics where that fails too.
+    let base =
+        fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Pretty => base.with_target(false).try_init(),
         LogFormat::Compact => base.compact().with_target(false).try_init(),

@@ -245,6 +245,40 @@ fn pictures(folder: &Path, classes: usize) -> String {
     path(&prepared).to_string()
 }
 
+/// The most probable label's line of `predict`, from the picture by way of the whole network.
+fn predicted_here(run: &Path, picture: &Path) -> String {
+    let source = loader::Source::open(&"synthetic:72:200:40".parse().unwrap()).unwrap();
+    let about = source.describe().clone();
+    let (side, crop) = (about.side, small::SIDE);
+    let stored = image::open(picture).unwrap().to_rgb8();
+    assert_eq!(stored.dimensions(), (72, 72), "needs no resize");
+    let room = (side - crop) / 2;
+    let plane = |c: usize| {
+        let stored = &stored;
+        (0..crop).flat_map(move |y| {
+            (0..crop).map(move |x| stored.get_pixel((room + x) as u32, (room + y) as u32)[c])
+        })
+    };
+    let pixels: Vec<u8> = (0..3).flat_map(plane).collect();
+    let minibatch = gpu_worker::receive::Minibatch {
+        labels: vec![0],
+        places: vec![[room as f32, room as f32, 0.0, 0.0, 0.0, 0.0]],
+        crop,
+        pixels: vec![pixels.into()],
+        digest: 0,
+    };
+    let mean = gpu_worker::half::Mean { side, values: about.mean.to_vec() };
+    let recipe = small::recipe();
+    let network = model::shape::Network::new(&recipe, about.classes.len()).unwrap();
+    let device = || Ok(gpu_worker::backend::cpu::Cpu::new(1));
+    let mut pair = gpu_worker::pair::Pair::new(&recipe, &network, 7, &mean, false, device).unwrap();
+    let shards = shards(run, 12).into_iter().map(|s| ("shard".to_string(), s.into()));
+    pair.restore(&shards.collect::<Vec<_>>()).unwrap();
+    let p = pair.test(&minibatch, 0, 0).unwrap().probabilities;
+    let best = (0..p.len()).max_by(|a, b| p[*a].total_cmp(&p[*b])).unwrap();
+    format!("{:.2} %  {}", 100.0 * p[best], about.classes[best])
+}
+
 #[test]
 fn a_result_is_used_by_eval_predict_export_plot_and_status() {
     let folder = tempfile::tempdir().unwrap();
@@ -261,11 +295,15 @@ fn a_result_is_used_by_eval_predict_export_plot_and_status() {
     let files: Vec<_> = std::fs::read_dir(run.join("eval")).unwrap().flatten().collect();
     assert!(files.len() >= 2, "confusion matrix as CSV and PNG");
     let picture = folder.path().join("picture.png");
-    image::RgbImage::from_fn(90, 75, |x, y| image::Rgb([x as u8, y as u8, 9]))
+    image::RgbImage::from_fn(72, 72, |x, y| image::Rgb([3 * x as u8, 2 * y as u8, 9]))
         .save(&picture)
         .unwrap();
     let said = done(&["predict", path(&run), path(&picture)]);
     assert!(said.matches('%').count() >= 5, "five labels with probabilities: {said}");
+    assert!(
+        said.contains(&predicted_here(&run, &picture)),
+        "other pixels than training saw: {said}"
+    );
     done(&["plot", path(&run)]);
 
     let out = folder.path().join("net.safetensors");

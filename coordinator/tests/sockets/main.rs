@@ -111,7 +111,7 @@ async fn a_run_directory_holds_all_that_predict_needs() {
     assert_eq!(run.mean().unwrap().len(), 3 * 256 * 256);
     // The last three, the best among them; every fourth step and the end of each epoch.
     assert_eq!(run.steps().unwrap(), [12, 16, 20]);
-    assert_eq!(run.best().unwrap().step, 20);
+    assert_eq!(run.best().unwrap().0.step, 20);
     assert_eq!(outcome.best.unwrap().step, 20);
     assert_eq!(metrics_steps(dir.path()), (1..=20).collect::<Vec<_>>());
     assert!(run.record.devices[0].starts_with("half A: fake at"));

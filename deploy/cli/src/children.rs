@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use proto::process::Backoff;
@@ -22,6 +22,8 @@ use tokio::task::JoinHandle;
 pub(crate) const READY: &str = "ready ";
 /// A child that lives so short a time so often is broken, not unlucky.
 const MOST_RESTARTS: u32 = 10;
+/// After such a life a death is a new story.
+pub(crate) const LONG_LIFE: Duration = Duration::from_secs(60);
 /// Reading the largest index takes a loader seconds; more is a hang.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -197,7 +199,9 @@ pub(crate) async fn keep_alive(
 ) -> Result<()> {
     let role = running.role.clone();
     let mut backoff = Backoff::default();
-    for restart in 1.. {
+    let mut restart = 0;
+    loop {
+        let born = Instant::now();
         let end = tokio::select! {
             end = running.ended() => end,
             grace = run_over(&mut over) => {
@@ -210,6 +214,10 @@ pub(crate) async fn keep_alive(
         if tokio::time::timeout(wait, run_over(&mut over)).await.is_ok() {
             return Ok(());
         }
+        if born.elapsed() > LONG_LIFE {
+            (restart, backoff) = (0, Backoff::default());
+        }
+        restart += 1;
         if restart > MOST_RESTARTS {
             bail!(
                 "{} ended {restart} times, the last time: {}; its log is {}",
@@ -222,7 +230,6 @@ pub(crate) async fn keep_alive(
         backoff.pause().await;
         running = role.start().await?;
     }
-    Ok(())
 }
 
 /// Resolves when the run is over, with the time that is left to finish.

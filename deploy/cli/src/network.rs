@@ -78,9 +78,9 @@ pub(crate) fn views(views: u32) -> std::ops::RangeInclusive<u32> {
 /// If there is none, or the one asked for is damaged.
 pub(crate) fn checkpoint(dir: &RunDir, which: Which) -> Result<Manifest> {
     match which {
-        Which::Best => Ok(dir.best()?),
-        Which::Last => {
-            let (manifest, refused) = dir.newest()?;
+        Which::Best | Which::Last => {
+            let (manifest, refused) =
+                if which == Which::Best { dir.best()? } else { dir.newest()? };
             refused.iter().for_each(say::line);
             Ok(manifest)
         }

@@ -51,14 +51,13 @@ fn probabilities(trained: &mut Trained, picture: &[u8], views: u32) -> Result<Ve
     Ok(average.output().probabilities)
 }
 
-/// A minibatch of one crop of a picture `[side, side, 3]`.
+/// A minibatch of one crop of a picture `[3, side, side]`.
 fn one(picture: &[u8], side: usize, crop: usize, sample: &Sample) -> Minibatch {
     let (row, column) = (sample.row as usize, sample.column as usize);
     let mut pixels = Vec::with_capacity(3 * crop * crop);
     for color in 0..3 {
         for y in row..row + crop {
-            let line = &picture[3 * (side * y + column)..][..3 * crop];
-            pixels.extend(line.iter().skip(color).step_by(3));
+            pixels.extend(&picture[(color * side + y) * side + column..][..crop]);
         }
     }
     let flip = f32::from(u8::from(sample.flip));
@@ -98,9 +97,9 @@ mod tests {
 
     #[test]
     fn a_crop_is_planar_and_where_the_sample_says() {
-        let picture: Vec<u8> = (0..27).collect(); // 3 × 3 pixels of red, green, blue
+        let picture: Vec<u8> = (0..27).collect(); // 3 × 3 pixels of red, then green, then blue
         let sample = Sample { row: 1, column: 1, flip: false, shift: [0.0; 3] };
         let batch = one(&picture, 3, 2, &sample);
-        assert_eq!(batch.pixels[0][..], [12, 15, 21, 24, 13, 16, 22, 25, 14, 17, 23, 26]);
+        assert_eq!(batch.pixels[0][..], [4, 5, 7, 8, 13, 14, 16, 17, 22, 23, 25, 26]);
     }
 }

@@ -129,7 +129,6 @@ impl Plan {
         let coordinator = Role::new("coordinator", &logs, self.coordinator("127.0.0.1:0"));
         let coordinator = coordinator.start().await?;
         let address = coordinator.address.clone();
-        Memory { data: self.data.clone(), coordinator: Some(address.clone()) }.write(&self.run)?;
         let mut others = Vec::new();
         for role in self.others(&logs, &address) {
             others.push(role.start().await?);
@@ -167,17 +166,26 @@ impl Plan {
         let mut states = ask_again_and_again(&coordinator.address)?;
         let mut asked = Box::pin(asked_to_stop());
         let (mut stopping, mut restarts, mut backoff) = (false, 0, Backoff::default());
+        let mut born = Instant::now();
+        let mut memory = Some(Memory {
+            data: self.data.clone(),
+            coordinator: Some(coordinator.address.clone()),
+        });
         let ended = loop {
             tokio::select! {
                 end = coordinator.ended() => match end {
                     End::Done => break Ok(coordinator.last_line().await),
                     End::Killed(_) if restarts < COORDINATOR_RESTARTS && !stopping => {
+                        if born.elapsed() > children::LONG_LIFE {
+                            (restarts, backoff) = (0, Backoff::default());
+                        }
                         progress.notice(&format!(
                             "coordinator ended: {}; started again", end.why()
                         ));
                         restarts += 1;
                         backoff.pause().await;
                         coordinator = again.start().await?;
+                        born = Instant::now();
                     }
                     end => break Err(anyhow::anyhow!("{}", end.why())),
                 },
@@ -187,7 +195,13 @@ impl Plan {
                     }
                 }
                 Some(notice) = notices.recv() => progress.notice(&notice),
-                Ok(()) = states.changed() => progress.update(&states.borrow_and_update()),
+                Ok(()) = states.changed() => {
+                    // It answers: it has taken this run directory, so these are its pictures.
+                    if let Some(memory) = memory.take() {
+                        memory.write(&self.run)?;
+                    }
+                    progress.update(&states.borrow_and_update());
+                }
                 signal = &mut asked => {
                     signal.context("signals can't be received")?;
                     if stopping {
