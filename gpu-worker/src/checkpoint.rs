@@ -21,6 +21,7 @@ struct OnDevice<'a, 'd, B: Backend> {
     dev: &'a RefCell<(&'d mut B, Option<Error>)>,
     from: &'a B::Floats,
     shape: &'a [usize],
+    step: u64,
 }
 
 impl<B: Backend> View for OnDevice<'_, '_, B> {
@@ -36,7 +37,13 @@ impl<B: Backend> View for OnDevice<'_, '_, B> {
         let (dev, failed) = &mut *self.dev.borrow_mut();
         let len = self.data_len() / 4;
         match dev.download(self.from, 0..len, Wire::F32).and_then(crate::backend::Download::wait) {
-            Ok(encoded) => Cow::Owned(encoded.bytes.into()),
+            Ok(encoded) => {
+                let number = |b: &[u8; 4]| f32::from_le_bytes(*b).is_finite();
+                if !encoded.bytes.as_chunks().0.iter().all(number) {
+                    *failed = Some(Error::NotFinite { step: self.step, loss: f64::NAN });
+                }
+                Cow::Owned(encoded.bytes.into())
+            }
             Err(error) => {
                 *failed = Some(error);
                 Cow::Owned(vec![0; self.data_len()])
@@ -57,7 +64,7 @@ impl<B: Backend> Half<B> {
     /// several is written in no fixed order.
     ///
     /// # Errors
-    /// The device's.
+    /// The device's, and [`Error::NotFinite`]: weights that have blown up are not kept.
     pub fn shard(&mut self, dev: &mut B, step: u64) -> Result<Vec<u8>> {
         let part = match self.plan.cut {
             model::halves::Cut::Whole => "whole".to_string(),
@@ -70,8 +77,8 @@ impl<B: Backend> Half<B> {
             let shape = &tensor.param.shape;
             let name = tensor.param.name.clone();
             let momentum = format!("{name}{MOMENTUM}");
-            views.push((name, OnDevice { dev: &dev, from: &tensor.value, shape }));
-            views.push((momentum, OnDevice { dev: &dev, from: &tensor.momentum, shape }));
+            views.push((name, OnDevice { dev: &dev, from: &tensor.value, shape, step }));
+            views.push((momentum, OnDevice { dev: &dev, from: &tensor.momentum, shape, step }));
         }
         let metadata = HashMap::from([("alexnet".to_string(), about)]);
         let bytes = safetensors::serialize(views, Some(metadata))
@@ -82,7 +89,7 @@ impl<B: Backend> Half<B> {
         }
     }
 
-    /// Takes weights and momentum from a shard; without momentum in it, momentum starts at zero.
+    /// Takes weights and momentum from a shard.
     ///
     /// # Errors
     /// [`Error::Shard`] if a tensor is missing or has another shape; nothing of that tensor has

@@ -22,6 +22,12 @@ pub enum Error {
         /// What the connection said.
         why: String,
     },
+    /// The other half refused what it got, or sent what has no meaning: stop, the ends disagree.
+    #[error("the exchange with the other half broke its rules: {why}")]
+    PeerRefused {
+        /// What was refused.
+        why: String,
+    },
     /// The other half sent something else than what is due: stop, the ends disagree.
     #[error("the other half sent {got}, expected {want}: the two workers don't do the same step")]
     Mixed {
@@ -54,6 +60,14 @@ pub enum Error {
         /// Its name.
         shard: String,
         /// What is wrong.
+        why: String,
+    },
+    /// The coordinator's store could not be reached or broke off: go back and try again.
+    #[error("shard {shard} from the coordinator: {why}")]
+    Store {
+        /// The shard's name.
+        shard: String,
+        /// What happened.
         why: String,
     },
     /// An order that means nothing here: stop.
@@ -119,6 +133,12 @@ pub enum Error {
 impl Error {
     /// Whether going back to the last manifest can help.
     pub fn can_retry(&self) -> bool {
-        matches!(self, Self::PeerSilent { .. } | Self::PeerLost { .. } | Self::NoData { .. })
+        matches!(
+            self,
+            Self::PeerSilent { .. }
+                | Self::PeerLost { .. }
+                | Self::NoData { .. }
+                | Self::Store { .. }
+        )
     }
 }

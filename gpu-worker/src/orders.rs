@@ -75,10 +75,11 @@ pub(crate) fn engine<B: Backend>(mut dev: B, orders: &Receiver<Command>, network
             (_, None) => Ok(()), // what was ordered before a failure was heard of
         };
         if let Err(error) = done {
-            run = None;
             warn!(error = %error, incarnation, "this incarnation failed here");
             let (reason, retry) = (error.to_string(), error.can_retry());
+            // Before the connection goes: else the other half's "peer lost" is heard first.
             network.tell(Event::Failed(Failed { incarnation, reason, retry }));
+            run = None;
         }
     }
 }
@@ -124,7 +125,6 @@ impl<B: Backend> Running<B> {
             Cut::Half(Side::B) => "B",
         };
         let span = info_span!("begin", half = name, incarnation = begin.incarnation).entered();
-        network.loaders.set(begin.loaders.clone());
         let mean = network
             .handle
             .block_on(network.loaders.mean(&begin.data_set, network.data_deadline))?;
@@ -252,7 +252,16 @@ impl<B: Backend> Running<B> {
         }
     }
 
+    /// Orders at a boundary name the step at which both halves then stand.
+    fn stands_at(&self, step: u64) -> Result<()> {
+        if step == self.step {
+            return Ok(());
+        }
+        Err(Error::Order(format!("for step {step}, but this half stands at step {}", self.step)))
+    }
+
     fn evaluate(&mut self, dev: &mut B, order: Evaluate, network: &Network) -> Result<()> {
+        self.stands_at(order.step)?;
         let _worker = info_span!("worker", half = self.name).entered();
         let _span = info_span!("evaluate", step = order.step).entered();
         let views: Vec<u32> = if order.views > 1 { (1..=order.views).collect() } else { vec![0] };
@@ -284,6 +293,9 @@ impl<B: Backend> Running<B> {
             }
         }
         let [loss, top1_error, top5_error] = sums.map(|sum| sum / images.max(1) as f64);
+        if images > 0 && !loss.is_finite() {
+            return Err(Error::NotFinite { step: self.step, loss });
+        }
         if self.reports {
             info!(loss, top1_error, top5_error, n_images = images, "evaluated");
         }
@@ -301,6 +313,7 @@ impl<B: Backend> Running<B> {
     fn checkpoint(&mut self, dev: &mut B, order: &Checkpoint, network: &Network) -> Result<()> {
         let _worker = info_span!("worker", half = self.name).entered();
         let _span = info_span!("checkpoint", step = order.step).entered();
+        self.stands_at(order.step)?;
         let shard = self.half.shard(dev, self.step)?;
         let bytes = shard.len() as u64;
         let put = store::put(&network.coordinator, &order.shard, self.incarnation, shard.into());

@@ -37,7 +37,7 @@ pub struct Minibatch {
     pub crop: usize,
     /// `[n, 3, crop, crop]`, in pieces.
     pub pixels: Vec<Bytes>,
-    /// Digest of all of it: both halves must have been given the same.
+    /// Digest of all of it, as the loader computed it: both halves must have been given the same.
     pub digest: u64,
 }
 
@@ -136,17 +136,17 @@ impl Loaders {
     }
 
     /// A connection to the loader whose turn it is.
-    async fn connect(&self, turn: usize) -> std::result::Result<(String, Channel), Status> {
+    async fn connect(&self, turn: usize) -> std::result::Result<Channel, Status> {
         let (address, channel) =
             self.pick(turn).ok_or_else(|| Status::unavailable("no loader has joined the run"))?;
         if let Some(channel) = channel {
-            return Ok((address, channel));
+            return Ok(channel);
         }
         let channel = dial(&address)
             .await
             .map_err(|e| Status::unavailable(format!("no loader at {address}: {e}")))?;
         self.keep(&address, Some(channel.clone()));
-        Ok((address, channel))
+        Ok(channel)
     }
 
     /// Asks one loader after another until one answers.
@@ -163,16 +163,17 @@ impl Loaders {
         let mut backoff = Backoff::default();
         let mut damaged = 0;
         for turn in first.. {
-            let left = deadline.saturating_sub(started.elapsed());
-            let answer = tokio::time::timeout(left, async {
-                let (address, channel) =
-                    self.connect(turn).await.map_err(|e| (String::new(), e))?;
-                call(channel).await.map_err(|e| (address, e))
+            // One that is there but stuck must leave time to ask the others.
+            let a_try = (deadline / 4).min(deadline.saturating_sub(started.elapsed()));
+            let loader = self.pick(turn).map(|(address, _)| address).unwrap_or_default();
+            let answer = tokio::time::timeout(a_try, async {
+                let channel = self.connect(turn).await?;
+                call(channel).await
             });
-            let (loader, status) = match answer.await {
+            let status = match answer.await {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(refusal)) => refusal,
-                Err(_) => (String::new(), Status::deadline_exceeded("no answer")),
+                Ok(Err(status)) => status,
+                Err(_) => Status::deadline_exceeded("no answer in time"),
             };
             damaged += usize::from(status.code() == Code::DataLoss);
             if reaction(&status) == Reaction::Stop || damaged > DAMAGED_TRIES {
@@ -289,5 +290,14 @@ impl Feed {
             task.abort();
         }
         unreachable!("the request was put on the list above")
+    }
+}
+
+impl Drop for Feed {
+    /// What an ended incarnation had asked for is not waited for.
+    fn drop(&mut self) {
+        for (_, task) in &self.ahead {
+            task.abort();
+        }
     }
 }

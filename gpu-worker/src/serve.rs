@@ -66,7 +66,8 @@ pub async fn run(
     let Device::Cpu { threads } = config.device;
     let dev = Cpu::new(threads);
     let device = dev.name();
-    let (ended, engine_ended) = oneshot::channel();
+    let own_device = device.clone();
+    let (ended, mut engine_ended) = oneshot::channel();
     std::thread::Builder::new()
         .name("engine".into())
         .spawn(move || {
@@ -81,6 +82,11 @@ pub async fn run(
     let result = tokio::select! {
         result = desk.work() => result,
         () = shutdown => Ok(()),
+        // A panic: the process must not live on as a worker that only beats its heart.
+        _ = &mut engine_ended => Err(Error::Device {
+            device: own_device,
+            why: "its thread ended unexpectedly; the log above says where".into(),
+        }),
     };
     desk.inbound.end();
     drop(desk); // its end of the orders: the engine finishes what it does and ends
@@ -201,6 +207,8 @@ impl Desk {
     fn pass_on(&mut self, order: Order) {
         let command = match order.order {
             Some(Kind::Begin(begin)) => {
+                // Here and not in the engine, which may come to it after a newer list.
+                self.loaders.set(begin.loaders.clone());
                 let peer = if begin.peer.is_empty() {
                     self.inbound.end();
                     None
@@ -222,7 +230,7 @@ impl Desk {
                 return;
             }
         };
-        // The engine only ends after this desk.
+        // Should the engine have ended, `run` is about to say so.
         let _ = self.to_engine.send(command);
     }
 }

@@ -142,9 +142,28 @@ impl Output {
     }
 }
 
-/// How many classes come before the label; of equals, the lower number comes first.
+/// How many classes come before the label; of equals, the lower number comes first. A label
+/// whose probability is not a number comes after all.
 pub fn rank(probabilities: &[f32], label: usize) -> usize {
     let own = probabilities[label];
+    if !own.is_finite() {
+        return probabilities.len();
+    }
     let before = |(i, p): (usize, &f32)| *p > own || (*p == own && i < label);
     probabilities.iter().enumerate().filter(|x| before((x.0, x.1))).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_equals_the_lower_number_comes_first_and_no_number_comes_last() {
+        assert_eq!(rank(&[0.1, 0.5, 0.4], 1), 0);
+        assert_eq!(rank(&[0.25; 4], 2), 2);
+        assert_eq!(rank(&[f32::NAN; 10], 3), 10);
+        let blown_up = Output { probabilities: vec![f32::NAN; 10], losses: vec![f32::NAN] };
+        let (loss, top1, top5) = blown_up.score(&[3]);
+        assert!(loss.is_nan() && top1 == 1.0 && top5 == 1.0);
+    }
 }

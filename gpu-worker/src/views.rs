@@ -43,7 +43,7 @@ impl Average {
             self.losses.clone()
         } else {
             let classes = (probabilities.len() / self.labels.len().max(1)).max(1);
-            let loss = |(p, label): (&[f32], &u32)| -libm::logf(p[*label as usize].max(1e-38));
+            let loss = |(p, label): (&[f32], &u32)| -libm::logf(p[*label as usize]);
             probabilities.chunks(classes).zip(&self.labels).map(loss).collect()
         };
         Output { probabilities, losses }

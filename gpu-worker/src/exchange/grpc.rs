@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use model::recipe::Wire;
 use proto::process::{Backoff, MESSAGE_LIMIT, dial};
+use proto::status::{Reaction, reaction};
 use proto::tensor::{Assembler, chunks};
 use proto::wire::exchange_client::ExchangeClient;
 use proto::wire::exchange_server::{Exchange as Service, ExchangeServer};
@@ -68,7 +69,10 @@ impl Inbound {
 
     /// Ends the present incarnation, if any: whoever waits for its tensors is woken.
     pub(crate) fn end(&self) {
-        self.link.send_replace(None);
+        if let Some(old) = self.link.send_replace(None) {
+            // The stream's own task may hold the link for a while yet.
+            let _ = old.inbox.send(Err(Error::PeerLost { why: "this incarnation is over".into() }));
+        }
         let mut outbound = self.outbound.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(task) = outbound.take() {
             task.abort();
@@ -90,8 +94,8 @@ impl Inbound {
         self.link.send_replace(Some(link));
         let task = tokio::spawn(async move {
             let ended = send_all(&peer, run_id, incarnation, from_engine).await;
-            if let Err(why) = ended {
-                let _ = inbox.send(Err(Error::PeerLost { why: format!("{peer}: {why}") }));
+            if let Err(status) = ended {
+                let _ = inbox.send(Err(broken(&status)));
             }
         });
         let mut outbound = self.outbound.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,12 +146,21 @@ impl Service for Inbound {
             .ok_or_else(|| Status::invalid_argument("the first frame must be a greeting"))?;
         let link = self.meet(&greeting).await?;
         let taken = take_all(&link, &mut stream).await;
-        let why = match &taken {
-            Ok(_) => "it closed its stream".to_string(),
-            Err(status) => status.message().to_string(),
+        let ended = match &taken {
+            Ok(_) => Error::PeerLost { why: "it closed its stream".into() },
+            Err(status) => broken(status),
         };
-        let _ = link.inbox.send(Err(Error::PeerLost { why }));
+        let _ = link.inbox.send(Err(ended));
         Ok(Response::new(Sent { frames: taken? }))
+    }
+}
+
+/// What the end of a stream means for the step: a lost peer, or one that breaks the rules.
+fn broken(status: &Status) -> Error {
+    let why = status.message().to_string();
+    match reaction(status) {
+        Reaction::Stop => Error::PeerRefused { why },
+        Reaction::Retry | Reaction::Yield => Error::PeerLost { why },
     }
 }
 
@@ -236,13 +249,15 @@ async fn send_all(
     run_id: String,
     incarnation: u64,
     mut from_engine: mpsc::UnboundedReceiver<(Key, Download)>,
-) -> std::result::Result<(), String> {
+) -> std::result::Result<(), Status> {
     let started = Instant::now();
     let mut backoff = Backoff::default();
     let channel = loop {
         match dial(peer).await {
             Ok(channel) => break channel,
-            Err(e) if started.elapsed() > DIALLING => return Err(format!("can't be reached: {e}")),
+            Err(e) if started.elapsed() > DIALLING => {
+                return Err(Status::unavailable(format!("{peer} can't be reached: {e}")));
+            }
             Err(_) => backoff.pause().await,
         }
     };
@@ -264,8 +279,8 @@ async fn send_all(
                 Download::Ready(encoded) => encoded,
                 pending => tokio::task::spawn_blocking(|| pending.wait())
                     .await
-                    .map_err(|e| e.to_string())?
-                    .map_err(|e| e.to_string())?,
+                    .map_err(|e| Status::unavailable(e.to_string()))?
+                    .map_err(|e| Status::unavailable(e.to_string()))?,
             };
             let header = header(&run_id, incarnation, key, encoded.wire, encoded.exponent);
             let announced = std::iter::once(None);
@@ -276,7 +291,7 @@ async fn send_all(
                 }
             }
         }
-        Ok::<(), String>(())
+        Ok::<(), Status>(())
     };
     let mut client = ExchangeClient::new(channel);
     let call = client.send(ReceiverStream::new(stream));
@@ -288,7 +303,7 @@ async fn send_all(
         }
         answered = &mut call => answered,
     };
-    answered.map(|_| ()).map_err(|status| status.message().to_string())
+    answered.map(|_| ())
 }
 
 fn header(run_id: &str, incarnation: u64, key: Key, encoding: Wire, exponent: i32) -> Header {

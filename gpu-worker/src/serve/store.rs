@@ -47,10 +47,11 @@ pub(crate) async fn put(
 /// Fetches a shard and checks it.
 pub(crate) async fn get(coordinator: &str, name: &str, sha256_wanted: &str) -> Result<Bytes> {
     let failed = |why: String| Error::Shard { shard: name.into(), why };
+    let broke_off = |why: String| Error::Store { shard: name.into(), why };
     let bytes = tokio::time::timeout(DEADLINE, fetch(coordinator, name))
         .await
-        .map_err(|_| failed(format!("not here after {} s", DEADLINE.as_secs())))?
-        .map_err(failed)?;
+        .map_err(|_| broke_off(format!("not here after {} s", DEADLINE.as_secs())))?
+        .map_err(broke_off)?;
     let got = sha256(&bytes);
     if got != sha256_wanted {
         return Err(failed(format!("SHA-256 {got}, the manifest says {sha256_wanted}")));
