@@ -114,6 +114,9 @@ fn two_processes_step_like_one_whole() {
         assert_eq!(whole.len(), 16);
         assert_eq!(further_than(limit, &cut, &whole), [], "after step {step}");
     }
+    let halves: Vec<Tensors> = shards(&run, 10).iter().map(|s| golden::parse(s)).collect();
+    let (cut, whole) = (update(&recipe, &golden::join(&halves)), update(&recipe, &whole[&10]));
+    assert_eq!(further_than(1e-3, &cut, &whole), [], "w10 - w0");
     let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let said: Vec<f64> = metrics
         .lines()
@@ -125,6 +128,20 @@ fn two_processes_step_like_one_whole() {
     for (got, want) in said.iter().zip(&losses) {
         assert!((got - want).abs() <= 1e-5 * want, "loss {got}, whole {want}");
     }
+}
+
+/// How far the weights and biases have moved from their initial values.
+fn update(recipe: &Recipe, after: &Tensors) -> Tensors {
+    let network = model::shape::Network::new(recipe, 10).unwrap();
+    let plan = model::halves::Plan::new(&network, recipe, model::halves::Cut::Whole);
+    plan.params()
+        .map(|param| {
+            let (shape, values) = &after[&param.name];
+            let start = param.initial(7);
+            let moved = values.iter().zip(&start).map(|(now, then)| now - then).collect();
+            (param.name.clone(), (shape.clone(), moved))
+        })
+        .collect()
 }
 
 /// The uncut network on the same minibatches, in this process.
