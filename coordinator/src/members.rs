@@ -96,6 +96,22 @@ impl Members {
         empty.map(|(part, _)| part_name(*part)).collect::<Vec<_>>().join(" and ")
     }
 
+    /// `half A on cuda, half B on cpu`, if the halves compute on different kinds of devices.
+    pub(crate) fn mixed(&self) -> Option<String> {
+        let seated: Vec<(String, &str)> = (self.parts.iter().zip(&self.seats))
+            .filter_map(|(part, seat)| {
+                let device = &self.worker((*seat)?)?.device;
+                Some((part_name(*part), device.split([':', ' ']).next()?))
+            })
+            .collect();
+        let (_, first) = seated.first()?;
+        if seated.iter().all(|(_, kind)| kind == first) {
+            return None;
+        }
+        let each = seated.iter().map(|(part, kind)| format!("{part} on {kind}"));
+        Some(each.collect::<Vec<_>>().join(", "))
+    }
+
     /// `half A: cpu at 127.0.0.1:4001`, one a worker; those who wait last.
     pub(crate) fn describe(&self) -> Vec<String> {
         let seated = self.parts.iter().zip(&self.seats).filter_map(|(part, seat)| {

@@ -15,6 +15,8 @@ use model::recipe::{Activation, Wire};
 use crate::error::Result;
 
 pub mod cpu;
+#[expect(unsafe_code, reason = "launches and the driver's own calls, each with its argument")]
+pub mod cuda;
 
 /// Images of the minibatch, as positions in it.
 pub type Images = Range<usize>;
@@ -213,6 +215,13 @@ pub trait Backend: Send {
     /// A buffer of zeros.
     fn bytes(&mut self, tensor: &'static str, len: usize) -> Result<Self::Bytes>;
 
+    /// Takes the working memory that a layer's operations need at `batch` images, so that no step
+    /// has to.
+    fn reserve(&mut self, conv: Option<&Conv>, full: Option<&Full>, batch: usize) -> Result<()> {
+        let _ = (conv, full, batch);
+        Ok(())
+    }
+
     // ---- transfers: queued in order with the operations
 
     /// Copies floats (as f32 or f16, pieces in order, split anywhere) into `to` from number `at` on.
@@ -241,6 +250,8 @@ pub trait Backend: Send {
     fn mark(&mut self) -> Result<Self::Mark>;
     /// Device time between two marks; waits for the later one.
     fn ms_between(&mut self, from: &Self::Mark, to: &Self::Mark) -> Result<f64>;
+    /// Whether everything queued before the mark has run.
+    fn passed(&mut self, mark: &Self::Mark) -> Result<bool>;
     /// Waits until everything queued has run.
     fn finish(&mut self) -> Result<()>;
 

@@ -216,8 +216,8 @@ impl<B: Backend> Half<B> {
         }
         let name = self.layers[layer].name;
         let _span = debug_span!("exchange", at = name, direction = "backward").entered();
-        let received =
-            exchange.receive(name, Direction::Backward, number, || self.work_off(dev, pending))?;
+        let received = exchange
+            .receive(dev, name, Direction::Backward, number, |dev| self.work_off(dev, pending))?;
         let (below, rest) = self.layers.split_at_mut(layer);
         let (Some(made), Some(peer)) = (below.last_mut(), &mut rest[0].peer) else { return Ok(()) };
         let len = peer.own_len;

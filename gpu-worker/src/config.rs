@@ -1,8 +1,11 @@
 //! What an operator chooses for a worker; what the paper fixes comes with the coordinator's order.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::backend::cuda::{Gpu, Search};
 use crate::error::Error;
 
 /// A worker's settings.
@@ -12,6 +15,10 @@ pub struct Config {
     pub coordinator: String,
     /// The device this worker is pinned to.
     pub device: Device,
+    /// Where NVRTC may be.
+    pub search: Search,
+    /// Where compiled kernels are kept; None: nowhere.
+    pub kernel_cache: Option<PathBuf>,
     /// `host:port` at which the other half reaches this worker; None: the listener's own address.
     pub advertise: Option<String>,
     /// Longest wait for the other half's next tensor.
@@ -28,6 +35,8 @@ impl Config {
         Self {
             coordinator: coordinator.into(),
             device,
+            search: Search::default(),
+            kernel_cache: None,
             advertise: None,
             peer_deadline: Duration::from_secs(60),
             data_deadline: Duration::from_secs(60),
@@ -37,19 +46,30 @@ impl Config {
 }
 
 /// Where a worker computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Device {
     /// On this many threads of the CPU.
     Cpu {
         /// Threads; results are bitwise repeatable for the same number.
         threads: usize,
     },
+    /// On one GPU.
+    Cuda(Gpu),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu { threads } => write!(f, "cpu:{threads}"),
+            Self::Cuda(gpu) => write!(f, "{gpu}"),
+        }
+    }
 }
 
 impl FromStr for Device {
     type Err = Error;
 
-    /// `cpu` (one thread) or `cpu:N` (N threads).
+    /// `cpu` (one thread), `cpu:N` (N threads), `cuda:N` or `cuda:GPU-…`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let refused = |why: &str| Error::Device { device: text.into(), why: why.into() };
         match text.split_once(':') {
@@ -58,10 +78,26 @@ impl FromStr for Device {
                 Ok(threads @ 1..=256) => Ok(Self::Cpu { threads }),
                 _ => Err(refused("after cpu: stands a number of threads from 1 to 256")),
             },
-            Some(("cuda", _)) => Err(refused(
-                "this version computes on the CPU only; use cpu, or cpu:N for N threads",
+            Some(("cuda", gpu)) => gpu.parse().map(Self::Cuda).map_err(|why: String| refused(&why)),
+            _ => Err(refused(
+                "not a device; use cpu, cpu:N for N threads, or cuda:N for the GPU with number N",
             )),
-            _ => Err(refused("not a device; use cpu, or cpu:N for N threads")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_reads_as_it_is_written() {
+        for text in ["cpu:3", "cuda:1", "cuda:GPU-8f6d0000-1111-2222-3333-444455556666"] {
+            assert_eq!(text.parse::<Device>().unwrap().to_string(), text);
+        }
+        for text in ["gpu", "cuda", "cuda:", "cuda:x", "cpu:0", "cpu:-1", "tpu:0"] {
+            let said = text.parse::<Device>().unwrap_err().to_string();
+            assert!(said.starts_with(&format!("device {text}: ")), "{said}");
         }
     }
 }

@@ -112,6 +112,45 @@ pub enum Error {
         /// How much.
         bytes: usize,
     },
+    /// The GPU has no room for the plan: stop.
+    #[error(
+        "{device} has no room for {tensor}: {mb:.0} MB asked for, {free_mb:.0} of {total_mb:.0} MB free; end what else runs on it (nvidia-smi lists it), or take fewer images at once (--set batch=…)"
+    )]
+    DeviceFull {
+        /// As asked for.
+        device: String,
+        /// For what.
+        tensor: &'static str,
+        /// How much.
+        mb: f64,
+        /// How much there is.
+        free_mb: f64,
+        /// How large the card is.
+        total_mb: f64,
+    },
+    /// The GPU failed in mid-work: no call to it succeeds any more, so the process must end and a
+    /// new one go back to the last manifest.
+    #[error(
+        "{device} failed, noticed at {doing}: {why}; this process can't use it any more and ends"
+    )]
+    DeviceFault {
+        /// As asked for.
+        device: String,
+        /// The operation that was told, which need not be the one that failed.
+        doing: String,
+        /// The driver's words.
+        why: String,
+    },
+    /// A kernel that the compiler refuses: stop.
+    #[error("{compiler} refuses {program}.cu:\n{log}")]
+    Kernel {
+        /// The kernel file.
+        program: String,
+        /// Which compiler, with its options.
+        compiler: String,
+        /// What it said.
+        log: String,
+    },
     /// A device this program can't use: stop.
     #[error("device {device}: {why}")]
     Device {
@@ -139,6 +178,7 @@ impl Error {
                 | Self::PeerLost { .. }
                 | Self::NoData { .. }
                 | Self::Store { .. }
+                | Self::DeviceFault { .. }
         )
     }
 }

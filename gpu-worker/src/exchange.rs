@@ -217,22 +217,20 @@ impl<'a> Exchange<'a> {
     }
 
     /// Receives one slice. While it isn't there, `work` is called as long as it has something to
-    /// do (weight gradients); only then does this block.
-    pub(crate) fn receive(
+    /// do (weight gradients); only once the device is through with it does this count as waiting.
+    pub(crate) fn receive<B: Backend>(
         &mut self,
+        dev: &mut B,
         at: &'static str,
         direction: Direction,
         slice: usize,
-        mut work: impl FnMut() -> Result<bool>,
+        work: impl FnMut(&mut B) -> Result<bool>,
     ) -> Result<Received> {
         let key = self.key(at, direction, slice);
         let Some(peer) = &mut self.peer else {
             return Err(Error::PeerLost { why: "this network is whole".into() });
         };
-        let mut arrival = peer.next(Duration::ZERO)?;
-        while arrival.is_none() && work()? {
-            arrival = peer.next(Duration::ZERO)?;
-        }
+        let arrival = cover(*peer, dev, self.deadline, work)?;
         let blocked = Instant::now();
         let was_there = arrival.is_some();
         let arrival = match arrival {
@@ -287,6 +285,37 @@ impl<'a> Exchange<'a> {
         self.crossings
     }
 }
+
+/// Works while nothing has arrived. A device that queues gets one piece of work beyond the one it
+/// is at, so that what arrives does not wait behind the rest.
+fn cover<B: Backend>(
+    peer: &mut dyn Peer,
+    dev: &mut B,
+    deadline: Duration,
+    mut work: impl FnMut(&mut B) -> Result<bool>,
+) -> Result<Option<Arrival>> {
+    let started = Instant::now();
+    let mut arrival = peer.next(Duration::ZERO)?;
+    let (mut last, mut more) = (dev.mark()?, true);
+    while arrival.is_none() && more {
+        more = work(dev)?;
+        let queued = dev.mark()?;
+        while arrival.is_none() && !dev.passed(&last)? && started.elapsed() < deadline {
+            arrival = peer.next(LOOK_AGAIN)?;
+        }
+        last = queued;
+        if arrival.is_none() {
+            arrival = peer.next(Duration::ZERO)?;
+        }
+    }
+    while arrival.is_none() && !dev.passed(&last)? && started.elapsed() < deadline {
+        arrival = peer.next(LOOK_AGAIN)?;
+    }
+    Ok(arrival)
+}
+
+/// Between two looks at a device that is still busy.
+const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
 /// The exchange point after the last layer.
 pub(crate) const LOGITS: &str = "logits";

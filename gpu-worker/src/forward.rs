@@ -220,7 +220,8 @@ impl<B: Backend> Half<B> {
         let Some(peer) = peer else { return Ok(()) };
         let _span = debug_span!("exchange", at = name, direction = "forward").entered();
         for (number, slice) in sent_in.iter().enumerate().filter(|(_, s)| within(s, images)) {
-            let received = exchange.receive(name, Direction::Forward, number, || Ok(false))?;
+            let received =
+                exchange.receive(dev, name, Direction::Forward, number, |_| Ok(false))?;
             received.place(dev, &mut peer.value, slice.start * peer.len, slice.len() * peer.len)?;
         }
         Ok(())
@@ -237,12 +238,8 @@ impl<B: Backend> Half<B> {
             let _span = debug_span!("exchange", at = LOGITS).entered();
             let payload = dev.download(&link.value, 0..n * own, exchange.wire(LOGITS))?;
             exchange.send(LOGITS, Direction::Forward, 0, payload)?;
-            exchange.receive(LOGITS, Direction::Forward, 0, || Ok(false))?.place(
-                dev,
-                peer,
-                0,
-                n * others,
-            )?;
+            let received = exchange.receive(dev, LOGITS, Direction::Forward, 0, |_| Ok(false))?;
+            received.place(dev, peer, 0, n * others)?;
         }
         dev.softmax(
             &output.softmax,

@@ -12,7 +12,7 @@ use model::params::{Param, layer_number};
 use model::recipe::Recipe;
 use model::shape::Shape;
 
-use crate::backend::{Backend, Conv, Full, Lrn, Part, Pool, Softmax};
+use crate::backend::{Backend, Conv, Download, Full, Lrn, Part, Pool, Softmax};
 use crate::error::{Error, Result};
 
 /// What the pictures are measured against: the training set's mean image.
@@ -209,9 +209,14 @@ impl<B: Backend> LayerMemory<B> {
         } else {
             None
         };
+        let work = work(layer);
+        match &work {
+            Work::Conv(conv) => dev.reserve(Some(conv), None, recipe.batch)?,
+            Work::Full(full) => dev.reserve(None, Some(full), recipe.batch)?,
+        }
         Ok(Self {
             name: layer.name,
-            work: work(layer),
+            work,
             own: part(&layer.own_inputs),
             peer,
             weight: Tensor::new(dev, weight, seed)?,
@@ -336,9 +341,15 @@ pub(crate) fn download<B: Backend>(
     from: &B::Floats,
     range: Range<usize>,
 ) -> Result<Vec<f32>> {
-    let want = range.len();
-    let encoded = dev.download(from, range, model::recipe::Wire::F32)?.wait()?;
-    proto::tensor::bytes_to_floats(&encoded.bytes)
-        .filter(|floats| floats.len() == want)
-        .ok_or(Error::Shape { tensor: "downloaded tensor", got: encoded.bytes.len() / 4, want })
+    floats(dev.download(from, range, model::recipe::Wire::F32)?)
+}
+
+/// Waits for a tensor on its way.
+pub(crate) fn floats(leaving: Download) -> Result<Vec<f32>> {
+    let bytes = leaving.wait()?.bytes;
+    proto::tensor::bytes_to_floats(&bytes).ok_or(Error::Shape {
+        tensor: "downloaded tensor",
+        got: bytes.len(),
+        want: bytes.len().next_multiple_of(4),
+    })
 }

@@ -50,8 +50,13 @@ pub(crate) struct Network {
     pub(crate) data_deadline: Duration,
 }
 
-/// Works until the network thread drops its end.
-pub(crate) fn engine<B: Backend>(mut dev: B, orders: &Receiver<Command>, network: &Network) {
+/// Works until the network thread drops its end, or the device can't be used any more: then the
+/// error is returned, and the process must end.
+pub(crate) fn engine<B: Backend>(
+    mut dev: B,
+    orders: &Receiver<Command>,
+    network: &Network,
+) -> Option<Error> {
     let mut run: Option<Running<B>> = None;
     while let Ok(command) = orders.recv() {
         let incarnation = match &command {
@@ -79,9 +84,13 @@ pub(crate) fn engine<B: Backend>(mut dev: B, orders: &Receiver<Command>, network
             let (reason, retry) = (error.to_string(), error.can_retry());
             // Before the connection goes: else the other half's "peer lost" is heard first.
             network.tell(Event::Failed(Failed { incarnation, reason, retry }));
+            if let Error::DeviceFault { .. } = error {
+                return Some(error);
+            }
             run = None;
         }
     }
+    None
 }
 
 impl Network {

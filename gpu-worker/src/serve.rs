@@ -4,7 +4,7 @@
 //! its own and is reached through channels.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use proto::process::{Backoff, VERSION, dial, server};
@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
+use crate::backend::cuda::{Cuda, Options};
 use crate::config::{Config, Device};
 use crate::error::{Error, Result};
 use crate::exchange::grpc::Inbound;
@@ -35,6 +36,8 @@ pub(crate) mod store;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long a leaving worker lets its engine finish what it computes.
 const ENGINE_ENDS: Duration = Duration::from_secs(20);
+/// How long a worker without a device stays to say so.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Works on whatever the coordinator orders until the run ends or `shutdown` resolves.
 ///
@@ -63,30 +66,37 @@ pub async fn run(
         peer_deadline: config.peer_deadline,
         data_deadline: config.data_deadline,
     };
-    let Device::Cpu { threads } = config.device;
-    let dev = Cpu::new(threads);
-    let device = dev.name();
-    let own_device = device.clone();
+    let (opened, device) = oneshot::channel();
     let (ended, mut engine_ended) = oneshot::channel();
+    let (settings, gone) = (config.clone(), config.device.to_string());
     std::thread::Builder::new()
         .name("engine".into())
         .spawn(move || {
-            engine(dev, &orders, &network);
-            let _ = ended.send(());
+            let _ = ended.send(on_device(&settings, opened, &orders, &network));
         })
         .map_err(|why| Error::System { doing: "starting the engine's thread", why })?;
+    // A panic: the process must not live on as a worker that only beats its heart.
+    let panicked = || Error::Device {
+        device: gone.clone(),
+        why: "its thread ended unexpectedly; the log above says where".into(),
+    };
+    tokio::pin!(shutdown);
+    let device = tokio::select! {
+        device = device => device.unwrap_or_else(|_| Err(panicked()))?,
+        () = &mut shutdown => return Ok(()),
+    };
     let served = tokio::spawn(
         server().add_service(inbound.service()).serve_with_incoming(TcpIncoming::from(listener)),
     );
     let mut desk = Desk { config, exchange, device, inbound, loaders, to_engine, from_engine };
     let result = tokio::select! {
         result = desk.work() => result,
-        () = shutdown => Ok(()),
-        // A panic: the process must not live on as a worker that only beats its heart.
-        _ = &mut engine_ended => Err(Error::Device {
-            device: own_device,
-            why: "its thread ended unexpectedly; the log above says where".into(),
-        }),
+        () = &mut shutdown => Ok(()),
+        fault = &mut engine_ended => {
+            // The coordinator is told why before the connection goes.
+            let _ = tokio::time::timeout(LAST_WORDS, desk.work()).await;
+            Err(fault.unwrap_or_else(|_| Some(panicked())).unwrap_or_else(panicked))
+        }
     };
     desk.inbound.end();
     drop(desk); // its end of the orders: the engine finishes what it does and ends
@@ -95,6 +105,45 @@ pub async fn run(
     // without it.
     let _ = tokio::time::timeout(ENGINE_ENDS, engine_ended).await;
     result
+}
+
+/// Opens the device, says what it is or why not, and works on it until the orders end or the
+/// device can't be used any more.
+fn on_device(
+    config: &Config,
+    opened: oneshot::Sender<Result<String>>,
+    orders: &Receiver<Command>,
+    network: &Network,
+) -> Option<Error> {
+    fn work<B: Backend>(
+        dev: Result<B>,
+        opened: oneshot::Sender<Result<String>>,
+        orders: &Receiver<Command>,
+        network: &Network,
+    ) -> Option<Error> {
+        match dev {
+            Ok(dev) => {
+                let _ = opened.send(Ok(dev.name()));
+                engine(dev, orders, network)
+            }
+            Err(error) => {
+                let _ = opened.send(Err(error));
+                None
+            }
+        }
+    }
+    match &config.device {
+        Device::Cpu { threads } => work(Ok(Cpu::new(*threads)), opened, orders, network),
+        Device::Cuda(gpu) => {
+            let options = Options {
+                gpu: gpu.clone(),
+                search: config.search.clone(),
+                cache: config.kernel_cache.clone(),
+                kernels: None,
+            };
+            work(Cuda::new(&options), opened, orders, network)
+        }
+    }
 }
 
 /// The worker's side of the control stream.

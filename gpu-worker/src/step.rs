@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
+use model::recipe::Wire;
 use tracing::debug_span;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Download};
 use crate::error::{Error, Result};
 use crate::exchange::{Crossing, Exchange, ms};
 use crate::forward::Mode;
-use crate::half::{Half, download, upload};
+use crate::half::{Half, floats, upload};
 use crate::receive::Minibatch;
 use crate::update::Rates;
 
@@ -66,12 +67,15 @@ impl<B: Backend> Half<B> {
         self.take(dev, minibatch)?;
         let before = dev.mark()?;
         debug_span!("forward").in_scope(|| self.forward(dev, &mut exchange, mode, n))?;
+        // On its way while the device goes on; waited for before the update could spread a loss
+        // that is not a number.
         let output = self.output(dev, n)?;
+        debug_span!("backward").in_scope(|| self.backward(dev, &mut exchange, mode, n))?;
+        let output = output.wait()?;
         let (loss, top1_error, top5_error) = output.score(&minibatch.labels);
         if !loss.is_finite() {
             return Err(Error::NotFinite { step, loss });
         }
-        debug_span!("backward").in_scope(|| self.backward(dev, &mut exchange, mode, n))?;
         debug_span!("update").in_scope(|| self.update(dev, rates))?;
         let after = dev.mark()?;
         let on_device = dev.ms_between(&before, &after)?;
@@ -100,7 +104,7 @@ impl<B: Backend> Half<B> {
         let n = minibatch.n_images();
         self.take(dev, minibatch)?;
         self.forward(dev, &mut exchange, Mode::Test, n)?;
-        self.output(dev, n)
+        self.output(dev, n)?.wait()
     }
 
     /// Puts a minibatch on the device.
@@ -117,12 +121,24 @@ impl<B: Backend> Half<B> {
         upload(dev, &labels, &mut self.input.labels)
     }
 
-    fn output(&mut self, dev: &mut B, n: usize) -> Result<Output> {
+    fn output(&mut self, dev: &mut B, n: usize) -> Result<Leaving> {
         let numbers = n * self.plan.classes;
-        Ok(Output {
-            probabilities: download(dev, &self.output.probabilities, 0..numbers)?,
-            losses: download(dev, &self.output.loss, 0..n)?,
+        Ok(Leaving {
+            probabilities: dev.download(&self.output.probabilities, 0..numbers, Wire::F32)?,
+            losses: dev.download(&self.output.loss, 0..n, Wire::F32)?,
         })
+    }
+}
+
+/// [`Output`] on its way from the device.
+struct Leaving {
+    probabilities: Download,
+    losses: Download,
+}
+
+impl Leaving {
+    fn wait(self) -> Result<Output> {
+        Ok(Output { probabilities: floats(self.probabilities)?, losses: floats(self.losses)? })
     }
 }
 

@@ -2,8 +2,12 @@
 //! differences: one body for every backend.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test's settings come by its environment")]
+
+use std::path::PathBuf;
 
 use gpu_worker::backend::cpu::Cpu;
+use gpu_worker::backend::cuda::{Cuda, Gpu, Options, Search};
 
 #[path = "ops/harness.rs"]
 mod harness;
@@ -28,14 +32,34 @@ mod input;
 #[path = "ops/transfer.rs"]
 mod transfer;
 
-/// Makes a test of each body for one backend.
+/// The GPU of these tests: the emulated driver's first, or with `CUDA_TEST=real` the machine's.
+/// None, with a line that says so, where NVRTC is not installed.
+///
+/// `CUDA_TEST_KERNELS` names a folder of kernels to be tested in place of those built in.
+fn gpu() -> Option<Cuda> {
+    let tools = ::cuda::tools()?;
+    if !::cuda::is_real() {
+        ::cuda::install();
+    }
+    let options = Options {
+        search: Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), pythons: Vec::new() },
+        cache: Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("kernel-cache")),
+        kernels: std::env::var_os("CUDA_TEST_KERNELS").map(PathBuf::from),
+        ..Options::new(Gpu::Ordinal(0))
+    };
+    Some(Cuda::new(&options).expect("a GPU"))
+}
+
+/// Makes a test of each body for one backend, where there is one.
 macro_rules! on {
     ($backend:ident, $new:expr, $($op:ident: $($body:ident)+;)+) => {
         mod $backend {
             $(mod $op {
                 $(#[test]
                 fn $body() {
-                    crate::$op::$body(&mut $new);
+                    if let Some(mut backend) = $new {
+                        crate::$op::$body(&mut backend);
+                    }
                 })+
             })+
         }
@@ -44,8 +68,9 @@ macro_rules! on {
 
 macro_rules! on_every_backend {
     ($($tests:tt)+) => {
-        on!(cpu, crate::Cpu::new(1), $($tests)+);
-        on!(cpu_of_three_threads, crate::Cpu::new(3), $($tests)+);
+        on!(cpu, Some(crate::Cpu::new(1)), $($tests)+);
+        on!(cpu_of_three_threads, Some(crate::Cpu::new(3)), $($tests)+);
+        on!(cuda, crate::gpu(), $($tests)+);
     };
 }
 
@@ -84,7 +109,7 @@ on_every_backend! {
         follows_the_papers_rule;
     input:
         agrees_with_the_reference
-        refuses_a_crop_beyond_the_mean;
+        never_reads_beyond_the_mean;
     transfer:
         carries_f32_in_any_pieces
         carries_f16_with_the_largest_below_its_limit

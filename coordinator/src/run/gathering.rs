@@ -140,6 +140,11 @@ impl Run {
         self.phase = Phase::Starting { ready: vec![false; begins.len()] };
         let (incarnation, devices) = (self.incarnation, self.members.describe());
         tracing::info!(incarnation, step = self.step(), ?devices, "beginning");
+        if let Some(kinds) = self.members.mixed() {
+            self.note(format!(
+                "{kinds}: the same network, with other last bits than two devices of a kind"
+            ));
+        }
         self.out.push(Command::RecordStart { incarnation, devices });
         self.out.push(Command::CutMetrics { bytes });
         self.out.push(Command::Expect { incarnation, shards: Vec::new() });

@@ -40,9 +40,25 @@ pub(crate) fn agrees_with_the_reference<B: Backend>(b: &mut B) {
     assert_eq!(read_images(b, &y, n, &(1..n), IMAGE), want);
 }
 
-pub(crate) fn refuses_a_crop_beyond_the_mean<B: Backend>(b: &mut B) {
-    let (mean, mut y) = (before(b, 3 * SIDE * SIDE), before(b, IMAGE));
+/// A minibatch's places are checked when it comes. Should one be beyond the mean all the same, it
+/// is refused or moved inside, as far as the device can look at it; never read.
+pub(crate) fn never_reads_beyond_the_mean<B: Backend>(b: &mut B) {
+    let mean: Vec<f32> = random(2, 3 * SIDE * SIDE);
+    let mean = upload(b, &mean);
     let pixels = b.bytes("pixels", IMAGE).unwrap();
-    let places = upload(b, &[5.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
-    assert!(b.input(0..1, CROP, SIDE, &pixels, &places, &mean, &mut y).is_err());
+    let mut with = |row: f32, column: f32| {
+        let (places, mut y) = (upload(b, &[row, column, 0.0, 0.0, 0.0, 0.0]), before(b, IMAGE));
+        let done = b.input(0..1, CROP, SIDE, &pixels, &places, &mean, &mut y);
+        done.map(|()| read_images(b, &y, 1, &(0..1), IMAGE))
+    };
+    let inside = with(4.0, 4.0).unwrap();
+    for (row, column) in [(5.0, 4.0), (4.0, 300.0)] {
+        if let Ok(moved) = with(row, column) {
+            assert_eq!(moved, inside);
+        }
+    }
+    let corner = with(0.0, 0.0).unwrap();
+    if let Ok(moved) = with(-3.0, -1.0) {
+        assert_eq!(moved, corner);
+    }
 }

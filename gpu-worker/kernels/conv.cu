@@ -1,0 +1,214 @@
+// conv.cu — convolution: outputs, gradients of inputs and of weights.
+//
+// Math    y[map, p] = b[map] + Σ_k w[map, k] · x[place(p) + offset(k)], k = (input, ky, kx), then the activation;
+//         dw[map, k] = Σ_{image, p} dy[map, p] · x[place(p) + offset(k)]. The gradient of the inputs is again a
+//         convolution: of dy, its numbers set `stride` apart, with the kernels turned round.
+// Shapes  conv_layout first copies what the windows read, with the zeros around it, so that one place a pixel and one
+//         offset a k say everything: laid [n, maps, r, r, q, q], r the remainders of the stride that the kernel meets,
+//         q = out_side + (kernel − 1) / stride; line y = stride · qy + ry. So windows are at distance 1 for any stride.
+// Launch  products as in tile.cu; the others 256 threads a block.
+// Result  same bits every run; outputs and input gradients for every n: a sum is never split. Weight gradients sum
+//         splits of (image, pixel) in order.
+// Twin    src/backend/cpu/conv.rs, windows.rs.
+
+// Lays out the maps for the windows; writes the tables of offsets and places beside it.
+//
+// Block (plane, part of a plane). Source line of line u: (u − lead) / apart, where that leaves no remainder.
+extern "C" __global__ void conv_layout(
+    float* __restrict__ laid, unsigned* __restrict__ offsets, int* __restrict__ places,
+    const float* __restrict__ x,                                   // [planes, side, side]
+    int side, int apart, int lead, int stride, int kernel, int out_side, int depth)
+{
+    int r = min(stride, kernel), q = out_side + (kernel - 1) / stride, len = r * r * q * q;
+    int i = blockIdx.y * blockDim.x + threadIdx.x;
+    if (i >= len) return;
+
+    // Neighbours in i read neighbours in x.
+    int rx = i % r, qx = i / r % q, line = i / (r * q), qy = line % q, ry = line / q;
+    int y = stride * qy + ry - lead, from = stride * qx + rx - lead;
+    bool inside = y >= 0 && from >= 0 && y % apart == 0 && from % apart == 0;
+    y /= apart;
+    from /= apart;
+    inside = inside && y < side && from < side;
+    laid[(long long)blockIdx.x * len + ((ry * r + rx) * q + qy) * q + qx] =
+        inside ? x[((long long)blockIdx.x * side + y) * side + from] : 0.0f;
+
+    // The first image's planes have more numbers than either table. Offsets are filled up in
+    // front like the depth, and behind for the loads ahead of the last strip.
+    int filled = (depth + STRIP - 1) / STRIP * STRIP, entry = blockIdx.x * len + i;
+    if (blockIdx.x * (long long)len + i < filled + STRIP) {
+        int k = entry - (filled - depth), kx = k % kernel, ky = k / kernel % kernel, input = k / kernel / kernel;
+        bool real = k >= 0 && k < depth;
+        offsets[entry] = real ? (((input * r + ky % stride) * r + kx % stride) * q + ky / stride) * q + kx / stride : 0;
+    }
+    if (blockIdx.x == 0 && i < out_side * out_side) places[i] = i / out_side * q + i % out_side;
+}
+
+// Weights for the gradient of the inputs: [groups, inputs, maps, k] from w's part, each kernel turned round.
+extern "C" __global__ void conv_turn(
+    float* __restrict__ turned,
+    const float* __restrict__ w,                                   // [groups · maps, pitch]
+    int groups, int maps, int inputs, int kernel_numbers, int pitch)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= groups * inputs * maps * kernel_numbers) return;
+
+    int k = i % kernel_numbers, map = i / kernel_numbers % maps;
+    int input = i / (kernel_numbers * maps) % inputs, group = i / (kernel_numbers * maps * inputs);
+    turned[i] = w[(long long)(group * maps + map) * pitch + input * kernel_numbers + kernel_numbers - 1 - k];
+}
+
+// The windows of the pixel that this thread stands for, as an operand: element (d, column) is at[offsets[d]].
+struct Windows {
+    const float* at;
+    const uint4* offsets;
+    uint4 low, high;  // of the strip that is fetched next
+    float next[STRIP];
+
+    __device__ Windows(const float* at, const unsigned* table, Depth depth) : at(at), offsets((const uint4*)table)
+    {
+        low = offsets[0];
+        high = offsets[1];
+    }
+    __device__ void fetch(int zeros = 0)
+    {
+        unsigned offset[STRIP] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+        for (int i = 0; i < STRIP; ++i) next[i] = i >= zeros ? at[offset[i]] : 0.0f;
+        offsets += 2;
+        low = offsets[0];
+        high = offsets[1];
+    }
+    template <class Strip>
+    __device__ void put(Strip& strip) const
+    {
+#pragma unroll
+        for (int i = 0; i < STRIP; ++i) strip[i][threadIdx.x] = next[i];
+    }
+};
+
+// Forward, and the gradient of the inputs with laid-out dy and turned weights. Grid: column tiles of
+// (image, pixel), row tiles of maps, groups.
+extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_forward(
+    float* __restrict__ y,                                         // [n, groups · maps, pixels]
+    const float* __restrict__ laid, const unsigned* __restrict__ offsets, const int* __restrict__ places,
+    const float* __restrict__ w, const float* __restrict__ bias,   // [groups · maps, pitch], [groups · maps] or null
+    int add, int activation, int n, int maps, int pixels, int depth_len, int pitch, int laid_group)
+{
+    __shared__ __align__(16) Tile tile;
+    int column = blockIdx.x * COLUMNS + threadIdx.x, first = blockIdx.y * ROWS, group = blockIdx.z;
+    bool exists = column < n * pixels;
+    int image = (exists ? column : 0) / pixels, pixel = (exists ? column : 0) % pixels;
+    int image_group = image * gridDim.z + group;
+
+    Depth depth(depth_len, (depth_len + STRIP - 1) / STRIP, 0);
+    Outputs outputs;
+    outputs.add_product(
+        tile, AlongDepth<4>(w + (long long)group * maps * pitch, pitch, first, maps, depth),
+        Windows(laid + (long long)image_group * laid_group + places[pixel], offsets, depth), depth);
+
+    y += ((long long)image_group * maps + first) * pixels + pixel;
+    if (bias) bias += group * maps + first;
+    outputs.each(tile, [=](int row, float* values) {
+        float* to = y + (long long)row * pixels;
+        int rows = exists ? maps - first - row : 0;
+        if (add) {
+#pragma unroll
+            for (int i = 0; i < 8; ++i) values[i] = (i < rows ? to[i * pixels] : 0.0f) + values[i];
+        }
+        if (bias) {
+#pragma unroll
+            for (int i = 0; i < 8; ++i) values[i] += i < rows ? bias[row + i] : 0.0f;
+        }
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            if (i < rows) to[i * pixels] = activated(values[i], activation);
+    });
+}
+
+// An operand whose depth is (image, pixel): element (d, r) is from[image · image_pitch + place(pixel) + offset(r)].
+// A thread reads one pixel a strip, the next time the eighth after it; that one's place is loaded ahead.
+template <int N>
+struct AlongPixels {
+    const float* image;
+    const int* places;      // null: a pixel is its place
+    long long step, wrap;   // floats to the image that the eighth pixel on lies in; one image more
+    int pixel, pixels, place;
+    unsigned offset[N];
+    float next[N];
+
+    template <class Offset>
+    __device__ AlongPixels(
+        const float* from, long long image_pitch, const int* places, int pixels, Depth depth, Offset offset_of)
+        : places(places), wrap(image_pitch), pixels(pixels)
+    {
+        // A line of zeros stands for a pixel of the image before the first, and is not read.
+        int d = depth.first + line(), images = d < 0 ? -((pixels - 1 - d) / pixels) : d / pixels;
+        image = from + images * image_pitch;
+        pixel = d - images * pixels;
+        step = STRIP / pixels * image_pitch;
+        place = places ? places[pixel] : pixel;
+#pragma unroll
+        for (int i = 0; i < N; ++i) offset[i] = offset_of(row(i));
+    }
+    __device__ static int line() { return threadIdx.x % STRIP; }
+    __device__ static int row(int i) { return threadIdx.x / STRIP + THREADS / STRIP * i; }
+
+    __device__ void fetch(int zeros = 0)
+    {
+        const float* at = image + place;
+#pragma unroll
+        for (int i = 0; i < N; ++i) next[i] = line() >= zeros ? at[offset[i]] : 0.0f;
+        pixel += STRIP % pixels;
+        image += step;
+        if (pixel >= pixels) {
+            pixel -= pixels;
+            image += wrap;
+        }
+        place = places ? places[pixel] : pixel;
+    }
+    template <class Strip>
+    __device__ void put(Strip& strip) const
+    {
+#pragma unroll
+        for (int i = 0; i < N; ++i) strip[line()][row(i)] = next[i];
+    }
+};
+
+// Partial sums of the gradient of the weights. Grid: column tiles of k, row tiles of maps, groups within splits.
+extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_backward_weights(
+    float* __restrict__ partial,                                   // [splits, groups · maps, k]
+    const float* __restrict__ dy,                                  // [n, groups · maps, pixels]
+    const float* __restrict__ laid, const unsigned* __restrict__ offsets, const int* __restrict__ places,
+    int n, int groups, int maps, int pixels, int k, int laid_group, int strips_a_split)
+{
+    __shared__ __align__(16) Tile tile;
+    int row = blockIdx.y * ROWS, column = blockIdx.x * COLUMNS;
+    int group = blockIdx.z % groups, split = blockIdx.z / groups;
+    offsets += (k + STRIP - 1) / STRIP * STRIP - k;
+
+    Depth depth(n * pixels, strips_a_split, split);
+    Outputs outputs;
+    outputs.add_product(
+        tile,
+        AlongPixels<4>(dy + (long long)group * maps * pixels, (long long)groups * maps * pixels, nullptr, pixels, depth,
+            [=](int r) { return min(row + r, maps - 1) * pixels; }),
+        AlongPixels<8>(laid + (long long)group * laid_group, (long long)groups * laid_group, places, pixels, depth,
+            [=](int r) { return offsets[min(column + r, k - 1)]; }),
+        depth);
+    store_partial(outputs, tile, partial + (long long)blockIdx.z * maps * k, maps, k);
+}
+
+// Adds the splits up, into the part's columns of dw.
+extern "C" __global__ void conv_sum(
+    float* __restrict__ dw,                                        // [rows, pitch]
+    const float* __restrict__ partial,                             // [splits, rows, k]
+    int add, int splits, int rows, int k, int pitch)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= rows * k) return;
+
+    float sum = sum_of_splits(partial, splits, i, rows * k);
+    float* to = dw + (long long)(i / k) * pitch + i % k;
+    *to = add ? *to + sum : sum;
+}

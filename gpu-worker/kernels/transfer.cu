@@ -1,0 +1,46 @@
+// transfer.cu — numbers to f16 and back, scaled by a power of two a tensor.
+//
+// Math    largest: the largest finite |x|. halve: f16(x · 2^e), e the largest with largest · 2^e ≤ 65504,
+//         kept within ±126; 0 for zeros. widen: y = f32(h) · factor.
+// Shapes  a slot is a header of 16 bytes, the largest's bits first, then [n] f16; x, y: [n] f32.
+// Launch  256 threads a block; one thread a number, in largest several.
+// Result  the CPU's bits: magnitudes order like their bits, so an integer maximum in any order is one result.
+// Twin    src/backend/cpu/transfer.rs.
+
+#define HEADER 16
+
+extern "C" __global__ void transfer_largest(unsigned char* slot, const float* x, int n)
+{
+    unsigned int most = 0;
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) {
+        unsigned int bits = __float_as_uint(x[i]) & 0x7fffffff;
+        if (bits < 0x7f800000 && bits > most) most = bits;
+    }
+    atomicMax((unsigned int*)slot, most);
+}
+
+extern "C" __global__ void transfer_halve(unsigned char* slot, const float* x, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+
+    float largest = __uint_as_float(*(const unsigned int*)slot);
+    int power = 0;                                                      // largest = fraction · 2^power
+    float fraction = frexpf(largest, &power);
+    int e = 16 - power - (fraction > 65504.0f / 65536.0f);
+    e = largest == 0.0f ? 0 : min(max(e, -126), 126);
+    float scaled = x[i] * __int_as_float((e + 127) << 23);
+
+    unsigned short half;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(scaled));
+    ((unsigned short*)(slot + HEADER))[i] = half;
+}
+
+extern "C" __global__ void transfer_widen(float* y, const unsigned char* slot, float factor, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(((const unsigned short*)slot)[i]));
+    y[i] = value * factor;
+}

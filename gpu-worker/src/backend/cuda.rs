@@ -1,0 +1,434 @@
+//! One CUDA device and our own kernels on it.
+//!
+//! Every operation is a launch, or a few, on one compute stream; numbers come and go on a stream
+//! each beside it (`transfer.rs`). All kernels add in a fixed order and use no atomics on floats:
+//! the bits are the same every run. This file is the list of operations; each has its own file
+//! here and in `gpu-worker/kernels`, with its twin in [`super::cpu`].
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes as Piece;
+use cudarc::driver::sys::CUevent_flags;
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
+use model::recipe::{Activation, Wire};
+use tracing::info;
+
+use super::{
+    Backend, Conv, Download, Dropout, Finish, Full, Images, Lrn, Part, Pool, Sgd, Softmax, Sum,
+};
+use crate::error::{Error, Result};
+
+pub mod device; // which GPUs are here
+pub mod libraries; // libcuda and NVRTC, found at run time
+pub mod compile; // NVRTC
+mod cache; // what it made, on disk
+pub mod program; // the kernels' texts, loaded on the device
+mod memory; // buffers, and every check of a length
+mod pinned; // page-locked host memory
+mod launch; // one kernel launch
+mod transfer;
+mod input;
+mod product; // what convolution and full layers share
+mod conv;
+mod full;
+mod sum;
+mod relu;
+mod lrn;
+mod pool;
+mod dropout;
+mod softmax;
+mod sgd;
+
+pub use device::{Found, Gpu};
+pub use libraries::Search;
+pub use memory::{Bytes, Floats};
+
+/// How a device is to be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Which.
+    pub gpu: Gpu,
+    /// Where NVRTC may be.
+    pub search: Search,
+    /// Where compiled kernels are kept; None: nowhere.
+    pub cache: Option<PathBuf>,
+    /// Kernels to be read instead of the built-in ones: files as in `gpu-worker/kernels`.
+    pub kernels: Option<PathBuf>,
+}
+
+impl Options {
+    /// The built-in kernels on `gpu`, compiled at every start.
+    pub fn new(gpu: Gpu) -> Self {
+        Self { gpu, search: Search::default(), cache: None, kernels: None }
+    }
+}
+
+/// One CUDA device.
+#[derive(Debug)]
+pub struct Cuda {
+    /// As asked for: `cuda:0`.
+    label: String,
+    name: String,
+    // In the order in which they must go: memory before streams before the context.
+    scratch: memory::Scratch,
+    slots: transfer::Slots,
+    programs: program::Programs,
+    compute: Arc<CudaStream>,
+    up: Arc<CudaStream>,
+    down: Arc<CudaStream>,
+    context: Arc<CudaContext>,
+}
+
+impl Cuda {
+    /// Opens the device, compiles and loads the kernels, takes the memory for transfers.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if a library, the device or a new enough driver is missing, with what to
+    /// do; [`Error::DeviceFull`] if it has no room; [`Error::Kernel`] if a kernel doesn't compile.
+    pub fn new(options: &Options) -> Result<Self> {
+        let label = options.gpu.to_string();
+        let found = check(&options.gpu, &options.search)?;
+        let compiler = compile::Compiler::new(&label, found.capability)?;
+        let context = device::open(&found, &label)?;
+        // SAFETY: the streams are ordered by our own events: see transfer.rs, the only file that
+        // uses another stream than `compute`, from which all memory is taken.
+        unsafe { context.disable_event_tracking() };
+        let stream = || context.new_stream().map_err(fault(&label, "new stream"));
+        let (compute, up, down) = (stream()?, stream()?, stream()?);
+        let folder = options.kernels.as_deref();
+        let programs =
+            program::Programs::load(&context, &label, &compiler, options.cache.as_deref(), folder)?;
+        let (major, minor) = (found.capability / 10, found.capability % 10);
+        let name = format!("{label} ({}, compute capability {major}.{minor})", found.name);
+        let mut dev = Self {
+            label,
+            name,
+            scratch: memory::Scratch::default(),
+            slots: transfer::Slots::default(),
+            programs,
+            compute,
+            up,
+            down,
+            context,
+        };
+        dev.slots = transfer::Slots::new(&dev)?;
+        info!(device = dev.name, uuid = found.uuid, nvrtc = compiler.version(), "opened");
+        Ok(dev)
+    }
+}
+
+impl Cuda {
+    /// Bytes of the device's memory that are free, and all of it.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn memory(&self) -> Result<(usize, usize)> {
+        self.context.mem_get_info().map_err(fault(&self.label, "memory"))
+    }
+}
+
+/// Stops unless `gpu` can be used: driver, device and NVRTC are there and fit each other.
+///
+/// # Errors
+/// As [`Cuda::new`], without opening the device.
+pub fn check(gpu: &Gpu, search: &Search) -> Result<Found> {
+    let label = gpu.to_string();
+    let found = device::find(gpu)?;
+    libraries::nvrtc(&label, search)?;
+    compile::Compiler::new(&label, found.capability)?;
+    Ok(found)
+}
+
+/// The GPUs here that can be used; never empty.
+///
+/// # Errors
+/// Why none can.
+pub fn usable(search: &Search) -> Result<Vec<Found>> {
+    let (mut usable, mut why) = (Vec::new(), None);
+    for found in device::list("auto")? {
+        match check(&Gpu::Ordinal(found.ordinal), search) {
+            Ok(found) => usable.push(found),
+            Err(error) => why = Some(error),
+        }
+    }
+    why.filter(|_| usable.is_empty()).map_or(Ok(usable), Err)
+}
+
+/// What an error of the driver means, noticed while `doing`; it may belong to an earlier launch.
+fn fault<'a>(device: &'a str, doing: &'a str) -> impl Fn(DriverError) -> Error + 'a {
+    move |why| Error::DeviceFault { device: device.into(), doing: doing.into(), why: explain(why) }
+}
+
+/// The driver's own words; the library must be there.
+fn explain(why: DriverError) -> String {
+    let name = why.error_name().map(|name| name.to_string_lossy().into_owned());
+    let text = why.error_string().map(|text| text.to_string_lossy().into_owned());
+    match (name, text) {
+        (Ok(name), Ok(text)) => format!("{name}: {text}"),
+        _ => format!("error {} of the driver", why.0 as u32),
+    }
+}
+
+impl Backend for Cuda {
+    type Floats = Floats;
+    type Bytes = Bytes;
+    type Mark = CudaEvent;
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn floats(&mut self, tensor: &'static str, len: usize) -> Result<Floats> {
+        Floats::zeros(self, tensor, len)
+    }
+
+    fn bytes(&mut self, tensor: &'static str, len: usize) -> Result<Bytes> {
+        Bytes::zeros(self, tensor, len)
+    }
+
+    fn reserve(&mut self, conv: Option<&Conv>, full: Option<&Full>, batch: usize) -> Result<()> {
+        let convs = conv.map_or(0, |conv| conv::scratch_len(conv, batch));
+        let fulls = full.map_or(0, |full| full::scratch_len(full, batch));
+        let scratch = self.take_scratch(convs.max(fulls))?;
+        self.give_scratch(scratch);
+        Ok(())
+    }
+
+    fn upload(
+        &mut self,
+        from: &[Piece],
+        wire: Wire,
+        exponent: i32,
+        to: &mut Floats,
+        at: usize,
+    ) -> Result<()> {
+        transfer::upload(self, from, wire, exponent, to, at)
+    }
+
+    fn upload_bytes(&mut self, from: &[Piece], to: &mut Bytes) -> Result<()> {
+        transfer::upload_bytes(self, from, to)
+    }
+
+    fn download(&mut self, from: &Floats, range: Range<usize>, wire: Wire) -> Result<Download> {
+        transfer::download(self, from, range, wire)
+    }
+
+    fn mark(&mut self) -> Result<CudaEvent> {
+        let timed = Some(CUevent_flags::CU_EVENT_DEFAULT);
+        self.compute.record_event(timed).map_err(fault(&self.label, "mark"))
+    }
+
+    fn ms_between(&mut self, from: &CudaEvent, to: &CudaEvent) -> Result<f64> {
+        from.elapsed_ms(to).map(f64::from).map_err(fault(&self.label, "time between marks"))
+    }
+
+    fn passed(&mut self, mark: &CudaEvent) -> Result<bool> {
+        mark.try_is_complete().map_err(fault(&self.label, "exchange"))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.compute.synchronize().map_err(fault(&self.label, "finish"))
+    }
+
+    fn input(
+        &mut self,
+        images: Images,
+        crop: usize,
+        side: usize,
+        pixels: &Bytes,
+        places: &Floats,
+        mean: &Floats,
+        y: &mut Floats,
+    ) -> Result<()> {
+        input::forward(self, images, crop, side, pixels, places, mean, y)
+    }
+
+    fn conv_forward(
+        &mut self,
+        conv: &Conv,
+        images: Images,
+        x: &Floats,
+        part: &Part,
+        w: &Floats,
+        sum: Sum,
+        finish: Option<Finish<'_, Floats>>,
+        y: &mut Floats,
+    ) -> Result<()> {
+        conv::forward(self, conv, images, x, part, w, sum, finish, y)
+    }
+
+    fn conv_backward_inputs(
+        &mut self,
+        conv: &Conv,
+        images: Images,
+        dy: &Floats,
+        w: &Floats,
+        part: &Part,
+        dx: &mut Floats,
+    ) -> Result<()> {
+        conv::backward_inputs(self, conv, images, dy, w, part, dx)
+    }
+
+    fn conv_backward_weights(
+        &mut self,
+        conv: &Conv,
+        images: Images,
+        x: &Floats,
+        part: &Part,
+        dy: &Floats,
+        sum: Sum,
+        dw: &mut Floats,
+    ) -> Result<()> {
+        conv::backward_weights(self, conv, images, x, part, dy, sum, dw)
+    }
+
+    fn full_forward(
+        &mut self,
+        full: &Full,
+        images: Images,
+        x: &Floats,
+        part: &Part,
+        w: &Floats,
+        sum: Sum,
+        finish: Option<Finish<'_, Floats>>,
+        y: &mut Floats,
+    ) -> Result<()> {
+        full::forward(self, full, images, x, part, w, sum, finish, y)
+    }
+
+    fn full_backward_inputs(
+        &mut self,
+        full: &Full,
+        images: Images,
+        dy: &Floats,
+        w: &Floats,
+        part: &Part,
+        dx: &mut Floats,
+    ) -> Result<()> {
+        full::backward_inputs(self, full, images, dy, w, part, dx)
+    }
+
+    fn full_backward_weights(
+        &mut self,
+        full: &Full,
+        images: Images,
+        x: &Floats,
+        part: &Part,
+        dy: &Floats,
+        sum: Sum,
+        dw: &mut Floats,
+    ) -> Result<()> {
+        full::backward_weights(self, full, images, x, part, dy, sum, dw)
+    }
+
+    fn bias_backward(
+        &mut self,
+        maps: usize,
+        pixels: usize,
+        images: Images,
+        dy: &Floats,
+        sum: Sum,
+        db: &mut Floats,
+    ) -> Result<()> {
+        sum::bias_backward(self, maps, pixels, images, dy, sum, db)
+    }
+
+    fn activation_forward(
+        &mut self,
+        activation: Activation,
+        len: usize,
+        images: Images,
+        y: &mut Floats,
+    ) -> Result<()> {
+        relu::forward(self, activation, len, images, y)
+    }
+
+    fn activation_backward(
+        &mut self,
+        activation: Activation,
+        len: usize,
+        images: Images,
+        y: &Floats,
+        dy: &mut Floats,
+    ) -> Result<()> {
+        relu::backward(self, activation, len, images, y, dy)
+    }
+
+    fn lrn_forward(
+        &mut self,
+        lrn: &Lrn,
+        images: Images,
+        x: &Floats,
+        scale: &mut Floats,
+        y: &mut Floats,
+    ) -> Result<()> {
+        lrn::forward(self, lrn, images, x, scale, y)
+    }
+
+    fn lrn_backward(
+        &mut self,
+        lrn: &Lrn,
+        images: Images,
+        x: &Floats,
+        scale: &Floats,
+        y: &Floats,
+        dy: &Floats,
+        dx: &mut Floats,
+    ) -> Result<()> {
+        lrn::backward(self, lrn, images, x, scale, y, dy, dx)
+    }
+
+    fn pool_forward(
+        &mut self,
+        pool: &Pool,
+        images: Images,
+        x: &Floats,
+        taken: &mut Bytes,
+        y: &mut Floats,
+    ) -> Result<()> {
+        pool::forward(self, pool, images, x, taken, y)
+    }
+
+    fn pool_backward(
+        &mut self,
+        pool: &Pool,
+        images: Images,
+        taken: &Bytes,
+        dy: &Floats,
+        dx: &mut Floats,
+    ) -> Result<()> {
+        pool::backward(self, pool, images, taken, dy, dx)
+    }
+
+    fn dropout(&mut self, dropout: &Dropout, images: Images, y: &mut Floats) -> Result<()> {
+        dropout::dropout(self, dropout, images, y)
+    }
+
+    fn scale(&mut self, factor: f32, len: usize, images: Images, y: &mut Floats) -> Result<()> {
+        dropout::scale(self, factor, len, images, y)
+    }
+
+    fn add(&mut self, len: usize, images: Images, from: &Floats, to: &mut Floats) -> Result<()> {
+        sum::add(self, len, images, from, to)
+    }
+
+    fn softmax(
+        &mut self,
+        softmax: &Softmax,
+        images: Images,
+        own: &Floats,
+        peer: Option<&Floats>,
+        labels: &Floats,
+        probabilities: &mut Floats,
+        loss: &mut Floats,
+        dlogits: &mut Floats,
+    ) -> Result<()> {
+        softmax::softmax(self, softmax, images, own, peer, labels, probabilities, loss, dlogits)
+    }
+
+    fn sgd(&mut self, sgd: &Sgd, w: &mut Floats, v: &mut Floats, g: &Floats) -> Result<()> {
+        sgd::sgd(self, sgd, w, v, g)
+    }
+}

@@ -1,0 +1,346 @@
+//! Convolution: maps laid out for the windows, then a product that gathers from there.
+
+use super::launch::THREADS as EACH;
+use super::memory::check_part;
+use super::product::{COLUMNS, ROWS, Splits, THREADS, adds, ends, filled};
+use super::{Cuda, Floats};
+use crate::backend::{Conv, Finish, Images, Part, Sum};
+use crate::error::{Error, Result};
+
+/// Regions of the working memory begin at multiples of this many numbers: 128 bytes.
+const ALIGNED: usize = 32;
+
+/// A convolution of one part as the kernels see it: source maps of `side`, read by windows at
+/// distance `stride` once its numbers stand `apart`, behind `lead` zeros (or −`lead` numbers).
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    groups: usize,
+    /// Source maps and output maps of a group.
+    inputs: usize,
+    maps: usize,
+    side: usize,
+    out_side: usize,
+    kernel: usize,
+    stride: usize,
+    apart: usize,
+    lead: isize,
+}
+
+impl Sizes {
+    fn new(conv: &Conv, part: &Part) -> Result<Self> {
+        check_part(part, conv.inputs)?;
+        if conv.groups > 1 && part.0 != (0..conv.inputs) {
+            return Err(Error::Shape { tensor: "part", got: part.0.len(), want: conv.inputs });
+        }
+        let &Conv { groups, side, out_side, kernel, stride, pad, .. } = conv;
+        let (inputs, maps) = (part.0.len() / groups, conv.maps / groups);
+        let lead = pad as isize;
+        Ok(Self { groups, inputs, maps, side, out_side, kernel, stride, apart: 1, lead })
+    }
+
+    /// The convolution whose output is the gradient of this one's inputs: it reads this one's
+    /// output gradient, the numbers `stride` apart, with every kernel turned round.
+    fn turned(&self) -> Self {
+        Self {
+            inputs: self.maps,
+            maps: self.inputs,
+            side: self.out_side,
+            out_side: self.side,
+            stride: 1,
+            apart: self.stride,
+            lead: self.kernel as isize - 1 - self.lead,
+            ..*self
+        }
+    }
+
+    /// Products of an output's sum.
+    fn depth(&self) -> usize {
+        self.inputs * self.kernel * self.kernel
+    }
+
+    fn pixels(&self) -> usize {
+        self.out_side * self.out_side
+    }
+
+    /// Numbers of an image's source maps and output maps.
+    fn source(&self) -> usize {
+        self.groups * self.inputs * self.side * self.side
+    }
+
+    fn output(&self) -> usize {
+        self.groups * self.maps * self.pixels()
+    }
+
+    fn weights(&self) -> usize {
+        self.groups * self.maps * self.depth()
+    }
+
+    /// Numbers of one source map as conv_layout leaves it.
+    fn plane(&self) -> usize {
+        let line = self.out_side + (self.kernel - 1) / self.stride;
+        (self.stride.min(self.kernel) * line).pow(2)
+    }
+
+    /// Where the regions of the working memory begin, `n` images at once: offsets of k, places of
+    /// pixels, laid-out maps, and the rest.
+    fn regions(&self, n: usize) -> [usize; 4] {
+        let places = (filled(self.depth()) + 8).next_multiple_of(ALIGNED);
+        let laid = places + self.pixels().next_multiple_of(ALIGNED);
+        let len = n * self.groups * self.inputs * self.plane();
+        [0, places, laid, laid + len.next_multiple_of(ALIGNED)]
+    }
+
+    /// How the sum over (image, pixel) of weight gradients is cut.
+    fn splits(&self, n: usize) -> Splits {
+        let tiles = self.depth().div_ceil(COLUMNS) * self.maps.div_ceil(ROWS) * self.groups;
+        Splits::new(n * self.pixels(), tiles)
+    }
+
+    /// Images whose gradient is computed at once. Numbers that stand apart make laid-out maps
+    /// `stride²` times as large; one image has tiles enough then.
+    fn at_once(&self, n: usize) -> usize {
+        if self.apart > 1 { 1 } else { n }
+    }
+
+    /// Numbers of working memory for a pass whose last region holds `rest`.
+    fn scratch(&self, n: usize, rest: usize) -> usize {
+        self.regions(n)[3] + rest
+    }
+}
+
+/// Numbers of working memory that any pass over up to `batch` images needs, whatever the part.
+pub(super) fn scratch_len(conv: &Conv, batch: usize) -> usize {
+    let Ok(sizes) = Sizes::new(conv, &Part(0..conv.inputs)) else { return 0 };
+    let turned = sizes.turned();
+    let weights = sizes.scratch(batch, Splits::most(sizes.weights()));
+    weights.max(turned.scratch(turned.at_once(batch), sizes.weights()))
+}
+
+/// Lays out `n` images of `x` and writes the tables.
+fn lay_out(
+    dev: &Cuda,
+    sizes: &Sizes,
+    n: usize,
+    x: &Floats,
+    at: usize,
+    work: &Floats,
+) -> Result<()> {
+    let [offsets, places, laid, _] = sizes.regions(n);
+    let blocks = sizes.plane().div_ceil(EACH as usize);
+    // SAFETY: order and types are those of conv.cu; x holds n images from `at` on (the callers
+    // looked), and the regions of `work`, which only this launch touches now, are as large as
+    // regions() says. They go by address, since they lie in one buffer. The
+    // kernel's `int lead` may be negative: it is the lower half of the long.
+    unsafe {
+        dev.call("conv_layout")
+            .long(work.address(laid))
+            .long(work.address(offsets))
+            .long(work.address(places))
+            .read(x, at)
+            .int(sizes.side)
+            .int(sizes.apart)
+            .long(sizes.lead as u64)
+            .int(sizes.stride)
+            .int(sizes.kernel)
+            .int(sizes.out_side)
+            .int(sizes.depth())
+            .launch([n * sizes.groups * sizes.inputs, blocks, 1], EACH)
+    }
+}
+
+/// Weights and where a row's part of them begins: in w, or turned round in the working memory.
+struct Weights {
+    address: u64,
+    pitch: usize,
+}
+
+/// What becomes of the sums.
+struct Ends<'a> {
+    sum: Sum,
+    bias: Option<&'a Floats>,
+    activation: usize,
+}
+
+/// The product of laid-out maps and weights, into `y` from `at` on.
+#[expect(clippy::too_many_arguments, reason = "outputs, inputs, sizes: a launch's list")]
+fn multiply(
+    dev: &Cuda,
+    sizes: &Sizes,
+    n: usize,
+    work: &Floats,
+    weights: &Weights,
+    ends: &Ends<'_>,
+    y: &mut Floats,
+    at: usize,
+) -> Result<()> {
+    let [offsets, places, laid, _] = sizes.regions(n);
+    let grid = [(n * sizes.pixels()).div_ceil(COLUMNS), sizes.maps.div_ceil(ROWS), sizes.groups];
+    // SAFETY: order and types are those of conv.cu; y holds n images from `at` on and the weights
+    // all rows (the callers looked); the regions of `work` are as lay_out() left them and go by
+    // address, since they lie in one buffer.
+    unsafe {
+        dev.call("conv_forward")
+            .write(y, at)
+            .long(work.address(laid))
+            .long(work.address(offsets))
+            .long(work.address(places))
+            .long(weights.address)
+            .optional_read(ends.bias, 0)
+            .int(adds(ends.sum))
+            .int(ends.activation)
+            .int(n)
+            .int(sizes.maps)
+            .int(sizes.pixels())
+            .int(sizes.depth())
+            .int(weights.pitch)
+            .int(sizes.inputs * sizes.plane())
+            .launch(grid, THREADS)
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the trait's list")]
+pub(super) fn forward(
+    dev: &mut Cuda,
+    conv: &Conv,
+    images: Images,
+    x: &Floats,
+    part: &Part,
+    w: &Floats,
+    sum: Sum,
+    finish: Option<Finish<'_, Floats>>,
+    y: &mut Floats,
+) -> Result<()> {
+    let sizes = Sizes::new(conv, part)?;
+    let n = images.len();
+    let (x_at, y_at) = (x.images(&images, sizes.source())?, y.images(&images, sizes.output())?);
+    let (from, pitch) = part_of_weights(conv, part);
+    w.exactly(conv.maps * pitch)?;
+    let (bias, activation) = ends(finish.as_ref(), conv.maps)?;
+    let work = dev.take_scratch(sizes.scratch(n, 0))?;
+    let weights = Weights { address: w.address(from), pitch };
+    let ends = Ends { sum, bias, activation };
+    let done = lay_out(dev, &sizes, n, x, x_at, &work)
+        .and_then(|()| multiply(dev, &sizes, n, &work, &weights, &ends, y, y_at));
+    dev.give_scratch(work);
+    done
+}
+
+/// Where a row's part of the weights begins, and the length of a row.
+fn part_of_weights(conv: &Conv, part: &Part) -> (usize, usize) {
+    let kernel = conv.kernel * conv.kernel;
+    (part.0.start * kernel, conv.inputs / conv.groups * kernel)
+}
+
+pub(super) fn backward_inputs(
+    dev: &mut Cuda,
+    conv: &Conv,
+    images: Images,
+    dy: &Floats,
+    w: &Floats,
+    part: &Part,
+    dx: &mut Floats,
+) -> Result<()> {
+    let sizes = Sizes::new(conv, part)?.turned();
+    dy.images(&images, sizes.source())?;
+    dx.images(&images, sizes.output())?;
+    let (from, pitch) = part_of_weights(conv, part);
+    w.exactly(conv.maps * pitch)?;
+    let at_once = sizes.at_once(images.len());
+    let work = dev.take_scratch(sizes.scratch(at_once, sizes.weights()))?;
+    let turned = Weights { address: work.address(sizes.regions(at_once)[3]), pitch: sizes.depth() };
+    let ends = Ends { sum: Sum::Start, bias: None, activation: 0 };
+    let mut done = turn(dev, &sizes, w, from, pitch, &turned);
+    for first in images.clone().step_by(at_once.max(1)) {
+        let n = at_once.min(images.end - first);
+        let (dy_at, dx_at) = (first * sizes.source(), first * sizes.output());
+        done = done
+            .and_then(|()| lay_out(dev, &sizes, n, dy, dy_at, &work))
+            .and_then(|()| multiply(dev, &sizes, n, &work, &turned, &ends, dx, dx_at));
+    }
+    dev.give_scratch(work);
+    done
+}
+
+/// Writes the weights of the turned convolution.
+fn turn(
+    dev: &Cuda,
+    sizes: &Sizes,
+    w: &Floats,
+    from: usize,
+    pitch: usize,
+    turned: &Weights,
+) -> Result<()> {
+    // SAFETY: order and types are those of conv.cu; w is whole (the caller looked), and the
+    // working memory has room for as many numbers as the part has.
+    unsafe {
+        dev.call("conv_turn")
+            .long(turned.address)
+            .read(w, from)
+            .int(sizes.groups)
+            .int(sizes.inputs)
+            .int(sizes.maps)
+            .int(sizes.kernel * sizes.kernel)
+            .int(pitch)
+            .one_thread_each(sizes.weights())
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the trait's list")]
+pub(super) fn backward_weights(
+    dev: &mut Cuda,
+    conv: &Conv,
+    images: Images,
+    x: &Floats,
+    part: &Part,
+    dy: &Floats,
+    sum: Sum,
+    dw: &mut Floats,
+) -> Result<()> {
+    let sizes = Sizes::new(conv, part)?;
+    let n = images.len();
+    let (x_at, dy_at) = (x.images(&images, sizes.source())?, dy.images(&images, sizes.output())?);
+    let (from, pitch) = part_of_weights(conv, part);
+    dw.exactly(conv.maps * pitch)?;
+    let splits = sizes.splits(n);
+    let work = dev.take_scratch(sizes.scratch(n, splits.count * sizes.weights()))?;
+    let [offsets, places, laid, partial] = sizes.regions(n);
+    let tiles = [sizes.depth().div_ceil(COLUMNS), sizes.maps.div_ceil(ROWS)];
+    let multiplied = lay_out(dev, &sizes, n, x, x_at, &work).and_then(|()| {
+        // SAFETY: order and types are those of conv.cu; dy was looked at above; the regions of
+        // `work` are as lay_out() left them, the last has room for all splits, and they go by
+        // address, since they lie in one buffer.
+        unsafe {
+            dev.call("conv_backward_weights")
+                .long(work.address(partial))
+                .read(dy, dy_at)
+                .long(work.address(laid))
+                .long(work.address(offsets))
+                .long(work.address(places))
+                .int(n)
+                .int(sizes.groups)
+                .int(sizes.maps)
+                .int(sizes.pixels())
+                .int(sizes.depth())
+                .int(sizes.inputs * sizes.plane())
+                .int(splits.strips)
+                .launch([tiles[0], tiles[1], splits.count * sizes.groups], THREADS)
+        }
+    });
+    let added = multiplied.and_then(|()| {
+        // SAFETY: order and types are those of conv.cu; dw was looked at above, and the last
+        // region of `work` holds what the launch before wrote.
+        unsafe {
+            dev.call("conv_sum")
+                .write(dw, from)
+                .long(work.address(partial))
+                .int(adds(sum))
+                .int(splits.count)
+                .int(conv.maps)
+                .int(sizes.depth())
+                .int(pitch)
+                .one_thread_each(sizes.weights())
+        }
+    });
+    dev.give_scratch(work);
+    added
+}

@@ -1,0 +1,80 @@
+//! Response normalisation (paper §3.3).
+
+use super::launch::THREADS;
+use super::{Cuda, Floats};
+use crate::backend::{Images, Lrn};
+use crate::error::{Error, Result};
+
+/// Pixels along x, then maps, then images.
+fn grid(lrn: &Lrn, images: &Images) -> [usize; 3] {
+    [lrn.pixels.div_ceil(THREADS as usize), lrn.maps, images.len()]
+}
+
+/// Numbers in an image, if the maps fall into whole groups.
+fn image(lrn: &Lrn) -> Result<usize> {
+    if lrn.groups == 0 || !lrn.maps.is_multiple_of(lrn.groups) {
+        return Err(Error::Shape { tensor: "groups of maps", got: lrn.groups, want: lrn.maps });
+    }
+    Ok(lrn.maps * lrn.pixels)
+}
+
+pub(super) fn forward(
+    dev: &Cuda,
+    lrn: &Lrn,
+    images: Images,
+    x: &Floats,
+    scale: &mut Floats,
+    y: &mut Floats,
+) -> Result<()> {
+    let image = image(lrn)?;
+    let at = x.images(&images, image)?;
+    scale.images(&images, image)?;
+    y.images(&images, image)?;
+    // SAFETY: order and types are those of lrn.cu; x, scale and y hold these images.
+    unsafe {
+        dev.call("lrn_forward")
+            .write(y, at)
+            .write(scale, at)
+            .read(x, at)
+            .float(lrn.k)
+            .float(lrn.alpha)
+            .float(lrn.beta)
+            .int(lrn.size)
+            .int(lrn.maps / lrn.groups)
+            .int(lrn.pixels)
+            .launch(grid(lrn, &images), THREADS)
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the trait's list")]
+pub(super) fn backward(
+    dev: &Cuda,
+    lrn: &Lrn,
+    images: Images,
+    x: &Floats,
+    scale: &Floats,
+    y: &Floats,
+    dy: &Floats,
+    dx: &mut Floats,
+) -> Result<()> {
+    let image = image(lrn)?;
+    let at = x.images(&images, image)?;
+    for buffer in [scale, y, dy, &*dx] {
+        buffer.images(&images, image)?;
+    }
+    // SAFETY: order and types are those of lrn.cu; all five hold these images.
+    unsafe {
+        dev.call("lrn_backward")
+            .write(dx, at)
+            .read(dy, at)
+            .read(x, at)
+            .read(y, at)
+            .read(scale, at)
+            .float(2.0 * lrn.alpha * lrn.beta)
+            .float(lrn.beta)
+            .int(lrn.size)
+            .int(lrn.maps / lrn.groups)
+            .int(lrn.pixels)
+            .launch(grid(lrn, &images), THREADS)
+    }
+}

@@ -1,0 +1,138 @@
+//! Device memory, and every check of a length: an operation asks here before it launches.
+
+use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr, DriverError, ValidAsZeroBits, sys};
+
+use super::{Cuda, fault};
+use crate::backend::{Images, Part};
+use crate::error::{Error, Result};
+
+/// A buffer of f32 on the device.
+#[derive(Debug)]
+pub struct Floats(Named<f32>);
+
+/// A buffer of u8 on the device.
+#[derive(Debug)]
+pub struct Bytes(Named<u8>);
+
+/// Device memory with the name that errors give it.
+#[derive(Debug)]
+struct Named<T> {
+    tensor: &'static str,
+    len: usize,
+    memory: CudaSlice<T>,
+    address: u64,
+}
+
+impl<T: DeviceRepr + ValidAsZeroBits> Named<T> {
+    fn zeros(dev: &Cuda, tensor: &'static str, len: usize) -> Result<Self> {
+        // No memory of length 0 is to be had.
+        let memory = dev.compute.alloc_zeros::<T>(len.max(1));
+        let memory = memory.map_err(|e| dev.full(tensor, len * size_of::<T>(), e))?;
+        let (address, _) = memory.device_ptr(&dev.compute);
+        Ok(Self { tensor, len, address, memory })
+    }
+}
+
+impl<T> Named<T> {
+    fn shape(&self, want: usize) -> Error {
+        Error::Shape { tensor: self.tensor, got: self.len, want }
+    }
+
+    fn at_least(&self, want: usize) -> Result<()> {
+        if want > self.len { Err(self.shape(want)) } else { Ok(()) }
+    }
+
+    fn address(&self, at: usize) -> u64 {
+        debug_assert!(at <= self.len && self.len <= self.memory.len().max(1));
+        self.address + (at * size_of::<T>()) as u64
+    }
+}
+
+macro_rules! buffer {
+    ($name:ident) => {
+        impl $name {
+            pub(super) fn zeros(dev: &Cuda, tensor: &'static str, len: usize) -> Result<Self> {
+                Named::zeros(dev, tensor, len).map(Self)
+            }
+
+            /// Where `images` of `len` numbers each begin, if they are all here.
+            pub(super) fn images(&self, images: &Images, len: usize) -> Result<usize> {
+                self.0.at_least(images.end.saturating_mul(len))?;
+                Ok(images.start * len)
+            }
+
+            /// Stops unless there are `want` numbers or more.
+            pub(super) fn at_least(&self, want: usize) -> Result<()> {
+                self.0.at_least(want)
+            }
+
+            /// The device address of number `at`.
+            pub(super) fn address(&self, at: usize) -> u64 {
+                self.0.address(at)
+            }
+        }
+    };
+}
+
+buffer!(Floats);
+buffer!(Bytes);
+
+impl Floats {
+    /// Stops unless there are exactly `want` numbers.
+    pub(super) fn exactly(&self, want: usize) -> Result<()> {
+        if want == self.0.len { Ok(()) } else { Err(self.0.shape(want)) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len
+    }
+}
+
+impl Cuda {
+    /// What an allocation that failed means.
+    pub(super) fn full(&self, tensor: &'static str, bytes: usize, error: DriverError) -> Error {
+        if error.0 != sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+            return fault(&self.label, tensor)(error);
+        }
+        let (free, total) = self.context.mem_get_info().unwrap_or_default();
+        let mb = |bytes: usize| bytes as f64 / 1e6;
+        Error::DeviceFull {
+            device: self.label.clone(),
+            tensor,
+            mb: mb(bytes),
+            free_mb: mb(free),
+            total_mb: mb(total),
+        }
+    }
+}
+
+/// Stops if `part` looks beyond `inputs`, or is empty.
+pub(super) fn check_part(part: &Part, inputs: usize) -> Result<()> {
+    if part.0.is_empty() || part.0.end > inputs {
+        return Err(Error::Shape { tensor: "part", got: part.0.end, want: inputs });
+    }
+    Ok(())
+}
+
+/// Working memory of the products: one buffer, as large as the largest use so far. Half takes it
+/// at its full size before step 0 ([`crate::backend::Backend::reserve`]).
+#[derive(Debug, Default)]
+pub(super) struct Scratch(Option<Floats>);
+
+impl Cuda {
+    /// Lends at least `len` numbers, whatever they hold. Give them back with
+    /// [`Self::give_scratch`]; users follow each other on the one compute stream.
+    pub(super) fn take_scratch(&mut self, len: usize) -> Result<Floats> {
+        match self.scratch.0.take() {
+            Some(floats) if floats.len() >= len => Ok(floats),
+            smaller => {
+                drop(smaller);
+                Floats::zeros(self, "working memory", len)
+            }
+        }
+    }
+
+    pub(super) fn give_scratch(&mut self, floats: Floats) {
+        self.scratch.0 = Some(floats);
+    }
+}

@@ -1,0 +1,85 @@
+//! What the matrix products share: the sizes of tile.cu, and how a sum's depth is cut.
+
+use super::Floats;
+use crate::backend::{Finish, Sum};
+use crate::error::Result;
+use model::recipe::Activation;
+
+/// Outputs of a block's tile.
+pub(super) const ROWS: usize = 64;
+/// Outputs of a block's tile.
+pub(super) const COLUMNS: usize = 128;
+/// Depth that a block holds at once.
+const STRIP: usize = 8;
+/// Threads of a block.
+pub(super) const THREADS: u32 = 128;
+
+/// Blocks that a launch whose sums may be cut should have: four on each multiprocessor of an A100,
+/// in one wave. A constant, since bits depend on it.
+const BLOCKS: usize = 4 * 108;
+
+/// How a sum is cut: `count` splits of `strips` strips each, the last one shorter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Splits {
+    pub(super) count: usize,
+    pub(super) strips: usize,
+}
+
+impl Splits {
+    /// For sums of `depth` products in a launch of `tiles` tiles before the cut.
+    pub(super) fn new(depth: usize, tiles: usize) -> Self {
+        // Fewer than eight strips are not worth the partial sums' way through memory.
+        let strips = depth.div_ceil(STRIP).max(1);
+        let count = (BLOCKS / tiles.max(1)).clamp(1, strips.div_ceil(8));
+        let strips_a_split = strips.div_ceil(count);
+        Self { count: strips.div_ceil(strips_a_split), strips: strips_a_split }
+    }
+
+    /// The most numbers that all partial sums of `outputs` outputs take, however deep they are and
+    /// however few of the outputs one launch makes: with more than one split, blocks are few.
+    pub(super) fn most(outputs: usize) -> usize {
+        outputs.max(BLOCKS * ROWS * COLUMNS)
+    }
+}
+
+/// Depth filled up to whole strips.
+pub(super) fn filled(depth: usize) -> usize {
+    depth.next_multiple_of(STRIP)
+}
+
+/// The kernels' word for it.
+pub(super) fn adds(sum: Sum) -> usize {
+    usize::from(sum == Sum::Add)
+}
+
+/// Bias and the activation's number in tile.cu, after a look at the bias's length.
+pub(super) fn ends<'a>(
+    finish: Option<&Finish<'a, Floats>>,
+    len: usize,
+) -> Result<(Option<&'a Floats>, usize)> {
+    let Some(Finish { bias, activation }) = finish else { return Ok((None, 0)) };
+    bias.exactly(len)?;
+    let number = match activation {
+        None => 0,
+        Some(Activation::Relu) => 1,
+        Some(Activation::Tanh) => 2,
+    };
+    Ok((Some(bias), number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_cover_the_depth_and_none_is_empty() {
+        for depth in [1, 7, 8, 9, 1152, 4608, 93_312, 387_200] {
+            for tiles in [1, 3, 16, 27, 432, 5000] {
+                let Splits { count, strips } = Splits::new(depth, tiles);
+                assert!(count * strips >= depth.div_ceil(STRIP), "{depth} {tiles}");
+                assert!((count - 1) * strips < depth.div_ceil(STRIP), "{depth} {tiles}");
+                assert!(count == 1 || count * tiles <= BLOCKS, "{depth} {tiles}");
+            }
+        }
+    }
+}
