@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::devices::GpuArgs;
+
 const EXAMPLES: &str = "\
 First steps:
   alexnet up                                train a small network on built-in pictures (a minute)
@@ -172,9 +174,14 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
 
-    /// One device a half: cpu,cpu or cpu:4,cpu:4 (threads) or auto (all cores)
+    /// One device a half: cuda:0,cuda:1 or cpu,cpu or cpu:4,cpu:4 (threads) or auto (GPUs if
+    /// there are any, else all cores)
     #[arg(long, default_value = "auto", value_name = "DEVICE,DEVICE")]
     pub devices: String,
+
+    /// The GPUs' libraries.
+    #[command(flatten)]
+    pub gpu: GpuArgs,
 
     /// Loader processes
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -311,6 +318,9 @@ pub(crate) struct BenchArgs {
     /// One device a half
     #[arg(long, default_value = "auto", value_name = "DEVICE,DEVICE")]
     pub devices: String,
+    /// The GPUs' libraries.
+    #[command(flatten)]
+    pub gpu: GpuArgs,
     /// Steps to measure, after two that warm up
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: u64,
@@ -370,9 +380,12 @@ pub(crate) struct WorkerArgs {
     /// The coordinator
     #[arg(long, value_name = "HOST:PORT")]
     pub coordinator: String,
-    /// cpu (one thread), or cpu:N (N threads)
+    /// cuda:N (the GPU with number N), cuda:GPU-… (its UUID), cpu (one thread), or cpu:N (N threads)
     #[arg(long, default_value = "cpu")]
     pub device: String,
+    /// The GPU's libraries.
+    #[command(flatten)]
+    pub gpu: GpuArgs,
     /// Address others reach it at, where that is not the one it listens on
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise: Option<String>,
@@ -405,6 +418,9 @@ pub(crate) struct ProductRateArgs {
     /// As a worker's
     #[arg(long, default_value = "cpu")]
     pub device: String,
+    /// As a worker's.
+    #[command(flatten)]
+    pub gpu: GpuArgs,
 }
 
 /// The seed where none is given: the year of the paper.

@@ -11,10 +11,11 @@ use anyhow::{Context, Result};
 use model::shape::Network;
 
 use crate::args::{BenchArgs, DEFAULT_SEED, LogFormat, RecipeArgs};
+use crate::devices::devices;
 use crate::metrics::{Metrics, Step};
 use crate::roles::one_thread;
 use crate::up::Plan;
-use crate::{prepare, recipe, say, up};
+use crate::{prepare, recipe, say};
 
 pub(crate) use products::product_rate;
 
@@ -30,12 +31,12 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         Some(data) => prepare::ready(data, &recipe)?,
         None => format!("{}:{PICTURES}", recipe::built_in_pictures(&recipe)),
     };
-    let devices = up::devices(&args.devices, recipe.columns)?;
+    let devices = devices(&args.devices, recipe.columns, &args.gpu)?;
     let folder = tempfile::tempdir().context("no room for a temporary run directory")?;
     let runtime = one_thread()?;
 
-    say::line(format_args!("matrix products in {} processes at once …", devices.len()));
-    let gflops = runtime.block_on(products::of_all(&devices, folder.path()))?;
+    say::line(format_args!("matrix products in {} processes at once …", devices.names.len()));
+    let gflops = runtime.block_on(products::of_all(&devices.names, &args.gpu, folder.path()))?;
     say::line("a loader, streamed …");
     let loader = runtime.block_on(streaming::measure(&data, &recipe, folder.path()))?;
     say::line(format_args!("{} steps …", WARM_UP + args.steps));
@@ -55,6 +56,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         data,
         run: folder.path().join("run"),
         devices,
+        gpu: args.gpu.clone(),
         loaders: 1,
         log_format: LogFormat::Compact,
         recipe,
@@ -76,7 +78,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         classes,
         plan.recipe.batch,
         steps.len(),
-        plan.devices.join(",")
+        plan.devices.names.join(",")
     ));
     say::line("| what | measured |\n|---|---|");
     let row = |what: &str, value: &str| say::line(format_args!("| {what} | {value} |"));

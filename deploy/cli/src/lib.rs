@@ -1,6 +1,7 @@
 //! The one binary: train, evaluate, predict and export AlexNet in two halves.
 
 mod args; // what people type
+mod devices; // which device each half gets
 mod up; // all roles on this machine: start here
 mod children; // its processes: start, restart, end
 mod progress; // the live line
@@ -31,11 +32,16 @@ use proto::process::{LogFormat, start_tracing};
 
 use args::{Cli, Command};
 
-/// Runs one command line; `rust_log` is the value of `RUST_LOG`, if it is set.
+pub use devices::Environment;
+
+/// A worker's exit code after its device failed in mid-work (`EX_TEMPFAIL`): start it again.
+const DEVICE_FAILED: u8 = 75;
+
+/// Runs one command line.
 ///
-/// The exit code is 0, 1 after an error (which was printed), or 2 for a command line that means
-/// nothing.
-pub fn run(args: impl IntoIterator<Item = OsString>, rust_log: Option<String>) -> ExitCode {
+/// The exit code is 0, 1 after an error (which was printed), 2 for a command line that means
+/// nothing, or 75 for a worker whose device failed in mid-work: a new process can go on.
+pub fn run(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
     let mut cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(refused) => {
@@ -44,15 +50,24 @@ pub fn run(args: impl IntoIterator<Item = OsString>, rust_log: Option<String>) -
         }
     };
     match &mut cli.command {
-        Command::Up(args) => args.recipe.settle(),
+        Command::Up(args) => {
+            args.recipe.settle();
+            args.gpu.settle(environment);
+        }
+        Command::Bench(args) => args.gpu.settle(environment),
+        Command::Worker(args) => args.gpu.settle(environment),
+        Command::ProductRate(args) => args.gpu.settle(environment),
         Command::Coordinator(args) => args.recipe.settle(),
         _ => {}
     }
-    match start_logging(&cli, rust_log).and_then(|()| run_command(&cli)) {
+    match start_logging(&cli, environment.rust_log.clone()).and_then(|()| run_command(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say::error(&error);
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(gpu_worker::Error::DeviceFault { .. }) => ExitCode::from(DEVICE_FAILED),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -52,6 +52,8 @@ pub(crate) fn coordinator(args: &CoordinatorArgs) -> Result<()> {
 pub(crate) fn worker(args: &WorkerArgs) -> Result<()> {
     let mut config = gpu_worker::Config::new(args.coordinator.clone(), args.device.parse()?);
     config.advertise = args.advertise.clone();
+    config.search = args.gpu.search();
+    config.kernel_cache = args.gpu.kernel_cache.clone();
     in_a_process(&args.listen, async move |listener, stop| {
         gpu_worker::run(config, listener, stop).await?;
         Ok(())

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use model::recipe::Recipe;
 use proto::process::{Backoff, asked_to_stop};
 use proto::wire::RunStatus;
@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::args::{DEFAULT_SEED, LogFormat, RecipeArgs, UpArgs};
 use crate::children::{self, End, Role, Running};
+use crate::devices::{Devices, GpuArgs, devices};
 use crate::memory::Memory;
 use crate::progress::Progress;
 use crate::report;
@@ -44,7 +45,9 @@ pub(crate) struct Plan {
     /// The run directory.
     pub run: PathBuf,
     /// One a worker.
-    pub devices: Vec<String>,
+    pub devices: Devices,
+    /// Where the GPUs' libraries are.
+    pub gpu: GpuArgs,
     /// Loader processes.
     pub loaders: u16,
     /// Of the children's logs.
@@ -85,7 +88,7 @@ impl Plan {
         let seed = args.recipe.seed.unwrap_or_else(|| {
             coordinator::run_dir::RunDir::open(&run).map_or(DEFAULT_SEED, |dir| dir.record.seed)
         });
-        let devices = devices(&args.devices, recipe.columns)?;
+        let devices = devices(&args.devices, recipe.columns, &args.gpu)?;
         let data = match data {
             Some(data) => prepare::ready(&data, &recipe)?,
             None => recipe::built_in_pictures(&recipe),
@@ -98,6 +101,7 @@ impl Plan {
             data,
             run,
             devices,
+            gpu: args.gpu.clone(),
             loaders: args.loaders,
             log_format,
         })
@@ -110,10 +114,13 @@ impl Plan {
             if again { "going on with" } else { "training" },
             self.recipe.name,
             recipe::data_name(&self.data, recipe::stored_side(&self.recipe)),
-            say::count(self.devices.len() as u64, "worker", "workers"),
+            say::count(self.devices.names.len() as u64, "worker", "workers"),
             say::count(self.loaders.into(), "loader", "loaders"),
             self.run.display()
         ));
+        if let Some(why) = &self.devices.why {
+            say::line(format_args!("on {}: {why}", self.devices.names.join(" and ")));
+        }
         if std::io::stderr().is_terminal() {
             say::line("Ctrl-C writes a checkpoint and ends; the same command goes on from there");
         }
@@ -238,16 +245,17 @@ impl Plan {
     }
 
     fn others(&self, logs: &Path, coordinator: &str) -> Vec<Role> {
-        let role = |name: String, kind: &str, own: [&str; 2]| {
+        let role = |name: String, kind: &str, own: [&str; 2], more: Vec<OsString>| {
             let mut args = self.child(kind, "127.0.0.1:0");
             args.extend(["--coordinator", coordinator, own[0], own[1]].map(Into::into));
+            args.extend(more);
             Role::new(name, logs, args)
         };
         let loaders = (0..self.loaders)
-            .map(|i| role(format!("loader-{i}"), "loader", ["--data", &self.data]));
-        let workers = self.devices.iter().enumerate();
-        let workers =
-            workers.map(|(i, device)| role(format!("worker-{i}"), "worker", ["--device", device]));
+            .map(|i| role(format!("loader-{i}"), "loader", ["--data", &self.data], Vec::new()));
+        let workers = self.devices.names.iter().enumerate().map(|(i, device)| {
+            role(format!("worker-{i}"), "worker", ["--device", device], self.gpu.typed())
+        });
         loaders.chain(workers).collect()
     }
 
@@ -272,28 +280,6 @@ async fn ask_to_stop(address: &str) -> String {
     }
 }
 
-/// One device a worker: `auto` shares the CPU's cores out.
-pub(crate) fn devices(typed: &str, columns: usize) -> Result<Vec<String>> {
-    if typed == "auto" {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = (cores / columns).max(1);
-        return Ok(vec![format!("cpu:{threads}"); columns]);
-    }
-    let devices: Vec<String> = typed.split(',').map(|device| device.trim().to_owned()).collect();
-    if devices.len() != columns {
-        bail!(
-            "--devices {typed} names {}, the recipe has {}: write one for each, such as {}",
-            say::count(devices.len() as u64, "device", "devices"),
-            say::count(columns as u64, "column", "columns"),
-            vec!["cpu"; columns].join(",")
-        );
-    }
-    for device in &devices {
-        device.parse::<gpu_worker::Device>()?;
-    }
-    Ok(devices)
-}
-
 /// The coordinator's state, as often as [`ASK_EVERY`] says, until nobody looks.
 fn ask_again_and_again(address: &str) -> Result<watch::Receiver<RunStatus>> {
     let mut client = status::client(address)?;
@@ -308,18 +294,4 @@ fn ask_again_and_again(address: &str) -> Result<watch::Receiver<RunStatus>> {
         }
     });
     Ok(states)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_column_has_its_device() {
-        assert_eq!(devices("cpu,cpu:2", 2).unwrap(), ["cpu", "cpu:2"]);
-        assert_eq!(devices("auto", 1).unwrap().len(), 1);
-        let said = devices("cpu", 2).unwrap_err().to_string();
-        assert!(said.contains("1 device") && said.contains("cpu,cpu"), "{said}");
-        assert!(devices("tpu,cpu", 2).is_err());
-    }
 }

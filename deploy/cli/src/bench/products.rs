@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use gpu_worker::Device;
 use gpu_worker::backend::cpu::Cpu;
+use gpu_worker::backend::cuda::{Cuda, Options};
 use gpu_worker::backend::{Backend, Full, Part, Sum};
 use tokio::process::Command;
 
 use crate::args::ProductRateArgs;
+use crate::devices::GpuArgs;
 use crate::say;
 
 /// Matrices of SIDE × SIDE: a full layer's without bias.
@@ -18,11 +20,12 @@ const WARM_UP: Duration = Duration::from_millis(500);
 const MEASURED: Duration = Duration::from_secs(3);
 
 /// GFLOP/s of all devices together, each in a process of its own.
-pub(super) async fn of_all(devices: &[String], folder: &Path) -> Result<f64> {
+pub(super) async fn of_all(devices: &[String], gpu: &GpuArgs, folder: &Path) -> Result<f64> {
     let program = std::env::current_exe().context("this program's own file can't be found")?;
     let start = |device: &String| {
         Command::new(&program)
             .args(["product-rate", "--device", device])
+            .args(gpu.typed())
             .current_dir(folder)
             .stdout(std::process::Stdio::piped())
             .kill_on_drop(true)
@@ -43,8 +46,19 @@ pub(super) async fn of_all(devices: &[String], folder: &Path) -> Result<f64> {
 
 /// `alexnet product-rate`: prints this process's GFLOP/s.
 pub(crate) fn product_rate(args: &ProductRateArgs) -> Result<()> {
-    let Device::Cpu { threads } = args.device.parse()?;
-    let mut dev = Cpu::new(threads);
+    let gflops = match args.device.parse()? {
+        Device::Cpu { threads } => rate(Cpu::new(threads))?,
+        Device::Cuda(gpu) => rate(Cuda::new(&Options {
+            search: args.gpu.search(),
+            cache: args.gpu.kernel_cache.clone(),
+            ..Options::new(gpu)
+        })?)?,
+    };
+    say::line(gflops);
+    Ok(())
+}
+
+fn rate<B: Backend>(mut dev: B) -> Result<f64> {
     let full = Full { inputs: SIDE, units: SIDE };
     let mut floats = || dev.floats("product", SIDE * SIDE);
     let (x, w, mut y) = (floats()?, floats()?, floats()?);
@@ -61,6 +75,5 @@ pub(crate) fn product_rate(args: &ProductRateArgs) -> Result<()> {
     times(WARM_UP)?;
     let (n, took) = times(MEASURED)?;
     let flop = 2.0 * (SIDE as f64).powi(3) * f64::from(n);
-    say::line(flop / took.as_secs_f64() / 1e9);
-    Ok(())
+    Ok(flop / took.as_secs_f64() / 1e9)
 }
