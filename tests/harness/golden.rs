@@ -76,6 +76,18 @@ pub fn further_than(limit: f64, got: &Tensors, want: &Tensors) -> Vec<(String, f
         .collect()
 }
 
+/// The largest magnitude that is wanted, and the largest difference from it.
+pub fn furthest_number(got: &[f32], want: &[f32]) -> (f64, f64) {
+    assert_eq!(got.len(), want.len(), "two tensors of one shape");
+    got.iter().zip(want).fold((0.0, 0.0), |(most, off): (f64, f64), (got, want)| {
+        let (got, want) = (f64::from(*got), f64::from(*want));
+        // What is not a number must not hide behind max.
+        let difference = (got - want).abs();
+        let difference = if difference.is_nan() { f64::INFINITY } else { difference };
+        (most.max(want.abs()), off.max(difference))
+    })
+}
+
 /// Two halves' tensors put together along their first dimension, half A's rows first.
 pub fn join(halves: &[Tensors]) -> Tensors {
     let mut whole = halves[0].clone();

@@ -5,5 +5,6 @@ use std::process::ExitCode;
 
 #[expect(clippy::disallowed_methods, reason = "stands in for the program's own main")]
 fn main() -> ExitCode {
-    alexnet::run(std::env::args_os(), std::env::var("RUST_LOG").ok())
+    let environment = alexnet::Environment::read(|name| std::env::var_os(name));
+    alexnet::run(std::env::args_os(), &environment)
 }

@@ -31,9 +31,20 @@ pub fn small_run(folder: &Path) -> Vec<String> {
 impl Up {
     /// Starts it with more arguments.
     pub fn start(program: &str, folder: &Path, more: &[&str]) -> Self {
+        Self::start_with(program, folder, more, &[])
+    }
+
+    /// As [`Self::start`], with variables in its environment.
+    pub fn start_with(
+        program: &str,
+        folder: &Path,
+        more: &[&str],
+        environment: &[(&str, String)],
+    ) -> Self {
         let child = Command::new(program)
             .args(small_run(folder))
             .args(more)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -1,5 +1,6 @@
 //! Small networks and made-up pictures.
 
+use gpu_worker::backend::Backend;
 use gpu_worker::backend::cpu::Cpu;
 use gpu_worker::half::Mean;
 use gpu_worker::pair::Pair;
@@ -39,9 +40,23 @@ pub fn recipe() -> Recipe {
 
 /// Both halves in one process, or the whole network.
 pub fn network(recipe: &Recipe, seed: u64, whole: bool) -> Pair<Cpu> {
+    network_on(recipe, seed, whole, || Cpu::new(1))
+}
+
+/// As [`network`], each part on a device of its own.
+pub fn network_on<B: Backend>(
+    recipe: &Recipe,
+    seed: u64,
+    whole: bool,
+    mut device: impl FnMut() -> B,
+) -> Pair<B>
+where
+    B::Floats: Sync,
+    B::Bytes: Sync,
+{
     let sized = Network::new(recipe, CLASSES).expect("a network");
     let mean = Mean { side: SIDE, values: vec![30.0; 3 * SIDE * SIDE] };
-    Pair::new(recipe, &sized, seed, &mean, whole, || Ok(Cpu::new(1))).expect("memory")
+    Pair::new(recipe, &sized, seed, &mean, whole, || Ok(device())).expect("memory")
 }
 
 /// The golden minibatch: ten kinds of stripes with a bit of noise, as in `make.py`.

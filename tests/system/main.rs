@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed; its helpers too")]
 
 mod failure; // something is lost in mid-run
+mod cuda; // workers on GPUs, emulated or real
 mod processes; // `alexnet` as a person runs it
 mod resume; // the same bits, whatever happens
 mod step; // the step is right: against PyTorch, halves against the whole

@@ -47,7 +47,7 @@ fn the_readme_names_every_recipe_and_its_commands_exist() {
 
 /// `unsafe` is allowed where its argument stands, and nowhere else.
 #[test]
-fn unsafe_is_only_where_the_product_library_is_called() {
+fn unsafe_is_only_where_the_product_library_and_the_gpu_are_called() {
     let mut found = Vec::new();
     let mut folders = vec![root()];
     while let Some(folder) = folders.pop() {
@@ -64,5 +64,63 @@ fn unsafe_is_only_where_the_product_library_is_called() {
             }
         }
     }
-    assert_eq!(found, [Path::new("gpu-worker/src/backend/cpu/product.rs")]);
+    let allowed = [
+        "gpu-worker/src/backend/cpu/product.rs",
+        "gpu-worker/src/backend/cuda",
+        "tests/cuda-emulator",
+    ];
+    found.retain(|path| !allowed.iter().any(|allowed| path.starts_with(allowed)));
+    // Not the whole folder of the GPU only by chance: its root file has a block too.
+    assert_eq!(found, [Path::new("gpu-worker/src/backend/cuda.rs")]);
+}
+
+fn kernel_files() -> Vec<(String, String)> {
+    let folder = root().join("gpu-worker/kernels");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|e| e == "cu"));
+    let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
+    files.map(|path| (name(&path), std::fs::read_to_string(&path).unwrap())).collect()
+}
+
+#[test]
+fn every_kernel_file_opens_with_the_five_words() {
+    for (name, text) in kernel_files() {
+        assert!(text.starts_with(&format!("// {name}.cu — ")), "{name}.cu: its first line");
+        let comment: Vec<&str> = text.lines().take_while(|line| line.starts_with("//")).collect();
+        for word in ["Math", "Shapes", "Launch", "Result", "Twin"] {
+            let begins = format!("// {word:<8}");
+            assert!(comment.iter().any(|line| line.starts_with(&begins)), "{name}.cu: no {word}");
+        }
+    }
+}
+
+/// Every `src/…rs` that a kernel file names as its twin is there, and is the CPU's or the model's.
+#[test]
+fn every_kernel_has_a_cpu_twin() {
+    for (name, text) in kernel_files() {
+        let twin = text.lines().find_map(|line| line.strip_prefix("// Twin    ")).unwrap();
+        let path = twin.split([',', ' ']).next().unwrap().trim_end_matches('.');
+        let path = format!("{}.rs", path.trim_end_matches(".rs"));
+        let there = [root().join("gpu-worker").join(&path), root().join(&path)];
+        assert!(there.iter().any(|path| path.is_file()), "{name}.cu: {path} is not there");
+    }
+}
+
+#[test]
+fn every_kernel_is_listed_with_its_program() {
+    let files = kernel_files();
+    let mut preludes = Vec::new();
+    for program in gpu_worker::backend::cuda::program::PROGRAMS {
+        preludes.extend(program.prelude.iter().map(|(name, _)| *name));
+        let (_, text) = files.iter().find(|(name, _)| name == program.name).unwrap();
+        let defined = text.matches("__global__").count();
+        assert_eq!(defined, program.kernels.len(), "{}.cu", program.name);
+        for kernel in program.kernels {
+            assert!(text.contains(&format!(" {kernel}(")), "{}.cu has no {kernel}", program.name);
+        }
+    }
+    for (name, _) in &files {
+        let listed = gpu_worker::backend::cuda::program::PROGRAMS.iter().any(|p| p.name == name);
+        assert!(listed || preludes.contains(&name.as_str()), "{name}.cu is never compiled");
+    }
 }
