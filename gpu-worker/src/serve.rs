@@ -36,8 +36,6 @@ pub(crate) mod store;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long a leaving worker lets its engine finish what it computes.
 const ENGINE_ENDS: Duration = Duration::from_secs(20);
-/// How long a worker without a device stays to say so.
-const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Works on whatever the coordinator orders until the run ends or `shutdown` resolves.
 ///
@@ -60,29 +58,24 @@ pub async fn run(
     let (events, from_engine) = mpsc::unbounded_channel();
     let network = Network {
         handle: Handle::current(),
-        events: events.clone(),
+        events,
         loaders: loaders.clone(),
         coordinator: config.coordinator.clone(),
         peer_deadline: config.peer_deadline,
         data_deadline: config.data_deadline,
     };
     let (opened, device) = oneshot::channel();
-    let (ended, mut engine_ended) = oneshot::channel();
-    let (settings, gone) = (config.clone(), config.device.to_string());
+    let (ended, engine_ended) = oneshot::channel();
+    let settings = config.clone();
     std::thread::Builder::new()
         .name("engine".into())
         .spawn(move || {
             let _ = ended.send(on_device(&settings, opened, &orders, &network));
         })
         .map_err(|why| Error::System { doing: "starting the engine's thread", why })?;
-    // A panic: the process must not live on as a worker that only beats its heart.
-    let panicked = || Error::Device {
-        device: gone.clone(),
-        why: "its thread ended unexpectedly; the log above says where".into(),
-    };
     tokio::pin!(shutdown);
     let device = tokio::select! {
-        device = device => device.unwrap_or_else(|_| Err(panicked()))?,
+        device = device => device.unwrap_or_else(|_| Err(thread_gone(&config)))?,
         () = &mut shutdown => return Ok(()),
     };
     let served = tokio::spawn(
@@ -92,19 +85,24 @@ pub async fn run(
     let result = tokio::select! {
         result = desk.work() => result,
         () = &mut shutdown => Ok(()),
-        fault = &mut engine_ended => {
-            // The coordinator is told why before the connection goes.
-            let _ = tokio::time::timeout(LAST_WORDS, desk.work()).await;
-            Err(fault.unwrap_or_else(|_| Some(panicked())).unwrap_or_else(panicked))
-        }
     };
     desk.inbound.end();
     drop(desk); // its end of the orders: the engine finishes what it does and ends
     served.abort();
     // An engine that waits for a loader or the store would wait out its deadline: the process ends
     // without it.
-    let _ = tokio::time::timeout(ENGINE_ENDS, engine_ended).await;
-    result
+    match tokio::time::timeout(ENGINE_ENDS, engine_ended).await {
+        Ok(Ok(Some(fault))) => Err(fault),
+        _ => result,
+    }
+}
+
+/// A panic: the process must not live on as a worker that only beats its heart.
+fn thread_gone(config: &Config) -> Error {
+    Error::Device {
+        device: config.device.to_string(),
+        why: "its thread ended unexpectedly; the log above says where".into(),
+    }
 }
 
 /// Opens the device, says what it is or why not, and works on it until the orders end or the
@@ -177,6 +175,7 @@ impl Desk {
                             info!(reason = finish.reason, "the run is finished");
                             return Ok(());
                         }
+                        Ended::EngineOver => return Err(thread_gone(&self.config)),
                         Ended::Lost(status) => status,
                     }
                 }
@@ -242,7 +241,11 @@ impl Desk {
                     Ok(None) => return Ended::Lost(Status::unavailable("it closed the stream")),
                     Err(status) => return Ended::Lost(status),
                 },
-                Some(event) = self.from_engine.recv() => event,
+                event = self.from_engine.recv() => match event {
+                    Some(event) => event,
+                    // Its last words are sent; `run` knows the reason.
+                    None => return Ended::EngineOver,
+                },
                 _ = pulse.tick() => {
                     WorkerEvent { event: Some(Event::Heartbeat(Heartbeat { incarnation })) }
                 }
@@ -292,6 +295,7 @@ struct Joined {
 
 /// How a control stream ended.
 enum Ended {
+    EngineOver,
     Finished(Finish),
     Lost(Status),
 }

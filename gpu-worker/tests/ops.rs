@@ -37,9 +37,9 @@ mod transfer;
 ///
 /// `CUDA_TEST_KERNELS` names a folder of kernels to be tested in place of those built in.
 fn gpu() -> Option<Cuda> {
-    let tools = ::cuda::tools()?;
-    if !::cuda::is_real() {
-        ::cuda::install();
+    let tools = cuda_emulator::tools()?;
+    if !cuda_emulator::is_real() {
+        cuda_emulator::install();
     }
     let options = Options {
         search: Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), pythons: Vec::new() },

@@ -16,10 +16,10 @@ pub struct Gpus {
 impl Gpus {
     /// For processes; None, with a line that says so, where NVRTC is not installed.
     pub fn for_processes(folder: &Path) -> Option<Self> {
-        let tools = cuda::tools()?;
-        let driver = (!cuda::is_real()).then(|| {
+        let tools = cuda_emulator::tools()?;
+        let driver = (!cuda_emulator::is_real()).then(|| {
             let driver = folder.join("driver");
-            cuda::folder(&driver).expect("the test's own folder");
+            cuda_emulator::folder(&driver).expect("the test's own folder");
             driver
         });
         Some(Self { tools, driver })
@@ -45,9 +45,9 @@ impl Gpus {
 /// The GPU with this number in the test's own process; None, with a line that says so, where NVRTC
 /// is not installed.
 pub fn open(ordinal: usize) -> Option<Cuda> {
-    let tools = cuda::tools()?;
-    if !cuda::is_real() {
-        cuda::install();
+    let tools = cuda_emulator::tools()?;
+    if !cuda_emulator::is_real() {
+        cuda_emulator::install();
     }
     let options = Options {
         search: Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), pythons: Vec::new() },

@@ -127,7 +127,7 @@ fn a_checkpoint_of_one_backend_is_resumed_on_the_other() {
 fn a_device_that_fails_costs_a_restart_and_no_bits() {
     let folder = tempfile::tempdir().unwrap();
     let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
-    if cuda::is_real() {
+    if cuda_emulator::is_real() {
         eprintln!("skipped: a real device does not fail on command");
         return;
     }
@@ -152,7 +152,7 @@ fn a_device_that_fails_costs_a_restart_and_no_bits() {
 fn a_worker_whose_device_fails_ends_with_a_code_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
-    if cuda::is_real() {
+    if cuda_emulator::is_real() {
         return;
     }
     let cluster = harness::cluster::Cluster::small(&folder.path().join("run"));
@@ -171,7 +171,7 @@ fn a_worker_whose_device_fails_ends_with_a_code_of_its_own() {
 fn what_is_missing_is_named_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
-    if cuda::is_real() {
+    if cuda_emulator::is_real() {
         return;
     }
     let worker = |device: &str, settings: &str, more: &[&str]| {
@@ -191,7 +191,7 @@ fn what_is_missing_is_named_with_what_to_do() {
         ("cuda:7", "devices=2", &[], &["no such GPU", "cuda:0", "cuda:1"]),
         ("cuda:GPU-ffff", "", &[], &["no such GPU", "GPU-"]),
         ("cuda:one", "", &[], &["a number, or a UUID"]),
-        ("cuda:0", "used=16900000000,memory=17000000000", &[], &["no room", "MB free", "batch"]),
+        ("cuda:0", "used=16990000000,memory=17000000000", &[], &["no room", "MB free", "batch"]),
         ("cuda:0", "arch=70", &[], &["7.0", "Turing"]),
         ("cuda:0", "arch=135", &[], &["NVRTC 12.9 is too old", "pip install"]),
         ("cuda:0", "ptx_version=70", &[], &["driver is too old", "newer driver"]),
@@ -202,6 +202,23 @@ fn what_is_missing_is_named_with_what_to_do() {
         for words in wanted {
             assert!(said.contains(words), "{device} with {settings}: {words}?\n{said}");
         }
+    }
+}
+
+/// The driver opens, the half does not fit: the run ends, and says what to change.
+#[test]
+fn a_half_that_does_not_fit_the_device_ends_the_run_with_what_to_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
+    if cuda_emulator::is_real() {
+        return;
+    }
+    let mut args = small_run(folder.path());
+    args.extend(["--steps", "1", "--devices", "cuda:0,cuda:1"].map(String::from));
+    let output = alexnet(&gpus, "memory=69000000", &args);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    for words in ["cuda:", "has no room for", "MB free", "--set batch="] {
+        assert!(text(&output).contains(words), "{words}?\n{}", text(&output));
     }
 }
 
@@ -229,7 +246,8 @@ fn without_a_driver_auto_takes_the_cpu_and_says_why() {
 /// The network of the paper at its full size: 60,965,224 parameters, every layer's real shape.
 #[test]
 fn one_step_of_the_whole_alexnet_is_the_cpus() {
-    let (Some(a), Some(b)) = (gpu::open(0), gpu::open(usize::from(!cuda::is_real()))) else {
+    let (Some(a), Some(b)) = (gpu::open(0), gpu::open(usize::from(!cuda_emulator::is_real())))
+    else {
         return;
     };
     let mut recipe = Recipe::builtin("paper").unwrap();

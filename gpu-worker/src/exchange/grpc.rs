@@ -94,8 +94,8 @@ impl Inbound {
         self.link.send_replace(Some(link));
         let task = tokio::spawn(async move {
             let ended = send_all(&peer, run_id, incarnation, from_engine).await;
-            if let Err(status) = ended {
-                let _ = inbox.send(Err(broken(&status)));
+            if let Err(error) = ended {
+                let _ = inbox.send(Err(error));
             }
         });
         let mut outbound = self.outbound.lock().unwrap_or_else(PoisonError::into_inner);
@@ -249,14 +249,14 @@ async fn send_all(
     run_id: String,
     incarnation: u64,
     mut from_engine: mpsc::UnboundedReceiver<(Key, Download)>,
-) -> std::result::Result<(), Status> {
+) -> Result<()> {
     let started = Instant::now();
     let mut backoff = Backoff::default();
     let channel = loop {
         match dial(peer).await {
             Ok(channel) => break channel,
             Err(e) if started.elapsed() > DIALLING => {
-                return Err(Status::unavailable(format!("{peer} can't be reached: {e}")));
+                return Err(Error::PeerLost { why: format!("{peer} can't be reached: {e}") });
             }
             Err(_) => backoff.pause().await,
         }
@@ -279,8 +279,7 @@ async fn send_all(
                 Download::Ready(encoded) => encoded,
                 pending => tokio::task::spawn_blocking(|| pending.wait())
                     .await
-                    .map_err(|e| Status::unavailable(e.to_string()))?
-                    .map_err(|e| Status::unavailable(e.to_string()))?,
+                    .map_err(|e| Error::PeerLost { why: e.to_string() })??,
             };
             let header = header(&run_id, incarnation, key, encoded.wire, encoded.exponent);
             let announced = std::iter::once(None);
@@ -291,7 +290,7 @@ async fn send_all(
                 }
             }
         }
-        Ok::<(), Status>(())
+        Ok::<(), Error>(())
     };
     let mut client = ExchangeClient::new(channel);
     let call = client.send(ReceiverStream::new(stream));
@@ -303,7 +302,7 @@ async fn send_all(
         }
         answered = &mut call => answered,
     };
-    answered.map(|_| ())
+    answered.map(|_| ()).map_err(|status| broken(&status))
 }
 
 fn header(run_id: &str, incarnation: u64, key: Key, encoding: Wire, exponent: i32) -> Header {

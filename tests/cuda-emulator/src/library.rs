@@ -5,7 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Where the built `libcuda.so` lies: beside the test executable or in the folder above.
+/// The built library's file.
+const FILE: &str = "libcuda_emulator.so";
+
+/// Where the built library lies: beside the test executable or in the folder above.
 ///
 /// # Panics
 /// If it is in neither: then it was not built with this executable.
@@ -13,9 +16,9 @@ pub fn library() -> PathBuf {
     let executable = std::env::current_exe().expect("a running program has a path");
     let folders = executable.ancestors().skip(1).take(3);
     folders
-        .flat_map(|folder| [folder.join("libcuda.so"), folder.join("deps/libcuda.so")])
+        .flat_map(|folder| [folder.join(FILE), folder.join("deps").join(FILE)])
         .find(|path| path.is_file())
-        .expect("libcuda.so is built with the crate that depends on it")
+        .expect("the library is built with the crate that depends on it")
 }
 
 /// Loads the emulated driver for this whole process, before anyone asks for a driver; returns its path.

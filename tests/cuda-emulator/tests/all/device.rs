@@ -1,6 +1,6 @@
 //! What tests need: the driver in place, NVRTC where there is one.
 
-use cuda::{NAME, Settings};
+use cuda_emulator::{NAME, Settings};
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream};
 use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
 use std::ffi::CString;
@@ -24,7 +24,7 @@ pub(crate) fn install() {
             // SAFETY: before the driver is there nobody else reads or writes the environment.
             unsafe { std::env::set_var(NAME, settings.to_string()) };
         }
-        cuda::install();
+        cuda_emulator::install();
     });
 }
 
