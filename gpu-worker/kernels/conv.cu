@@ -6,9 +6,8 @@
 // Shapes  conv_layout first copies what the windows read, with the zeros around it, so that one place a pixel and one
 //         offset a k say everything: laid [n, maps, r, r, q, q], r the remainders of the stride that the kernel meets,
 //         q = out_side + (kernel − 1) / stride; line y = stride · qy + ry. So windows are at distance 1 for any stride.
-// Launch  products as in tile.cu; the others 256 threads a block.
-// Result  same bits every run; outputs and input gradients for every n: a sum is never split. Weight gradients sum
-//         splits of (image, pixel) in order.
+// Launch  products as in tile.cu; the others 256 threads a block. A sum may be cut into splits, which sum.cu adds up.
+// Result  same bits every run, and of outputs and input gradients for every n: their cut depends on the layer alone.
 // Twin    src/backend/cpu/conv.rs, windows.rs.
 
 // Lays out the maps for the windows; writes the tables of offsets and places beside it.
@@ -34,12 +33,11 @@ extern "C" __global__ void conv_layout(
         inside ? x[((long long)blockIdx.x * side + y) * side + from] : 0.0f;
 
     // The first image's planes have more numbers than either table. Offsets are filled up in
-    // front like the depth, and behind for the loads ahead of the last strip.
+    // front like the depth, and behind for the loads ahead of the last strip: nobody uses those.
     int filled = (depth + STRIP - 1) / STRIP * STRIP, entry = blockIdx.x * len + i;
     if (blockIdx.x * (long long)len + i < filled + STRIP) {
         int k = entry - (filled - depth), kx = k % kernel, ky = k / kernel % kernel, input = k / kernel / kernel;
-        bool real = k >= 0 && k < depth;
-        offsets[entry] = real ? (((input * r + ky % stride) * r + kx % stride) * q + ky / stride) * q + kx / stride : 0;
+        offsets[entry] = k >= 0 ? (((input * r + ky % stride) * r + kx % stride) * q + ky / stride) * q + kx / stride : 0;
     }
     if (blockIdx.x == 0 && i < out_side * out_side) places[i] = i / out_side * q + i % out_side;
 }
@@ -62,19 +60,20 @@ extern "C" __global__ void conv_turn(
 struct Windows {
     const float* at;
     const uint4* offsets;
-    uint4 low, high;  // of the strip that is fetched next
+    uint4 low, high;  // offsets of the strip that is fetched next
     float next[STRIP];
 
-    __device__ Windows(const float* at, const unsigned* table, Depth depth) : at(at), offsets((const uint4*)table)
+    __device__ Windows(const float* at, const unsigned* table) : at(at), offsets((const uint4*)table)
     {
         low = offsets[0];
         high = offsets[1];
     }
-    __device__ void fetch(int zeros = 0)
+    // Depth filled in front needs no zeros here: the window's first number is read, the weights are zero.
+    __device__ void fetch(int = 0)
     {
         unsigned offset[STRIP] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
 #pragma unroll
-        for (int i = 0; i < STRIP; ++i) next[i] = i >= zeros ? at[offset[i]] : 0.0f;
+        for (int i = 0; i < STRIP; ++i) next[i] = at[offset[i]];
         offsets += 2;
         low = offsets[0];
         high = offsets[1];
@@ -88,26 +87,29 @@ struct Windows {
 };
 
 // Forward, and the gradient of the inputs with laid-out dy and turned weights. Grid: column tiles of
-// (image, pixel), row tiles of maps, groups.
-extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_forward(
-    float* __restrict__ y,                                         // [n, groups · maps, pixels]
+// (image, pixel), row tiles of maps, groups within splits.
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_forward(
+    float* __restrict__ y,                                         // [splits, n, groups · maps, pixels]
     const float* __restrict__ laid, const unsigned* __restrict__ offsets, const int* __restrict__ places,
     const float* __restrict__ w, const float* __restrict__ bias,   // [groups · maps, pitch], [groups · maps] or null
-    int add, int activation, int n, int maps, int pixels, int depth_len, int pitch, int laid_group)
+    int add, int activation, int n, int groups, int maps, int pixels, int depth_len, int pitch, int laid_group,
+    int strips_a_split)
 {
     __shared__ __align__(16) Tile tile;
-    int column = blockIdx.x * COLUMNS + threadIdx.x, first = blockIdx.y * ROWS, group = blockIdx.z;
+    int column = blockIdx.x * COLUMNS + threadIdx.x, first = blockIdx.y * ROWS;
+    int group = blockIdx.z % groups, split = blockIdx.z / groups;
     bool exists = column < n * pixels;
-    int image = (exists ? column : 0) / pixels, pixel = (exists ? column : 0) % pixels;
-    int image_group = image * gridDim.z + group;
+    int image = (exists ? column : 0) / pixels, pixel = column % pixels;
+    int image_group = image * groups + group;
 
-    Depth depth(depth_len, (depth_len + STRIP - 1) / STRIP, 0);
+    Depth depth(depth_len, strips_a_split, split);
     Outputs outputs;
     outputs.add_product(
         tile, AlongDepth<4>(w + (long long)group * maps * pitch, pitch, first, maps, depth),
-        Windows(laid + (long long)image_group * laid_group + places[pixel], offsets, depth), depth);
+        Windows(laid + (long long)image_group * laid_group + places[pixel], offsets + split * strips_a_split * STRIP),
+        depth);
 
-    y += ((long long)image_group * maps + first) * pixels + pixel;
+    y += (((long long)split * n * groups + image_group) * maps + first) * pixels + pixel;
     if (bias) bias += group * maps + first;
     outputs.each(tile, [=](int row, float* values) {
         float* to = y + (long long)row * pixels;
@@ -176,7 +178,7 @@ struct AlongPixels {
 };
 
 // Partial sums of the gradient of the weights. Grid: column tiles of k, row tiles of maps, groups within splits.
-extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_backward_weights(
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_backward_weights(
     float* __restrict__ partial,                                   // [splits, groups · maps, k]
     const float* __restrict__ dy,                                  // [n, groups · maps, pixels]
     const float* __restrict__ laid, const unsigned* __restrict__ offsets, const int* __restrict__ places,
@@ -197,18 +199,4 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_backward_weights(
             [=](int r) { return offsets[min(column + r, k - 1)]; }),
         depth);
     store_partial(outputs, tile, partial + (long long)blockIdx.z * maps * k, maps, k);
-}
-
-// Adds the splits up, into the part's columns of dw.
-extern "C" __global__ void conv_sum(
-    float* __restrict__ dw,                                        // [rows, pitch]
-    const float* __restrict__ partial,                             // [splits, rows, k]
-    int add, int splits, int rows, int k, int pitch)
-{
-    int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= rows * k) return;
-
-    float sum = sum_of_splits(partial, splits, i, rows * k);
-    float* to = dw + (long long)(i / k) * pitch + i % k;
-    *to = add ? *to + sum : sum;
 }

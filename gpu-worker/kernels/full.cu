@@ -2,12 +2,12 @@
 //
 // Math    y = x·wᵀ + b, then the activation      dx = dy·w      dw = dyᵀ·x
 // Shapes  x, dx: [n, part]   y, dy: [n, units]   w, dw: [units, inputs], of which the pointer is at the part's
-//         first column. Sums over units or inputs are cut into splits: partial [splits, n, units or part].
-// Launch  products as in tile.cu; full_sum 256 threads a block, a thread an output.
-// Result  same bits every run and for every n: splits depend on the layer alone, and are added in order.
+//         first column. Sums may be cut into splits, which sum.cu adds up: partial [splits, rows, columns].
+// Launch  as in tile.cu; grid z: splits.
+// Result  same bits every run, and of outputs and input gradients for every n: their cut depends on the layer alone.
 // Twin    src/backend/cpu/full.rs; there the whole sum runs in one order, here in splits.
 
-extern "C" __global__ void __launch_bounds__(THREADS, 4) full_forward(
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) full_forward(
     float* __restrict__ partial,                                   // [splits, n, units]
     const float* __restrict__ x, const float* __restrict__ w,      // [n, part], [units, inputs]
     int n, int units, int part, int inputs, int strips_a_split)
@@ -21,7 +21,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) full_forward(
     store_partial(outputs, tile, partial + (long long)blockIdx.z * n * units, n, units);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 4) full_backward_inputs(
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) full_backward_inputs(
     float* __restrict__ partial,                                   // [splits, n, part]
     const float* __restrict__ dy, const float* __restrict__ w,     // [n, units], [units, inputs]
     int n, int units, int part, int inputs, int strips_a_split)
@@ -35,13 +35,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) full_backward_inputs(
     store_partial(outputs, tile, partial + (long long)blockIdx.z * n * part, n, part);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 4) full_backward_weights(
-    float* __restrict__ dw,                                        // [units, inputs]
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) full_backward_weights(
+    float* __restrict__ dw,                                        // [splits, units, pitch]
     const float* __restrict__ dy, const float* __restrict__ x,     // [n, units], [n, part]
-    int add, int n, int units, int part, int inputs)
+    int add, int n, int units, int part, int pitch, int strips_a_split)
 {
     __shared__ __align__(16) Tile tile;
-    Depth depth(n, (n + STRIP - 1) / STRIP, 0);
+    Depth depth(n, strips_a_split, blockIdx.z);
     Outputs outputs;
     outputs.add_product(
         tile, AcrossDepth<4>(dy, units, blockIdx.y * ROWS, units, depth),
@@ -49,29 +49,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) full_backward_weights(
 
     int first = blockIdx.y * ROWS, column = blockIdx.x * COLUMNS + threadIdx.x;
     outputs.each(tile, [=](int row, float* values) {
-        float* to = dw + (long long)(first + row) * inputs + column;
+        float* to = dw + ((long long)blockIdx.z * units + first + row) * pitch + column;
         int rows = column < part ? units - first - row : 0;
         if (add) {
 #pragma unroll
-            for (int i = 0; i < 8; ++i) values[i] += i < rows ? to[(long long)i * inputs] : 0.0f;
+            for (int i = 0; i < 8; ++i) values[i] += i < rows ? to[(long long)i * pitch] : 0.0f;
         }
 #pragma unroll
         for (int i = 0; i < 8; ++i)
-            if (i < rows) to[(long long)i * inputs] = values[i];
+            if (i < rows) to[(long long)i * pitch] = values[i];
     });
-}
-
-// Ends full_forward and full_backward_inputs: adds the splits up, then bias and activation.
-extern "C" __global__ void full_sum(
-    float* __restrict__ y,                                         // [n, width]
-    const float* __restrict__ partial, const float* bias,          // [splits, n, width], [width] or null
-    int add, int activation, int splits, int n, int width)
-{
-    int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= n * width) return;
-
-    float sum = sum_of_splits(partial, splits, i, n * width);
-    if (add) sum = y[i] + sum;
-    if (bias) sum += bias[i % width];
-    y[i] = activated(sum, activation);
 }

@@ -1,13 +1,48 @@
-// sum.cu — what surrounds the products: gradients of biases, sums of two tensors.
+// sum.cu — what surrounds the products: sums of their splits, gradients of biases, sums of two tensors.
 //
 // Math    add: to ← to + from    bias_backward: db ← (add ? db : 0) + Σ dy over images and pixels  paper §5
-// Shapes  to, from: [n]; dy: [images, maps, pixels] (units: pixels = 1); db: [maps].
-// Launch  add, bias_backward_units: 256 threads a block, one thread a number of the result.
+//         outputs: y ← activated((add ? y : 0) + Σ partial + b)    weights: dw ← (add ? dw : 0) + Σ partial
+// Shapes  partial: [splits, n], n = images · maps · pixels of y, or rows · columns of dw, whose rows are `pitch` long;
+//         to, from: [n]; dy: [images, maps, pixels] (units: pixels = 1); db: [maps].
+// Launch  sum_outputs, sum_weights, add, bias_backward_units: 256 threads a block, one thread a number of the result.
 //         bias_backward_maps: 256 threads a block, one block a map. Shared: one partial sum a thread.
 // Result  same bits every run: a thread's share and the order of all sums are fixed.
 // Twin    src/backend/cpu/sum.rs, which adds in another order.
 
 #define THREADS 256
+
+// Element i of all splits, added up in order.
+static __device__ float sum_of_splits(const float* partial, int splits, int i, int n)
+{
+    float sum = partial[i];
+    for (int split = 1; split < splits; ++split) sum += partial[(long long)split * n + i];
+    return sum;
+}
+
+extern "C" __global__ void sum_outputs(
+    float* y,
+    const float* partial, const float* bias,                            // or null
+    int add, int activation, int splits, int n, int maps, int pixels)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+
+    float sum = sum_of_splits(partial, splits, i, n);
+    if (add) sum = y[i] + sum;
+    if (bias) sum += bias[i / pixels % maps];
+    y[i] = activated(sum, activation);
+}
+
+extern "C" __global__ void sum_weights(
+    float* dw, const float* partial, int add, int splits, int rows, int columns, int pitch)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= rows * columns) return;
+
+    float sum = sum_of_splits(partial, splits, i, rows * columns);
+    float* to = dw + (long long)(i / columns) * pitch + i % columns;
+    *to = add ? *to + sum : sum;
+}
 
 extern "C" __global__ void add(float* to, const float* from, int n)
 {

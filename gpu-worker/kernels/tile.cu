@@ -13,6 +13,9 @@
 
 constexpr int ROWS = 64, COLUMNS = 128, STRIP = 8, THREADS = 128;
 
+// Blocks that a multiprocessor must have room for: with a fourth, registers would spill.
+constexpr int RESIDENT = 3;
+
 // What a block of a product keeps in shared memory. Four floats of padding a line put the 8 × 4
 // numbers that a warp stores from an AlongDepth operand into 32 different banks.
 union Tile {
@@ -168,13 +171,6 @@ struct Outputs {
     }
 };
 
-// What ends a sum: none (0), ReLU (1), tanh (2). What is not a number stays so.
-__device__ inline float activated(float y, int activation)
-{
-    if (activation == 1) return y < 0.0f ? 0.0f : y;
-    return activation == 2 ? tanhf(y) : y;
-}
-
 // Writes one thread's column of a tile of partial sums [rows, columns].
 __device__ inline void store_partial(Outputs& outputs, Tile& tile, float* to, int rows, int columns)
 {
@@ -185,12 +181,4 @@ __device__ inline void store_partial(Outputs& outputs, Tile& tile, float* to, in
             if (first + row + i < rows && column < columns)
                 to[(long long)(first + row + i) * columns + column] = values[i];
     });
-}
-
-// Adds up the partial sums of element (row, column), split by split: [splits, rows · columns].
-__device__ inline float sum_of_splits(const float* partial, int splits, int i, int n)
-{
-    float sum = partial[i];
-    for (int split = 1; split < splits; ++split) sum += partial[(long long)split * n + i];
-    return sum;
 }

@@ -3,10 +3,11 @@
 
     tests/mutation/mutate.py [--sample N] [--only conv] [--list] [--waits]
 
-Mutants: every barrier deleted; every bounds guard, condition and part of one dropped; every
-choice (`c ? a : b`, which the accumulate flags are) and every min/max decided one way; every loop
-one turn longer; every index one further. Each is compiled by NVRTC and run by `gpu-worker/tests/
-ops.rs` on the emulated driver. Then every event wait of the transfer tests is dropped in turn by
+Mutants: every barrier deleted; every bounds guard and part of one dropped; every condition (which
+the accumulate flags are), choice (`c ? a : b`) and min/max decided one way and the other; every
+loop one turn longer, unless it is unrolled over an array, where that means nothing; every index one
+further. Each is compiled by NVRTC and run by `gpu-worker/tests/ops.rs` on the emulated driver, as
+many at once as there are cores. Then every event wait of the transfer tests is dropped in turn by
 the emulator (`drop_wait`). A mutant that every test survives is an error, unless equivalent.tsv
 lists it with the proof that it computes the same. Needs the wheels of tests/cuda-tools.txt.
 """
@@ -21,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "gpu-worker" / "kernels"
@@ -29,8 +31,9 @@ EQUIVALENT = pathlib.Path(__file__).with_name("equivalent.tsv")
 USERS = {
     "philox": ["dropout"],
     "dropout": ["dropout", "relu", "transfer"],
-    "sum": ["full", "relu"],
-    "tile": ["conv", "full"],
+    "sum": ["full", "relu", "conv"],
+    "tile": ["full", "conv"],
+    "activated": ["full", "conv"],
 }
 TIMEOUT_S = 300
 
@@ -76,8 +79,8 @@ def arguments(text, at):
     return [], len(text)
 
 
-def line_mutants(line):
-    """(what, mutated line) for one line of code."""
+def line_mutants(line, unrolled):
+    """(what, mutated line) for one line of code; `unrolled` if the line before says so."""
     body, comment = code(line), line[len(code(line)):]
     for m in re.finditer(r"__sync(threads|warp)\([^)]*\);", body):
         yield "no barrier", body[:m.start()] + body[m.end():] + comment
@@ -86,7 +89,8 @@ def line_mutants(line):
     for m in re.finditer(r"\bif (?=\()", body):
         _, end = arguments(body, m.end())
         if not body[end:].strip().startswith("return;"):
-            yield "condition true", f"{body[:m.end()]}(true){body[end:]}{comment}"
+            for value in ("true", "false"):
+                yield f"condition {value}", f"{body[:m.end()]}({value}){body[end:]}{comment}"
     for m in re.finditer(r"&&|\|\|", body):
         left, right = operand(body, m.start() - 1, -1) + 1, operand(body, m.end(), 1)
         neutral = " true " if m.group() == "&&" else " false "
@@ -102,12 +106,12 @@ def line_mutants(line):
             yield f"{m.group(1)} argument {number}", f"{body[:m.start()]}({part}){body[end:]}{comment}"
     for m in re.finditer(r"\bfor \([^;]*;([^;]*);", body):
         condition = m.group(1)
-        if re.search(r"[^<]<[^<=]", condition):
+        if not unrolled and re.search(r"[^<]<[^<=]", condition):
             longer = re.sub(r"([^<])<([^<=])", r"\1<=\2", condition, count=1)
             yield "loop longer", body[:m.start(1)] + longer + body[m.end(1):] + comment
     if "__shared__" not in body and "{{" not in body:
         for m in re.finditer(r"(?<=\w)\[", body):
-            declared = re.match(r"\s*(const )?(unsigned )?(float4?|int2?|double|Words|char|struct)\b[^=]*$", body[:m.start()])
+            declared = re.match(r"\s*(const )?(unsigned|float4?|int2?|double|Words|char|struct)\b[^=]*$", body[:m.start()])
             if declared and "=" not in body[:m.start()]:
                 continue
             end = operand(body, m.end(), 1)
@@ -119,7 +123,8 @@ def mutants(name):
     for number, line in enumerate(lines):
         if not code(line).strip() or code(line).startswith("#"):
             continue
-        for count, (what, mutated) in enumerate(line_mutants(line)):
+        unrolled = lines[number - 1].strip() == "#pragma unroll"
+        for count, (what, mutated) in enumerate(line_mutants(line, unrolled)):
             if mutated.strip() != line.strip():
                 yield {
                     "file": name, "line": number + 1, "what": what, "number": count,
@@ -149,20 +154,34 @@ def build():
     sys.exit("cargo built no test `ops`")
 
 
-def passes(ops, modules, **environment):
-    """Whether the tests of these operations pass on the emulated driver."""
-    filters = [f"cuda::{module}::" for module in modules]
+def run(ops, *arguments, **environment):
+    """(whether it succeeded, what it printed)"""
     try:
         done = subprocess.run(
-            [ops, *filters], cwd=ROOT / "gpu-worker", timeout=TIMEOUT_S,
+            [ops, *arguments], cwd=ROOT / "gpu-worker", timeout=TIMEOUT_S,
             env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
     except subprocess.TimeoutExpired:
-        return False
-    ran = re.search(r"running (\d+) test", done.stdout)
-    if not ran or int(ran.group(1)) == 0 or "skipped:" in done.stdout:
-        sys.exit(f"no tests ran:\n{done.stdout}")
-    return done.returncode == 0
+        return False, ""
+    if "skipped:" in done.stdout:
+        sys.exit(done.stdout)
+    return done.returncode == 0, done.stdout
+
+
+def tests(ops, modules):
+    """Names of these operations' tests on the emulated driver."""
+    names = run(ops, "--list", *[f"cuda::{module}::" for module in modules])[1]
+    found = re.findall(r"^(cuda::(\w+)::\w+): test$", names, re.MULTILINE)
+    if not found:
+        sys.exit(f"no tests of {modules}")
+    # In the order of `modules`, the quicker ones first.
+    return [name for name, module in sorted(found, key=lambda test: modules.index(test[1]))]
+
+
+def passes(ops, modules, **environment):
+    """Whether every test of these operations passes; ends with the first that does not."""
+    one_core = {"CUDA_EMULATOR": "threads=1"}
+    return all(run(ops, "--exact", name, **one_core, **environment)[0] for name in tests(ops, modules))
 
 
 def survives(ops, mutant):
@@ -177,17 +196,18 @@ def survives(ops, mutant):
 
 def waits(ops):
     """Drops every event wait of the transfer tests in turn; returns (killed, survivors)."""
+    def transfers(setting):
+        # One after the other: the n-th wait must be the same every time.
+        return run(ops, "cuda::transfer::", "--test-threads=1", CUDA_EMULATOR=setting)[0]
+
     with tempfile.NamedTemporaryFile() as counters:
-        one = {"RUST_TEST_THREADS": "1"}
-        if not passes(ops, ["transfer"], CUDA_EMULATOR=f"counters={counters.name}", **one):
+        if not transfers(f"counters={counters.name}"):
             sys.exit("the transfer tests fail without any mutant")
-        lines = [json.loads(line) for line in open(counters.name)]
-        total = max(line["waits"] for line in lines if "waits" in line)
-    alive = [
-        n for n in range(1, total + 1)
-        if passes(ops, ["transfer"], CUDA_EMULATOR=f"drop_wait={n}", **one)
-    ]
-    return total, alive
+        total = max(json.loads(line)["waits"] for line in open(counters.name))
+    every = range(1, total + 1)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        survived = pool.map(lambda n: transfers(f"drop_wait={n}"), every)
+    return total, [n for n, alive in zip(every, survived) if alive]
 
 
 def main():
@@ -215,15 +235,16 @@ def main():
     every = sorted({module for name in files for module in USERS.get(name, [name])})
     if not passes(ops, every):
         sys.exit("the tests fail without any mutant")
-    proven, killed, equivalent, alive = equivalents(), 0, 0, []
-    for mutant in chosen:
-        if key(mutant) in proven:
-            equivalent += 1
-        elif survives(ops, mutant):
+    proven, killed, alive = equivalents(), 0, []
+    equivalent = sum(key(mutant) in proven for mutant in chosen)
+    tried = [mutant for mutant in chosen if key(mutant) not in proven]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for mutant, survived in zip(tried, pool.map(lambda mutant: survives(ops, mutant), tried)):
+            if not survived:
+                killed += 1
+                continue
             alive.append(mutant)
             print(f"ALIVE {mutant['file']}.cu:{mutant['line']} {mutant['what']}\n  {mutant['after']}\n  {key(mutant)}", flush=True)
-        else:
-            killed += 1
     print(f"kernels: {killed} of {len(chosen) - equivalent} killed, {equivalent} equivalent (listed with proof)")
     if not args.only:
         total, late = waits(ops)

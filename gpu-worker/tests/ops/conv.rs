@@ -30,7 +30,7 @@ const CASES: [(Conv, usize, usize); 15] = [
     (conv(2, 14, 3, 3, [3, 4, 0, 1]), 3, 0),    // columns that no window reaches
     (conv(2, 9, 2, 3, [2, 2, 0, 1]), 3, 0),
     (conv(3, 10, 2, 4, [5, 4, 4, 1]), 3, 1),    // zeros a whole stride wide
-    (conv(600, 2, 3, 2, [3, 1, 1, 1]), 3, 1),   // deeper than one pass of a product
+    (conv(600, 2, 3, 2, [3, 1, 1, 1]), 4, 1),   // deeper than one pass of a product, maps of 4
 ];
 
 /// Reads `x` at a padded place; None outside.

@@ -2,10 +2,14 @@
 
 use super::launch::THREADS as EACH;
 use super::memory::check_part;
-use super::product::{COLUMNS, ROWS, Splits, THREADS, adds, ends, filled};
-use super::{Cuda, Floats};
+use super::product::{COLUMNS, Ends, Partial, ROWS, Splits, THREADS, adds, ends, filled};
+use super::{Cuda, Floats, sum as sums};
 use crate::backend::{Conv, Finish, Images, Part, Sum};
 use crate::error::{Error, Result};
+
+/// Images whose tiles the cut of outputs reckons with: a slice. A constant: the cut must not depend
+/// on the number of images, or the bits would.
+const USUAL_IMAGES: usize = 32;
 
 /// Regions of the working memory begin at multiples of this many numbers: 128 bytes.
 const ALIGNED: usize = 32;
@@ -75,6 +79,11 @@ impl Sizes {
         self.groups * self.maps * self.depth()
     }
 
+    /// As many, up to where the next region may begin.
+    fn turned_weights(&self) -> usize {
+        self.weights().next_multiple_of(ALIGNED)
+    }
+
     /// Numbers of one source map as conv_layout leaves it.
     fn plane(&self) -> usize {
         let line = self.out_side + (self.kernel - 1) / self.stride;
@@ -90,8 +99,21 @@ impl Sizes {
         [0, places, laid, laid + len.next_multiple_of(ALIGNED)]
     }
 
+    /// How the sums of outputs are cut.
+    fn output_splits(&self) -> Splits {
+        let columns = self.at_once(USUAL_IMAGES) * self.pixels();
+        let tiles = columns.div_ceil(COLUMNS) * self.maps.div_ceil(ROWS) * self.groups;
+        Splits::new(self.depth(), tiles)
+    }
+
+    /// Numbers that the partial sums of outputs take: none if they are uncut.
+    fn partial_outputs(&self, n: usize) -> usize {
+        let count = self.output_splits().count;
+        if count == 1 { 0 } else { count * n * self.output() }
+    }
+
     /// How the sum over (image, pixel) of weight gradients is cut.
-    fn splits(&self, n: usize) -> Splits {
+    fn weight_splits(&self, n: usize) -> Splits {
         let tiles = self.depth().div_ceil(COLUMNS) * self.maps.div_ceil(ROWS) * self.groups;
         Splits::new(n * self.pixels(), tiles)
     }
@@ -112,8 +134,10 @@ impl Sizes {
 pub(super) fn scratch_len(conv: &Conv, batch: usize) -> usize {
     let Ok(sizes) = Sizes::new(conv, &Part(0..conv.inputs)) else { return 0 };
     let turned = sizes.turned();
-    let weights = sizes.scratch(batch, Splits::most(sizes.weights()));
-    weights.max(turned.scratch(turned.at_once(batch), sizes.weights()))
+    let outputs = Splits::most(0) * batch.div_ceil(USUAL_IMAGES);
+    let weights = Splits::most(sizes.weights());
+    let forward = sizes.scratch(batch, outputs.max(weights));
+    forward.max(turned.scratch(turned.at_once(batch), turned.turned_weights() + outputs))
 }
 
 /// Lays out `n` images of `x` and writes the tables.
@@ -154,48 +178,55 @@ struct Weights {
     pitch: usize,
 }
 
-/// What becomes of the sums.
-struct Ends<'a> {
-    sum: Sum,
-    bias: Option<&'a Floats>,
-    activation: usize,
-}
-
-/// The product of laid-out maps and weights, into `y` from `at` on.
+/// The product of laid-out maps and weights, into `y` from `at` on; partial sums lie in the working
+/// memory from `partial` on.
 #[expect(clippy::too_many_arguments, reason = "outputs, inputs, sizes: a launch's list")]
 fn multiply(
     dev: &Cuda,
     sizes: &Sizes,
     n: usize,
     work: &Floats,
+    partial: usize,
     weights: &Weights,
     ends: &Ends<'_>,
     y: &mut Floats,
     at: usize,
 ) -> Result<()> {
-    let [offsets, places, laid, _] = sizes.regions(n);
-    let grid = [(n * sizes.pixels()).div_ceil(COLUMNS), sizes.maps.div_ceil(ROWS), sizes.groups];
-    // SAFETY: order and types are those of conv.cu; y holds n images from `at` on and the weights
-    // all rows (the callers looked); the regions of `work` are as lay_out() left them and go by
-    // address, since they lie in one buffer.
-    unsafe {
-        dev.call("conv_forward")
-            .write(y, at)
-            .long(work.address(laid))
-            .long(work.address(offsets))
-            .long(work.address(places))
-            .long(weights.address)
-            .optional_read(ends.bias, 0)
-            .int(adds(ends.sum))
-            .int(ends.activation)
-            .int(n)
-            .int(sizes.maps)
-            .int(sizes.pixels())
-            .int(sizes.depth())
-            .int(weights.pitch)
-            .int(sizes.inputs * sizes.plane())
-            .launch(grid, THREADS)
+    let splits = sizes.output_splits();
+    let launch = |to: u64, ends: &Ends<'_>| {
+        let [offsets, places, laid, _] = sizes.regions(n);
+        let columns = (n * sizes.pixels()).div_ceil(COLUMNS);
+        let grid = [columns, sizes.maps.div_ceil(ROWS), sizes.groups * splits.count];
+        // SAFETY: order and types are those of conv.cu; at `to` there is room for all splits of n
+        // images, and the weights have all rows (the callers looked); the regions of `work` are as
+        // lay_out() left them and go by address, since they lie in one buffer.
+        unsafe {
+            dev.call("conv_forward")
+                .long(to)
+                .long(work.address(laid))
+                .long(work.address(offsets))
+                .long(work.address(places))
+                .long(weights.address)
+                .optional_read(ends.bias, 0)
+                .int(adds(ends.sum))
+                .int(ends.activation)
+                .int(n)
+                .int(sizes.groups)
+                .int(sizes.maps)
+                .int(sizes.pixels())
+                .int(sizes.depth())
+                .int(weights.pitch)
+                .int(sizes.inputs * sizes.plane())
+                .int(splits.strips)
+                .launch(grid, THREADS)
+        }
+    };
+    if splits.count == 1 {
+        return launch(y.address(at), ends);
     }
+    launch(work.address(partial), &Ends::NONE)?;
+    let numbers = [n * sizes.output(), sizes.groups * sizes.maps, sizes.pixels()];
+    sums::outputs(dev, numbers, &Partial { work, at: partial, splits }, ends, y, at)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the trait's list")]
@@ -215,12 +246,12 @@ pub(super) fn forward(
     let (x_at, y_at) = (x.images(&images, sizes.source())?, y.images(&images, sizes.output())?);
     let (from, pitch) = part_of_weights(conv, part);
     w.exactly(conv.maps * pitch)?;
-    let (bias, activation) = ends(finish.as_ref(), conv.maps)?;
-    let work = dev.take_scratch(sizes.scratch(n, 0))?;
+    let ends = ends(sum, finish.as_ref(), conv.maps)?;
+    let work = dev.take_scratch(sizes.scratch(n, sizes.partial_outputs(n)))?;
     let weights = Weights { address: w.address(from), pitch };
-    let ends = Ends { sum, bias, activation };
+    let partial = sizes.regions(n)[3];
     let done = lay_out(dev, &sizes, n, x, x_at, &work)
-        .and_then(|()| multiply(dev, &sizes, n, &work, &weights, &ends, y, y_at));
+        .and_then(|()| multiply(dev, &sizes, n, &work, partial, &weights, &ends, y, y_at));
     dev.give_scratch(work);
     done
 }
@@ -246,16 +277,18 @@ pub(super) fn backward_inputs(
     let (from, pitch) = part_of_weights(conv, part);
     w.exactly(conv.maps * pitch)?;
     let at_once = sizes.at_once(images.len());
-    let work = dev.take_scratch(sizes.scratch(at_once, sizes.weights()))?;
-    let turned = Weights { address: work.address(sizes.regions(at_once)[3]), pitch: sizes.depth() };
-    let ends = Ends { sum: Sum::Start, bias: None, activation: 0 };
+    let rest = sizes.turned_weights() + sizes.partial_outputs(at_once);
+    let work = dev.take_scratch(sizes.scratch(at_once, rest))?;
+    let last = sizes.regions(at_once)[3];
+    let turned = Weights { address: work.address(last), pitch: sizes.depth() };
+    let partial = last + sizes.turned_weights();
     let mut done = turn(dev, &sizes, w, from, pitch, &turned);
     for first in images.clone().step_by(at_once.max(1)) {
         let n = at_once.min(images.end - first);
         let (dy_at, dx_at) = (first * sizes.source(), first * sizes.output());
-        done = done
-            .and_then(|()| lay_out(dev, &sizes, n, dy, dy_at, &work))
-            .and_then(|()| multiply(dev, &sizes, n, &work, &turned, &ends, dx, dx_at));
+        done = done.and_then(|()| lay_out(dev, &sizes, n, dy, dy_at, &work)).and_then(|()| {
+            multiply(dev, &sizes, n, &work, partial, &turned, &Ends::NONE, dx, dx_at)
+        });
     }
     dev.give_scratch(work);
     done
@@ -301,7 +334,7 @@ pub(super) fn backward_weights(
     let (x_at, dy_at) = (x.images(&images, sizes.source())?, dy.images(&images, sizes.output())?);
     let (from, pitch) = part_of_weights(conv, part);
     dw.exactly(conv.maps * pitch)?;
-    let splits = sizes.splits(n);
+    let splits = sizes.weight_splits(n);
     let work = dev.take_scratch(sizes.scratch(n, splits.count * sizes.weights()))?;
     let [offsets, places, laid, partial] = sizes.regions(n);
     let tiles = [sizes.depth().div_ceil(COLUMNS), sizes.maps.div_ceil(ROWS)];
@@ -327,19 +360,8 @@ pub(super) fn backward_weights(
         }
     });
     let added = multiplied.and_then(|()| {
-        // SAFETY: order and types are those of conv.cu; dw was looked at above, and the last
-        // region of `work` holds what the launch before wrote.
-        unsafe {
-            dev.call("conv_sum")
-                .write(dw, from)
-                .long(work.address(partial))
-                .int(adds(sum))
-                .int(splits.count)
-                .int(conv.maps)
-                .int(sizes.depth())
-                .int(pitch)
-                .one_thread_each(sizes.weights())
-        }
+        let partial = Partial { work: &work, at: partial, splits };
+        sums::weights(dev, [conv.maps, sizes.depth(), pitch], &partial, sum, dw, from)
     });
     dev.give_scratch(work);
     added

@@ -1,9 +1,8 @@
 //! Full layers: products cut into splits of their depth, then the splits' sum.
 
-use super::launch::THREADS as EACH;
 use super::memory::check_part;
-use super::product::{COLUMNS, ROWS, Splits, THREADS, adds, ends};
-use super::{Cuda, Floats};
+use super::product::{COLUMNS, Ends, Partial, ROWS, Splits, THREADS, adds, ends};
+use super::{Cuda, Floats, sum as sums};
 use crate::backend::{Finish, Full, Images, Part, Sum};
 use crate::error::Result;
 
@@ -19,7 +18,9 @@ fn splits(depth: usize, width: usize) -> Splits {
 /// Numbers of working memory that any pass over `batch` images needs, whatever the part.
 pub(super) fn scratch_len(full: &Full, batch: usize) -> usize {
     let wider = USUAL_IMAGES * full.inputs.max(full.units);
-    Splits::most(wider).div_ceil(USUAL_IMAGES) * batch
+    let outputs = Splits::most(wider).div_ceil(USUAL_IMAGES) * batch;
+    // Weights: only where there are few.
+    outputs.max(Splits::most(0))
 }
 
 #[expect(clippy::too_many_arguments, reason = "the trait's list")]
@@ -38,7 +39,7 @@ pub(super) fn forward(
     let (inputs, units, n) = (part.0.len(), full.units, images.len());
     let (x_at, y_at) = (x.images(&images, inputs)?, y.images(&images, units)?);
     w.exactly(full.inputs * units)?;
-    let (bias, activation) = ends(finish.as_ref(), units)?;
+    let ends = ends(sum, finish.as_ref(), units)?;
     let splits = splits(inputs, units);
     let mut partial = dev.take_scratch(splits.count * n * units)?;
     // SAFETY: order and types are those of full.cu; the lengths are checked above, and the kernel
@@ -54,47 +55,12 @@ pub(super) fn forward(
             .int(splits.strips)
             .launch([units.div_ceil(COLUMNS), n.div_ceil(ROWS), splits.count], THREADS)
     };
-    let work = Work { splits, n, width: units };
-    let added = multiplied.and_then(|()| work.sum(dev, &partial, sum, bias, activation, y, y_at));
+    let added = multiplied.and_then(|()| {
+        let partial = Partial { work: &partial, at: 0, splits };
+        sums::outputs(dev, [n * units, units, 1], &partial, &ends, y, y_at)
+    });
     dev.give_scratch(partial);
     added
-}
-
-/// Partial sums `[splits, n, width]`.
-struct Work {
-    splits: Splits,
-    n: usize,
-    width: usize,
-}
-
-impl Work {
-    #[expect(clippy::too_many_arguments, reason = "outputs, inputs, sizes: a launch's list")]
-    fn sum(
-        &self,
-        dev: &Cuda,
-        partial: &Floats,
-        sum: Sum,
-        bias: Option<&Floats>,
-        activation: usize,
-        y: &mut Floats,
-        at: usize,
-    ) -> Result<()> {
-        let numbers = self.n * self.width;
-        // SAFETY: order and types are those of full.cu; the callers saw that y holds `numbers` from
-        // `at` on, bias `width`, and partial `splits` times `numbers`.
-        unsafe {
-            dev.call("full_sum")
-                .write(y, at)
-                .read(partial, 0)
-                .optional_read(bias, 0)
-                .int(adds(sum))
-                .int(activation)
-                .int(self.splits.count)
-                .int(self.n)
-                .int(self.width)
-                .launch([numbers.div_ceil(EACH as usize), 1, 1], EACH)
-        }
-    }
 }
 
 pub(super) fn backward_inputs(
@@ -125,15 +91,17 @@ pub(super) fn backward_inputs(
             .int(splits.strips)
             .launch([inputs.div_ceil(COLUMNS), n.div_ceil(ROWS), splits.count], THREADS)
     };
-    let work = Work { splits, n, width: inputs };
-    let added = multiplied.and_then(|()| work.sum(dev, &partial, Sum::Start, None, 0, dx, dx_at));
+    let added = multiplied.and_then(|()| {
+        let partial = Partial { work: &partial, at: 0, splits };
+        sums::outputs(dev, [n * inputs, inputs, 1], &partial, &Ends::NONE, dx, dx_at)
+    });
     dev.give_scratch(partial);
     added
 }
 
 #[expect(clippy::too_many_arguments, reason = "the trait's list")]
 pub(super) fn backward_weights(
-    dev: &Cuda,
+    dev: &mut Cuda,
     full: &Full,
     images: Images,
     x: &Floats,
@@ -146,18 +114,32 @@ pub(super) fn backward_weights(
     let (inputs, units, n) = (part.0.len(), full.units, images.len());
     let (x_at, dy_at) = (x.images(&images, inputs)?, dy.images(&images, units)?);
     dw.exactly(full.inputs * units)?;
-    // SAFETY: order and types are those of full.cu; the lengths are checked above, and the kernel
-    // writes the part's columns of dw's rows.
-    unsafe {
-        dev.call("full_backward_weights")
-            .write(dw, part.0.start)
-            .read(dy, dy_at)
-            .read(x, x_at)
-            .int(adds(sum))
-            .int(n)
-            .int(units)
-            .int(inputs)
-            .int(full.inputs)
-            .launch([inputs.div_ceil(COLUMNS), units.div_ceil(ROWS), 1], THREADS)
+    let tiles = [inputs.div_ceil(COLUMNS), units.div_ceil(ROWS)];
+    let splits = Splits::new(n, tiles[0] * tiles[1]);
+    let multiply = |dev: &Cuda, to: &mut Floats, at: usize, pitch: usize, sum: Sum| {
+        // SAFETY: order and types are those of full.cu; the lengths are checked above, and `to` has
+        // room for all splits of units rows that are `pitch` apart.
+        unsafe {
+            let call = dev.call("full_backward_weights").write(to, at);
+            call.read(dy, dy_at)
+                .read(x, x_at)
+                .int(adds(sum))
+                .int(n)
+                .int(units)
+                .int(inputs)
+                .int(pitch)
+                .int(splits.strips)
+                .launch([tiles[0], tiles[1], splits.count], THREADS)
+        }
+    };
+    if splits.count == 1 {
+        return multiply(dev, dw, part.0.start, full.inputs, sum);
     }
+    let mut work = dev.take_scratch(splits.count * units * inputs)?;
+    let added = multiply(dev, &mut work, 0, inputs, Sum::Start).and_then(|()| {
+        let partial = Partial { work: &work, at: 0, splits };
+        sums::weights(dev, [units, inputs, full.inputs], &partial, sum, dw, part.0.start)
+    });
+    dev.give_scratch(work);
+    added
 }

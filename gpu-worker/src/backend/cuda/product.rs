@@ -14,9 +14,12 @@ const STRIP: usize = 8;
 /// Threads of a block.
 pub(super) const THREADS: u32 = 128;
 
-/// Blocks that a launch whose sums may be cut should have: four on each multiprocessor of an A100,
-/// in one wave. A constant, since bits depend on it.
-const BLOCKS: usize = 4 * 108;
+/// Multiprocessors of an A100, which the cut is made for. A constant, since bits depend on it.
+const MULTIPROCESSORS: usize = 108;
+/// Blocks that a launch whose sums may be cut should have: as many as run at once, in one wave.
+const BLOCKS: usize = 3 * MULTIPROCESSORS;
+/// And the fewest that keep a multiprocessor busy.
+const FEWEST: usize = 2 * MULTIPROCESSORS;
 
 /// How a sum is cut: `count` splits of `strips` strips each, the last one shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +33,8 @@ impl Splits {
     pub(super) fn new(depth: usize, tiles: usize) -> Self {
         // Fewer than eight strips are not worth the partial sums' way through memory.
         let strips = depth.div_ceil(STRIP).max(1);
-        let count = (BLOCKS / tiles.max(1)).clamp(1, strips.div_ceil(8));
+        let tiles = tiles.max(1);
+        let count = (BLOCKS / tiles).max(FEWEST.div_ceil(tiles)).clamp(1, strips.div_ceil(8));
         let strips_a_split = strips.div_ceil(count);
         Self { count: strips.div_ceil(strips_a_split), strips: strips_a_split }
     }
@@ -38,8 +42,27 @@ impl Splits {
     /// The most numbers that all partial sums of `outputs` outputs take, however deep they are and
     /// however few of the outputs one launch makes: with more than one split, blocks are few.
     pub(super) fn most(outputs: usize) -> usize {
-        outputs.max(BLOCKS * ROWS * COLUMNS)
+        outputs.max(BLOCKS.max(2 * FEWEST) * ROWS * COLUMNS)
     }
+}
+
+/// Partial sums `[splits, n]` of a tensor of n numbers, in working memory from number `at` on.
+pub(super) struct Partial<'a> {
+    pub(super) work: &'a Floats,
+    pub(super) at: usize,
+    pub(super) splits: Splits,
+}
+
+/// What becomes of the sums of outputs.
+pub(super) struct Ends<'a> {
+    pub(super) sum: Sum,
+    pub(super) bias: Option<&'a Floats>,
+    pub(super) activation: usize,
+}
+
+impl Ends<'_> {
+    /// The sums as they are.
+    pub(super) const NONE: Self = Self { sum: Sum::Start, bias: None, activation: 0 };
 }
 
 /// Depth filled up to whole strips.
@@ -52,19 +75,20 @@ pub(super) fn adds(sum: Sum) -> usize {
     usize::from(sum == Sum::Add)
 }
 
-/// Bias and the activation's number in tile.cu, after a look at the bias's length.
+/// Bias and the activation's number in activated.cu, after a look at the bias's length.
 pub(super) fn ends<'a>(
+    sum: Sum,
     finish: Option<&Finish<'a, Floats>>,
     len: usize,
-) -> Result<(Option<&'a Floats>, usize)> {
-    let Some(Finish { bias, activation }) = finish else { return Ok((None, 0)) };
+) -> Result<Ends<'a>> {
+    let Some(Finish { bias, activation }) = finish else { return Ok(Ends { sum, ..Ends::NONE }) };
     bias.exactly(len)?;
-    let number = match activation {
+    let activation = match activation {
         None => 0,
         Some(Activation::Relu) => 1,
         Some(Activation::Tanh) => 2,
     };
-    Ok((Some(bias), number))
+    Ok(Ends { sum, bias: Some(bias), activation })
 }
 
 #[cfg(test)]
@@ -78,7 +102,7 @@ mod tests {
                 let Splits { count, strips } = Splits::new(depth, tiles);
                 assert!(count * strips >= depth.div_ceil(STRIP), "{depth} {tiles}");
                 assert!((count - 1) * strips < depth.div_ceil(STRIP), "{depth} {tiles}");
-                assert!(count == 1 || count * tiles <= BLOCKS, "{depth} {tiles}");
+                assert!(count == 1 || count * tiles <= BLOCKS.max(2 * FEWEST), "{depth} {tiles}");
             }
         }
     }

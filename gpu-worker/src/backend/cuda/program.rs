@@ -40,15 +40,15 @@ macro_rules! program {
 /// Every program of the worker.
 pub const PROGRAMS: &[Program] = &[
     program!("input": "input"),
-    program!("conv" after "tile": "conv_layout" "conv_turn" "conv_forward" "conv_backward_weights" "conv_sum"),
-    program!("full" after "tile": "full_forward" "full_backward_inputs" "full_backward_weights" "full_sum"),
+    program!("conv" after "tile" "activated": "conv_layout" "conv_turn" "conv_forward" "conv_backward_weights"),
+    program!("full" after "tile": "full_forward" "full_backward_inputs" "full_backward_weights"),
     program!("relu": "relu_forward" "relu_backward" "tanh_forward" "tanh_backward"),
     program!("lrn": "lrn_forward" "lrn_backward"),
     program!("pool": "pool_forward" "pool_backward"),
     program!("dropout" after "philox": "dropout" "scale"),
     program!("softmax": "softmax"),
     program!("sgd": "sgd"),
-    program!("sum": "add" "bias_backward_maps" "bias_backward_units"),
+    program!("sum" after "activated": "sum_outputs" "sum_weights" "add" "bias_backward_maps" "bias_backward_units"),
     program!("transfer": "transfer_largest" "transfer_halve" "transfer_widen"),
 ];
 

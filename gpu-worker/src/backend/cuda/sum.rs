@@ -1,9 +1,62 @@
-//! What surrounds the products: gradients of biases, sums of two tensors.
+//! What surrounds the products: sums of their splits, gradients of biases, sums of two tensors.
 
 use super::launch::THREADS;
+use super::product::{Ends, Partial, adds};
 use super::{Cuda, Floats};
 use crate::backend::{Images, Sum};
 use crate::error::Result;
+
+/// Adds the splits of outputs `[images, maps, pixels]` up, into `y` from `at` on: `n` numbers that
+/// the caller saw to be there.
+pub(super) fn outputs(
+    dev: &Cuda,
+    [n, maps, pixels]: [usize; 3],
+    partial: &Partial<'_>,
+    ends: &Ends<'_>,
+    y: &mut Floats,
+    at: usize,
+) -> Result<()> {
+    // SAFETY: order and types are those of sum.cu; the callers saw that y holds n numbers from `at`
+    // on, the bias `maps`, and the working memory all splits of n.
+    unsafe {
+        dev.call("sum_outputs")
+            .write(y, at)
+            .read(partial.work, partial.at)
+            .optional_read(ends.bias, 0)
+            .int(adds(ends.sum))
+            .int(ends.activation)
+            .int(partial.splits.count)
+            .int(n)
+            .int(maps)
+            .int(pixels)
+            .one_thread_each(n)
+    }
+}
+
+/// Adds the splits of `[rows, columns]` up, into rows of `dw` that are `pitch` apart, from `at` on:
+/// the caller saw them to be there.
+pub(super) fn weights(
+    dev: &Cuda,
+    [rows, columns, pitch]: [usize; 3],
+    partial: &Partial<'_>,
+    sum: Sum,
+    dw: &mut Floats,
+    at: usize,
+) -> Result<()> {
+    // SAFETY: order and types are those of sum.cu; the callers saw that dw holds the rows and the
+    // working memory all splits of them.
+    unsafe {
+        dev.call("sum_weights")
+            .write(dw, at)
+            .read(partial.work, partial.at)
+            .int(adds(sum))
+            .int(partial.splits.count)
+            .int(rows)
+            .int(columns)
+            .int(pitch)
+            .one_thread_each(rows * columns)
+    }
+}
 
 pub(super) fn bias_backward(
     dev: &Cuda,
@@ -16,7 +69,7 @@ pub(super) fn bias_backward(
 ) -> Result<()> {
     let at = dy.images(&images, maps * pixels)?;
     db.exactly(maps)?;
-    let add = usize::from(sum == Sum::Add);
+    let add = adds(sum);
     // SAFETY (both launches): order and types are those of sum.cu; dy holds these images, db `maps`
     // numbers.
     if pixels == 1 {
