@@ -1,11 +1,12 @@
 // conv.cu — convolution: outputs, gradients of inputs and of weights.
 //
 // Math    y[map, p] = b[map] + Σ_k w[map, k] · x[place(p) + offset(k)], k = (input, ky, kx), then the activation;
-//         dw[map, k] = Σ_{image, p} dy[map, p] · x[place(p) + offset(k)]. The gradient of the inputs is again a
-//         convolution: of dy, its numbers set `stride` apart, with the kernels turned round.
+//         dw[map, k] = Σ_{image, p} dy[image, p, map] · x[place(image, p) + offset(k)]. The gradient of the inputs is a
+//         convolution again: of dy, its numbers set `stride` apart, with the kernels turned round.
 // Shapes  conv_layout first copies what the windows read, with the zeros around it, so that one place a pixel and one
 //         offset a k say everything: laid [n, maps, r, r, q, q], r the remainders of the stride that the kernel meets,
 //         q = out_side + (kernel − 1) / stride; line y = stride · qy + ry. So windows are at distance 1 for any stride.
+//         For the gradient of the weights conv_maps_last lays out both operands, so that neighbours are maps.
 // Launch  products as in tile.cu; the others 256 threads a block. A sum may be cut into splits, which sum.cu adds up.
 // Result  same bits every run, and of outputs and input gradients for every n: their cut depends on the layer alone.
 // Twin    src/backend/cpu/conv.rs, windows.rs.
@@ -56,7 +57,8 @@ extern "C" __global__ void conv_turn(
     turned[i] = w[(long long)(group * maps + map) * pitch + input * kernel_numbers + kernel_numbers - 1 - k];
 }
 
-// The windows of the pixel that this thread stands for, as an operand: element (d, column) is at[offsets[d]].
+// An operand each thread of which stands for a column: element (d, column) is at[offsets[d]]. Forward, a column is a
+// pixel and d a place in its window; for the weights, a column is a place in the window and d a pixel.
 struct Windows {
     const float* at;
     const uint4* offsets;
@@ -68,7 +70,7 @@ struct Windows {
         low = offsets[0];
         high = offsets[1];
     }
-    // Depth filled in front needs no zeros here: the window's first number is read, the weights are zero.
+    // Depth filled in front needs no zeros here: the other operand has them.
     __device__ void fetch(int = 0)
     {
         unsigned offset[STRIP] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
@@ -128,75 +130,60 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_forward(
     });
 }
 
-// An operand whose depth is (image, pixel): element (d, r) is from[image · image_pitch + place(pixel) + offset(r)].
-// A thread reads one pixel a strip, the next time the eighth after it; that one's place is loaded ahead.
-template <int N>
-struct AlongPixels {
-    const float* image;
-    const int* places;      // null: a pixel is its place
-    long long step, wrap;   // floats to the image that the eighth pixel on lies in; one image more
-    int pixel, pixels, place;
-    unsigned offset[N];
-    float next[N];
-
-    template <class Offset>
-    __device__ AlongPixels(
-        const float* from, long long image_pitch, const int* places, int pixels, Depth depth, Offset offset_of)
-        : places(places), wrap(image_pitch), pixels(pixels)
-    {
-        // A line of zeros stands for a pixel of the image before the first, and is not read.
-        int d = depth.first + line(), images = d < 0 ? -((pixels - 1 - d) / pixels) : d / pixels;
-        image = from + images * image_pitch;
-        pixel = d - images * pixels;
-        step = STRIP / pixels * image_pitch;
-        place = places ? places[pixel] : pixel;
-#pragma unroll
-        for (int i = 0; i < N; ++i) offset[i] = offset_of(row(i));
+// Maps last, zeros around them: laid [images, line, line, maps] from x [images, maps, side, side], place (y, x) of it
+// being place (y − lead, x − lead) of x. Where windows of out_side² pixels begin is written beside, unless null.
+//
+// Block (32 columns, a line of an image, 32 maps) of 32 × 8 threads; a square of 32 × 32 turns in shared memory.
+extern "C" __global__ void conv_maps_last(
+    float* __restrict__ laid, unsigned* __restrict__ places,
+    const float* __restrict__ x,
+    int side, int lead, int line, int maps, int stride, int out_side, int depth)
+{
+    __shared__ float square[32][32 + 1];
+    int lane = threadIdx.x % 32, part = threadIdx.x / 32;
+    int image = blockIdx.y / line, y = blockIdx.y % line - lead;
+    int column = blockIdx.x * 32 + lane - lead;
+    bool inside = y >= 0 && y < side && column >= 0 && column < side;
+    for (int i = part; i < 32; i += 8) {
+        int map = blockIdx.z * 32 + i;
+        square[i][lane] = inside && map < maps ? x[(((long long)image * maps + map) * side + y) * side + column] : 0.0f;
     }
-    __device__ static int line() { return threadIdx.x % STRIP; }
-    __device__ static int row(int i) { return threadIdx.x / STRIP + THREADS / STRIP * i; }
+    __syncthreads();
 
-    __device__ void fetch(int zeros = 0)
-    {
-        const float* at = image + place;
-#pragma unroll
-        for (int i = 0; i < N; ++i) next[i] = line() >= zeros ? at[offset[i]] : 0.0f;
-        pixel += STRIP % pixels;
-        image += step;
-        if (pixel >= pixels) {
-            pixel -= pixels;
-            image += wrap;
-        }
-        place = places ? places[pixel] : pixel;
+    int map = blockIdx.z * 32 + lane;
+    for (int i = part; i < 32; i += 8) {
+        int to = blockIdx.x * 32 + i;
+        if (to < line && map < maps) laid[((long long)blockIdx.y * line + to) * maps + map] = square[lane][i];
     }
-    template <class Strip>
-    __device__ void put(Strip& strip) const
-    {
-#pragma unroll
-        for (int i = 0; i < N; ++i) strip[line()][row(i)] = next[i];
-    }
-};
 
-// Partial sums of the gradient of the weights. Grid: column tiles of k, row tiles of maps, groups within splits.
+    // Places of windows fill up like the depth, as conv_layout's offsets; the first blocks have threads enough.
+    int filled = (depth + STRIP - 1) / STRIP * STRIP;
+    int entry = ((blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x) * blockDim.x + threadIdx.x;
+    if (places && entry < filled + STRIP) {
+        int d = max(entry - (filled - depth), 0), pixel = d % (out_side * out_side);
+        int row = d / (out_side * out_side) * line + pixel / out_side * stride;
+        places[entry] = (row * line + pixel % out_side * stride) * maps;
+    }
+}
+
+// Partial sums of the gradient of the weights, k = (ky, kx, input). Grid: column tiles of k, row tiles of maps, groups
+// within splits.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_backward_weights(
     float* __restrict__ partial,                                   // [splits, groups · maps, k]
-    const float* __restrict__ dy,                                  // [n, groups · maps, pixels]
-    const float* __restrict__ laid, const unsigned* __restrict__ offsets, const int* __restrict__ places,
-    int n, int groups, int maps, int pixels, int k, int laid_group, int strips_a_split)
+    const float* __restrict__ dy, const float* __restrict__ laid,  // maps last
+    const unsigned* __restrict__ places,
+    int groups, int maps, int inputs, int kernel, int line, int depth_len, int strips_a_split)
 {
     __shared__ __align__(16) Tile tile;
-    int row = blockIdx.y * ROWS, column = blockIdx.x * COLUMNS;
-    int group = blockIdx.z % groups, split = blockIdx.z / groups;
-    offsets += (k + STRIP - 1) / STRIP * STRIP - k;
+    int group = blockIdx.z % groups, split = blockIdx.z / groups, k_len = inputs * kernel * kernel;
+    int k = min(blockIdx.x * COLUMNS + threadIdx.x, k_len - 1);
+    int input = k % inputs, kx = k / inputs % kernel, ky = k / inputs / kernel;
+    laid += ((ky * line + kx) * groups + group) * inputs + input;
 
-    Depth depth(n * pixels, strips_a_split, split);
+    Depth depth(depth_len, strips_a_split, split);
     Outputs outputs;
     outputs.add_product(
-        tile,
-        AlongPixels<4>(dy + (long long)group * maps * pixels, (long long)groups * maps * pixels, nullptr, pixels, depth,
-            [=](int r) { return min(row + r, maps - 1) * pixels; }),
-        AlongPixels<8>(laid + (long long)group * laid_group, (long long)groups * laid_group, places, pixels, depth,
-            [=](int r) { return offsets[min(column + r, k - 1)]; }),
-        depth);
-    store_partial(outputs, tile, partial + (long long)blockIdx.z * maps * k, maps, k);
+        tile, AcrossDepth<4>(dy + group * maps, groups * maps, blockIdx.y * ROWS, maps, depth),
+        Windows(laid, places + split * strips_a_split * STRIP), depth);
+    store_partial(outputs, tile, partial + (long long)blockIdx.z * maps * k_len, maps, k_len);
 }

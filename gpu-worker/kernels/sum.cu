@@ -2,7 +2,8 @@
 //
 // Math    add: to ← to + from    bias_backward: db ← (add ? db : 0) + Σ dy over images and pixels  paper §5
 //         outputs: y ← activated((add ? y : 0) + Σ partial + b)    weights: dw ← (add ? dw : 0) + Σ partial
-// Shapes  partial: [splits, n], n = images · maps · pixels of y, or rows · columns of dw, whose rows are `pitch` long;
+// Shapes  partial: [splits, images, maps, pixels] like y, or [splits, rows, places, inputs] where dw is [rows, inputs,
+//         places] with rows `pitch` apart: a product's k has its inputs last;
 //         to, from: [n]; dy: [images, maps, pixels] (units: pixels = 1); db: [maps].
 // Launch  sum_outputs, sum_weights, add, bias_backward_units: 256 threads a block, one thread a number of the result.
 //         bias_backward_maps: 256 threads a block, one block a map. Shared: one partial sum a thread.
@@ -34,13 +35,14 @@ extern "C" __global__ void sum_outputs(
 }
 
 extern "C" __global__ void sum_weights(
-    float* dw, const float* partial, int add, int splits, int rows, int columns, int pitch)
+    float* dw, const float* partial, int add, int splits, int rows, int inputs, int places, int pitch)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= rows * columns) return;
+    if (i >= rows * inputs * places) return;
 
-    float sum = sum_of_splits(partial, splits, i, rows * columns);
-    float* to = dw + (long long)(i / columns) * pitch + i % columns;
+    float sum = sum_of_splits(partial, splits, i, rows * inputs * places);
+    int input = i % inputs, place = i / inputs % places, row = i / inputs / places;
+    float* to = dw + (long long)row * pitch + input * places + place;
     *to = add ? *to + sum : sum;
 }
 

@@ -73,9 +73,40 @@ pub(crate) struct LayerMemory<B: Backend> {
 
 /// What a layer computes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Work {
+pub enum Work {
+    /// A convolution.
     Conv(Conv),
+    /// A full layer.
     Full(Full),
+}
+
+impl Work {
+    /// What a planned layer computes.
+    pub fn of(layer: &PlannedLayer) -> Self {
+        match layer.kind {
+            Kind::Conv { kernel, stride, pad } => Self::Conv(Conv {
+                inputs: layer.input.maps,
+                side: layer.input.side,
+                maps: layer.sum.maps,
+                out_side: layer.sum.side,
+                kernel,
+                stride,
+                pad,
+                groups: layer.groups,
+            }),
+            Kind::Full => Self::Full(Full { inputs: layer.input.len(), units: layer.sum.maps }),
+        }
+    }
+
+    /// Some of a planned layer's input maps, counted along the weights' second dimension: maps of
+    /// a convolution, numbers of a full layer.
+    pub fn part(layer: &PlannedLayer, maps: &Range<usize>) -> Part {
+        let a_map = match layer.kind {
+            Kind::Conv { .. } => 1,
+            Kind::Full => layer.input.side * layer.input.side,
+        };
+        Part(maps.start * a_map..maps.end * a_map)
+    }
 }
 
 /// The other half's maps at an exchange point.
@@ -188,12 +219,7 @@ impl<B: Backend> Half<B> {
 impl<B: Backend> LayerMemory<B> {
     fn new(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe, seed: u64) -> Result<Self> {
         let [weight, bias] = &layer.params;
-        // Along the weights' second dimension: maps of a convolution, numbers of a full layer.
-        let a_map = match layer.kind {
-            Kind::Conv { .. } => 1,
-            Kind::Full => layer.input.side * layer.input.side,
-        };
-        let part = |maps: &Range<usize>| Part(maps.start * a_map..maps.end * a_map);
+        let part = |maps: &Range<usize>| Work::part(layer, maps);
         let peer = if layer.exchanges {
             let maps = layer.peer_inputs();
             let pixels = layer.input.side * layer.input.side;
@@ -209,7 +235,7 @@ impl<B: Backend> LayerMemory<B> {
         } else {
             None
         };
-        let work = work(layer);
+        let work = Work::of(layer);
         match &work {
             Work::Conv(conv) => dev.reserve(Some(conv), None, recipe.batch)?,
             Work::Full(full) => dev.reserve(None, Some(full), recipe.batch)?,
@@ -250,22 +276,6 @@ impl<B: Backend> Tensor<B> {
             gradient: dev.floats("gradient", param.len())?,
             param: param.clone(),
         })
-    }
-}
-
-fn work(layer: &PlannedLayer) -> Work {
-    match layer.kind {
-        Kind::Conv { kernel, stride, pad } => Work::Conv(Conv {
-            inputs: layer.input.maps,
-            side: layer.input.side,
-            maps: layer.sum.maps,
-            out_side: layer.sum.side,
-            kernel,
-            stride,
-            pad,
-            groups: layer.groups,
-        }),
-        Kind::Full => Work::Full(Full { inputs: layer.input.len(), units: layer.sum.maps }),
     }
 }
 

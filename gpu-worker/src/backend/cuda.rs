@@ -30,9 +30,9 @@ mod pinned; // page-locked host memory
 mod launch; // one kernel launch
 mod transfer;
 mod input;
-mod product; // what convolution and full layers share
-mod conv;
-mod full;
+pub mod product; // what convolution and full layers share
+pub mod conv;
+pub mod full;
 mod sum;
 mod relu;
 mod lrn;

@@ -1,8 +1,8 @@
-//! Convolution: maps laid out for the windows, then a product that gathers from there.
+//! Convolution: maps laid out for a product, which then gathers from there.
 
 use super::launch::THREADS as EACH;
 use super::memory::check_part;
-use super::product::{COLUMNS, Ends, Partial, ROWS, Splits, THREADS, adds, ends, filled};
+use super::product::{COLUMNS, Ends, Partial, Product, ROWS, Splits, THREADS, adds, ends, filled};
 use super::{Cuda, Floats, sum as sums};
 use crate::backend::{Conv, Finish, Images, Part, Sum};
 use crate::error::{Error, Result};
@@ -99,23 +99,41 @@ impl Sizes {
         [0, places, laid, laid + len.next_multiple_of(ALIGNED)]
     }
 
-    /// How the sums of outputs are cut.
-    fn output_splits(&self) -> Splits {
-        let columns = self.at_once(USUAL_IMAGES) * self.pixels();
-        let tiles = columns.div_ceil(COLUMNS) * self.maps.div_ceil(ROWS) * self.groups;
-        Splits::new(self.depth(), tiles)
+    /// The product that makes the outputs of `n` images.
+    fn outputs(&self, n: usize) -> Product {
+        let Self { maps: rows, groups, .. } = *self;
+        let usual = self.at_once(USUAL_IMAGES) * self.pixels();
+        let tiles = usual.div_ceil(COLUMNS) * rows.div_ceil(ROWS) * groups;
+        let splits = Splits::new(self.depth(), tiles);
+        Product { rows, columns: n * self.pixels(), depth: self.depth(), groups, splits }
     }
 
     /// Numbers that the partial sums of outputs take: none if they are uncut.
     fn partial_outputs(&self, n: usize) -> usize {
-        let count = self.output_splits().count;
+        let count = self.outputs(n).splits.count;
         if count == 1 { 0 } else { count * n * self.output() }
     }
 
-    /// How the sum over (image, pixel) of weight gradients is cut.
-    fn weight_splits(&self, n: usize) -> Splits {
-        let tiles = self.depth().div_ceil(COLUMNS) * self.maps.div_ceil(ROWS) * self.groups;
-        Splits::new(n * self.pixels(), tiles)
+    /// The product that makes the gradient of the weights: the sum is over (image, pixel).
+    fn weight_gradients(&self, n: usize) -> Product {
+        let Self { maps: rows, groups, .. } = *self;
+        let (columns, depth) = (self.depth(), n * self.pixels());
+        let tiles = columns.div_ceil(COLUMNS) * rows.div_ceil(ROWS) * groups;
+        Product { rows, columns, depth, groups, splits: Splits::new(depth, tiles) }
+    }
+
+    /// Side of the source maps as conv_maps_last leaves them: what the windows read.
+    fn line(&self) -> usize {
+        self.stride * (self.out_side - 1) + self.kernel
+    }
+
+    /// As [`Self::regions`], for the gradient of the weights: places of windows, source maps, output
+    /// maps, and the rest.
+    fn weight_regions(&self, n: usize) -> [usize; 4] {
+        let laid = (filled(n * self.pixels()) + 8).next_multiple_of(ALIGNED);
+        let len = n * self.groups * self.inputs * self.line().pow(2);
+        let dy = laid + len.next_multiple_of(ALIGNED);
+        [0, laid, dy, dy + (n * self.output()).next_multiple_of(ALIGNED)]
     }
 
     /// Images whose gradient is computed at once. Numbers that stand apart make laid-out maps
@@ -130,14 +148,25 @@ impl Sizes {
     }
 }
 
+/// The products of one part of `n` images: outputs, gradients of the inputs, of the weights.
+///
+/// # Errors
+/// [`Error::Shape`] if the convolution has no such part.
+pub fn products(conv: &Conv, part: &Part, n: usize) -> Result<[Product; 3]> {
+    let sizes = Sizes::new(conv, part)?;
+    let turned = sizes.turned();
+    let gradients = turned.outputs(turned.at_once(n));
+    Ok([sizes.outputs(n), gradients, sizes.weight_gradients(n)])
+}
+
 /// Numbers of working memory that any pass over up to `batch` images needs, whatever the part.
 pub(super) fn scratch_len(conv: &Conv, batch: usize) -> usize {
     let Ok(sizes) = Sizes::new(conv, &Part(0..conv.inputs)) else { return 0 };
     let turned = sizes.turned();
     let outputs = Splits::most(0) * batch.div_ceil(USUAL_IMAGES);
-    let weights = Splits::most(sizes.weights());
-    let forward = sizes.scratch(batch, outputs.max(weights));
-    forward.max(turned.scratch(turned.at_once(batch), turned.turned_weights() + outputs))
+    let gradients = turned.scratch(turned.at_once(batch), turned.turned_weights() + outputs);
+    let weights = sizes.weight_regions(batch)[3] + Splits::most(sizes.weights());
+    sizes.scratch(batch, outputs).max(gradients).max(weights)
 }
 
 /// Lays out `n` images of `x` and writes the tables.
@@ -192,11 +221,10 @@ fn multiply(
     y: &mut Floats,
     at: usize,
 ) -> Result<()> {
-    let splits = sizes.output_splits();
+    let product = sizes.outputs(n);
+    let splits = product.splits;
     let launch = |to: u64, ends: &Ends<'_>| {
         let [offsets, places, laid, _] = sizes.regions(n);
-        let columns = (n * sizes.pixels()).div_ceil(COLUMNS);
-        let grid = [columns, sizes.maps.div_ceil(ROWS), sizes.groups * splits.count];
         // SAFETY: order and types are those of conv.cu; at `to` there is room for all splits of n
         // images, and the weights have all rows (the callers looked); the regions of `work` are as
         // lay_out() left them and go by address, since they lie in one buffer.
@@ -218,7 +246,7 @@ fn multiply(
                 .int(weights.pitch)
                 .int(sizes.inputs * sizes.plane())
                 .int(splits.strips)
-                .launch(grid, THREADS)
+                .launch(product.grid(), THREADS)
         }
     };
     if splits.count == 1 {
@@ -334,35 +362,86 @@ pub(super) fn backward_weights(
     let (x_at, dy_at) = (x.images(&images, sizes.source())?, dy.images(&images, sizes.output())?);
     let (from, pitch) = part_of_weights(conv, part);
     dw.exactly(conv.maps * pitch)?;
-    let splits = sizes.weight_splits(n);
-    let work = dev.take_scratch(sizes.scratch(n, splits.count * sizes.weights()))?;
-    let [offsets, places, laid, partial] = sizes.regions(n);
-    let tiles = [sizes.depth().div_ceil(COLUMNS), sizes.maps.div_ceil(ROWS)];
-    let multiplied = lay_out(dev, &sizes, n, x, x_at, &work).and_then(|()| {
-        // SAFETY: order and types are those of conv.cu; dy was looked at above; the regions of
-        // `work` are as lay_out() left them, the last has room for all splits, and they go by
-        // address, since they lie in one buffer.
-        unsafe {
-            dev.call("conv_backward_weights")
-                .long(work.address(partial))
-                .read(dy, dy_at)
-                .long(work.address(laid))
-                .long(work.address(offsets))
-                .long(work.address(places))
-                .int(n)
-                .int(sizes.groups)
-                .int(sizes.maps)
-                .int(sizes.pixels())
-                .int(sizes.depth())
-                .int(sizes.inputs * sizes.plane())
-                .int(splits.strips)
-                .launch([tiles[0], tiles[1], splits.count * sizes.groups], THREADS)
-        }
-    });
+    let product = sizes.weight_gradients(n);
+    let splits = product.splits;
+    let [places, laid, dy_laid, partial] = sizes.weight_regions(n);
+    let work = dev.take_scratch(partial + splits.count * sizes.weights())?;
+    let source = MapsLast {
+        maps: sizes.groups * sizes.inputs,
+        side: sizes.side,
+        lead: sizes.lead,
+        line: sizes.line(),
+        places: Some((work.address(places), &sizes)),
+    };
+    let output = MapsLast {
+        maps: conv.maps,
+        side: sizes.out_side,
+        lead: 0,
+        line: sizes.out_side,
+        places: None,
+    };
+    let multiplied = source
+        .lay_out(dev, n, x, x_at, work.address(laid))
+        .and_then(|()| output.lay_out(dev, n, dy, dy_at, work.address(dy_laid)))
+        .and_then(|()| {
+            // SAFETY: order and types are those of conv.cu; the regions of `work` are as lay_out()
+            // left them, the last has room for all splits, and they go by address, since they lie
+            // in one buffer.
+            unsafe {
+                dev.call("conv_backward_weights")
+                    .long(work.address(partial))
+                    .long(work.address(dy_laid))
+                    .long(work.address(laid))
+                    .long(work.address(places))
+                    .int(sizes.groups)
+                    .int(sizes.maps)
+                    .int(sizes.inputs)
+                    .int(sizes.kernel)
+                    .int(sizes.line())
+                    .int(product.depth)
+                    .int(splits.strips)
+                    .launch(product.grid(), THREADS)
+            }
+        });
     let added = multiplied.and_then(|()| {
         let partial = Partial { work: &work, at: partial, splits };
-        sums::weights(dev, [conv.maps, sizes.depth(), pitch], &partial, sum, dw, from)
+        let window = sizes.kernel * sizes.kernel;
+        sums::weights(dev, [conv.maps, sizes.inputs, window, pitch], &partial, sum, dw, from)
     });
     dev.give_scratch(work);
     added
+}
+
+/// Maps to be laid out so that neighbours are maps, with zeros around them.
+struct MapsLast<'a> {
+    maps: usize,
+    side: usize,
+    lead: isize,
+    line: usize,
+    /// Where the table of places goes, and the windows it is for.
+    places: Option<(u64, &'a Sizes)>,
+}
+
+impl MapsLast<'_> {
+    fn lay_out(&self, dev: &Cuda, n: usize, x: &Floats, at: usize, to: u64) -> Result<()> {
+        let (places, windows) = self.places.map_or((0, None), |(to, sizes)| (to, Some(sizes)));
+        let grid = [self.line.div_ceil(32), n * self.line, self.maps.div_ceil(32)];
+        // SAFETY: order and types are those of conv.cu; x holds n images from `at` on (the callers
+        // looked), and at `to` and `places` there is as much room as weight_regions() says. The
+        // kernel's `int lead` may be negative: it is the lower half of the long.
+        unsafe {
+            dev.call("conv_maps_last")
+                .long(to)
+                .long(places)
+                .read(x, at)
+                .int(self.side)
+                .long(self.lead as u64)
+                .int(self.line)
+                .int(self.maps)
+                .int(windows.map_or(1, |sizes| sizes.stride))
+                .int(windows.map_or(1, |sizes| sizes.out_side))
+                .int(windows.map_or(0, |sizes| n * sizes.pixels()))
+                .launch(grid, EACH)
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Full layers: products cut into splits of their depth, then the splits' sum.
 
 use super::memory::check_part;
-use super::product::{COLUMNS, Ends, Partial, ROWS, Splits, THREADS, adds, ends};
+use super::product::{COLUMNS, Ends, Partial, Product, ROWS, Splits, THREADS, adds, ends};
 use super::{Cuda, Floats, sum as sums};
 use crate::backend::{Finish, Full, Images, Part, Sum};
 use crate::error::Result;
@@ -10,9 +10,16 @@ use crate::error::Result;
 /// images, or the bits would.
 const USUAL_IMAGES: usize = 128;
 
-/// How sums of `depth` products into `width` outputs an image are cut.
-fn splits(depth: usize, width: usize) -> Splits {
-    Splits::new(depth, width.div_ceil(COLUMNS) * USUAL_IMAGES.div_ceil(ROWS))
+/// The products of one part of `inputs` inputs: outputs, gradients of the inputs, of the weights.
+pub fn products(units: usize, inputs: usize, n: usize) -> [Product; 3] {
+    let of_images = |depth: usize, columns: usize| {
+        let tiles = columns.div_ceil(COLUMNS) * USUAL_IMAGES.div_ceil(ROWS);
+        Product { rows: n, columns, depth, groups: 1, splits: Splits::new(depth, tiles) }
+    };
+    let tiles = inputs.div_ceil(COLUMNS) * units.div_ceil(ROWS);
+    let splits = Splits::new(n, tiles);
+    let weights = Product { rows: units, columns: inputs, depth: n, groups: 1, splits };
+    [of_images(inputs, units), of_images(units, inputs), weights]
 }
 
 /// Numbers of working memory that any pass over `batch` images needs, whatever the part.
@@ -40,7 +47,8 @@ pub(super) fn forward(
     let (x_at, y_at) = (x.images(&images, inputs)?, y.images(&images, units)?);
     w.exactly(full.inputs * units)?;
     let ends = ends(sum, finish.as_ref(), units)?;
-    let splits = splits(inputs, units);
+    let [product, ..] = products(units, inputs, n);
+    let splits = product.splits;
     let mut partial = dev.take_scratch(splits.count * n * units)?;
     // SAFETY: order and types are those of full.cu; the lengths are checked above, and the kernel
     // reads rows below n and units, of w the part's columns.
@@ -53,7 +61,7 @@ pub(super) fn forward(
             .int(inputs)
             .int(full.inputs)
             .int(splits.strips)
-            .launch([units.div_ceil(COLUMNS), n.div_ceil(ROWS), splits.count], THREADS)
+            .launch(product.grid(), THREADS)
     };
     let added = multiplied.and_then(|()| {
         let partial = Partial { work: &partial, at: 0, splits };
@@ -76,7 +84,8 @@ pub(super) fn backward_inputs(
     let (inputs, units, n) = (part.0.len(), full.units, images.len());
     let (dy_at, dx_at) = (dy.images(&images, units)?, dx.images(&images, inputs)?);
     w.exactly(full.inputs * units)?;
-    let splits = splits(units, inputs);
+    let [_, product, _] = products(units, inputs, n);
+    let splits = product.splits;
     let mut partial = dev.take_scratch(splits.count * n * inputs)?;
     // SAFETY: order and types are those of full.cu; the lengths are checked above, and the kernel
     // reads rows below n and units, of w the part's columns.
@@ -89,7 +98,7 @@ pub(super) fn backward_inputs(
             .int(inputs)
             .int(full.inputs)
             .int(splits.strips)
-            .launch([inputs.div_ceil(COLUMNS), n.div_ceil(ROWS), splits.count], THREADS)
+            .launch(product.grid(), THREADS)
     };
     let added = multiplied.and_then(|()| {
         let partial = Partial { work: &partial, at: 0, splits };
@@ -114,8 +123,8 @@ pub(super) fn backward_weights(
     let (inputs, units, n) = (part.0.len(), full.units, images.len());
     let (x_at, dy_at) = (x.images(&images, inputs)?, dy.images(&images, units)?);
     dw.exactly(full.inputs * units)?;
-    let tiles = [inputs.div_ceil(COLUMNS), units.div_ceil(ROWS)];
-    let splits = Splits::new(n, tiles[0] * tiles[1]);
+    let [.., product] = products(units, inputs, n);
+    let splits = product.splits;
     let multiply = |dev: &Cuda, to: &mut Floats, at: usize, pitch: usize, sum: Sum| {
         // SAFETY: order and types are those of full.cu; the lengths are checked above, and `to` has
         // room for all splits of units rows that are `pitch` apart.
@@ -129,7 +138,7 @@ pub(super) fn backward_weights(
                 .int(inputs)
                 .int(pitch)
                 .int(splits.strips)
-                .launch([tiles[0], tiles[1], splits.count], THREADS)
+                .launch(product.grid(), THREADS)
         }
     };
     if splits.count == 1 {
@@ -138,7 +147,7 @@ pub(super) fn backward_weights(
     let mut work = dev.take_scratch(splits.count * units * inputs)?;
     let added = multiply(dev, &mut work, 0, inputs, Sum::Start).and_then(|()| {
         let partial = Partial { work: &work, at: 0, splits };
-        sums::weights(dev, [units, inputs, full.inputs], &partial, sum, dw, part.0.start)
+        sums::weights(dev, [units, inputs, 1, full.inputs], &partial, sum, dw, part.0.start)
     });
     dev.give_scratch(work);
     added

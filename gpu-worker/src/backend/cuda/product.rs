@@ -6,16 +6,16 @@ use crate::error::Result;
 use model::recipe::Activation;
 
 /// Outputs of a block's tile.
-pub(super) const ROWS: usize = 64;
+pub const ROWS: usize = 64;
 /// Outputs of a block's tile.
-pub(super) const COLUMNS: usize = 128;
+pub const COLUMNS: usize = 128;
 /// Depth that a block holds at once.
-const STRIP: usize = 8;
+pub const STRIP: usize = 8;
 /// Threads of a block.
-pub(super) const THREADS: u32 = 128;
+pub const THREADS: u32 = 128;
 
 /// Multiprocessors of an A100, which the cut is made for. A constant, since bits depend on it.
-const MULTIPROCESSORS: usize = 108;
+pub const MULTIPROCESSORS: usize = 108;
 /// Blocks that a launch whose sums may be cut should have: as many as run at once, in one wave.
 const BLOCKS: usize = 3 * MULTIPROCESSORS;
 /// And the fewest that keep a multiprocessor busy.
@@ -23,9 +23,46 @@ const FEWEST: usize = 2 * MULTIPROCESSORS;
 
 /// How a sum is cut: `count` splits of `strips` strips each, the last one shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Splits {
-    pub(super) count: usize,
-    pub(super) strips: usize,
+pub struct Splits {
+    /// How many.
+    pub count: usize,
+    /// Strips of one.
+    pub strips: usize,
+}
+
+/// A matrix product as it is launched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Product {
+    /// Rows of the outputs.
+    pub rows: usize,
+    /// Columns of the outputs.
+    pub columns: usize,
+    /// Products of a sum.
+    pub depth: usize,
+    /// Independent products, of groups of maps.
+    pub groups: usize,
+    /// How the depth is cut.
+    pub splits: Splits,
+}
+
+impl Product {
+    /// Column tiles, row tiles, groups within splits.
+    pub(super) fn grid(&self) -> [usize; 3] {
+        let (rows, columns) = (self.rows.div_ceil(ROWS), self.columns.div_ceil(COLUMNS));
+        [columns, rows, self.groups * self.splits.count]
+    }
+
+    /// Blocks of the launch.
+    pub fn blocks(&self) -> usize {
+        self.grid().into_iter().product()
+    }
+
+    /// Multiplications that are asked for, and those that whole tiles and strips make.
+    pub fn multiplications(&self) -> (usize, usize) {
+        let Self { rows, columns, depth, groups, .. } = *self;
+        let whole = rows.next_multiple_of(ROWS) * columns.next_multiple_of(COLUMNS) * filled(depth);
+        (groups * rows * columns * depth, groups * whole)
+    }
 }
 
 impl Splits {

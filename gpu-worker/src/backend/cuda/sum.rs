@@ -33,11 +33,11 @@ pub(super) fn outputs(
     }
 }
 
-/// Adds the splits of `[rows, columns]` up, into rows of `dw` that are `pitch` apart, from `at` on:
-/// the caller saw them to be there.
+/// Adds the splits of `[rows, places, inputs]` up, into `[rows, inputs, places]` of `dw` from `at` on,
+/// with rows `pitch` apart: the caller saw them to be there.
 pub(super) fn weights(
     dev: &Cuda,
-    [rows, columns, pitch]: [usize; 3],
+    [rows, inputs, places, pitch]: [usize; 4],
     partial: &Partial<'_>,
     sum: Sum,
     dw: &mut Floats,
@@ -52,9 +52,10 @@ pub(super) fn weights(
             .int(adds(sum))
             .int(partial.splits.count)
             .int(rows)
-            .int(columns)
+            .int(inputs)
+            .int(places)
             .int(pitch)
-            .one_thread_each(rows * columns)
+            .one_thread_each(rows * inputs * places)
     }
 }
 

@@ -1,0 +1,284 @@
+//! What can be said of the kernels' speed without a GPU: their machine code, how many blocks each
+//! launch has, and what the emulated driver counts of their traffic. All of it stands in
+//! `gpu-worker/kernels/FIGURES.md`, which these tests hold to be true.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use gpu_worker::backend::cpu::Cpu;
+use gpu_worker::backend::cuda::product::{MULTIPROCESSORS, Product, THREADS};
+use gpu_worker::backend::cuda::program::PROGRAMS;
+use gpu_worker::backend::cuda::{Search, conv, full, libraries};
+use gpu_worker::backend::{Backend, Full, Part, Sum};
+use gpu_worker::half::Work;
+use harness::golden::furthest_number;
+use harness::gpu;
+use harness::machine_code::{self, ARCHITECTURES, Kernel};
+use model::halves::{Cut, Half, Plan, PlannedLayer};
+use model::recipe::{Recipe, Wire};
+use model::shape::Network;
+
+/// The products; all others are bound by memory.
+const CONVOLUTION: [&str; 2] = ["conv_forward", "conv_backward_weights"];
+const FULL: [&str; 3] = ["full_forward", "full_backward_inputs", "full_backward_weights"];
+/// Architectures whose main loops are listed; the bars hold for all.
+const LISTED: [u32; 3] = [80, 86, 90];
+const PASSES: [&str; 3] = ["forward", "inputs", "weights"];
+
+fn tools() -> Option<PathBuf> {
+    let tools = cuda_emulator::tools()?;
+    let search = Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), pythons: Vec::new() };
+    libraries::nvrtc("test", &search).expect("it is there");
+    if !tools.join("nvidia/cu13/bin/nvdisasm").exists() {
+        eprintln!("skipped: no nvdisasm in {}", tools.display());
+        return None;
+    }
+    Some(tools)
+}
+
+/// Every kernel on every architecture.
+fn machine_code(tools: &Path) -> Vec<(u32, Kernel)> {
+    let of = |arch: u32| {
+        let programs = PROGRAMS.iter();
+        programs.flat_map(move |program| machine_code::of(tools, program, arch))
+    };
+    ARCHITECTURES.iter().flat_map(|arch| of(*arch).map(|kernel| (*arch, kernel))).collect()
+}
+
+#[test]
+fn machine_code_keeps_its_bounds_and_the_page_of_figures_is_true() {
+    let Some(tools) = tools() else { return };
+    let code = machine_code(&tools);
+    let n_kernels: usize = PROGRAMS.iter().map(|program| program.kernels.len()).sum();
+    assert_eq!(code.len(), n_kernels * ARCHITECTURES.len());
+    for (arch, kernel) in &code {
+        let name = &kernel.name;
+        assert_eq!(kernel.stack, 0, "{name} on sm_{arch}: registers spill");
+        let bar = if CONVOLUTION.contains(&name.as_str()) {
+            0.70
+        } else if FULL.contains(&name.as_str()) {
+            0.78
+        } else {
+            continue;
+        };
+        let main = kernel.main_loop().expect("a loop that multiplies");
+        assert!(main.share() >= bar, "{name} on sm_{arch}: {main:?}");
+        assert!(main.ffma_a_byte() >= 1.0, "{name} on sm_{arch}: {main:?}");
+        assert_eq!(main.narrow_loads, 0, "{name} on sm_{arch}: {main:?}");
+        assert!(kernel.resident(*arch, THREADS) >= 2, "{name} on sm_{arch}: {kernel:?}");
+    }
+    let Some(traffic) = traffic() else { return };
+    let page = page(&code, &launches(), &traffic);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let file = root.join("gpu-worker/kernels/FIGURES.md");
+    if std::fs::read_to_string(&file).ok().as_ref() != Some(&page) {
+        let new = root.join("target/FIGURES.md");
+        std::fs::write(&new, page).unwrap();
+        panic!("{} is not what was measured: look at {}", file.display(), new.display());
+    }
+}
+
+/// One launch of a product in a step of 128: layer, pass, sizes, bytes that must be moved.
+struct Launch {
+    layer: &'static str,
+    pass: &'static str,
+    product: Product,
+    bytes: usize,
+}
+
+fn half_a() -> Plan {
+    let recipe = Recipe::builtin("paper").unwrap();
+    Plan::new(&Network::new(&recipe, 1000).unwrap(), &recipe, Cut::Half(Half::A))
+}
+
+/// Every launch of a product over own inputs; those over the peer's have the same sizes.
+fn launches() -> Vec<Launch> {
+    let recipe = Recipe::builtin("paper").unwrap();
+    let slice = recipe.batch / recipe.slices;
+    let mut launches = Vec::new();
+    for (number, layer) in half_a().layers.iter().enumerate() {
+        let part = Work::part(layer, &layer.own_inputs);
+        let (n, products) = match Work::of(layer) {
+            Work::Conv(conv) => (slice, conv::products(&conv, &part, slice).unwrap()),
+            Work::Full(f) => (recipe.batch, full::products(f.units, part.0.len(), recipe.batch)),
+        };
+        let maps = layer.input.len() / layer.input.maps * layer.own_inputs.len();
+        let [x, y] = [maps * n, layer.sum.len() * n];
+        let w = products[2].rows * products[2].columns;
+        for (pass, product) in PASSES.into_iter().zip(products) {
+            // Nobody asks for the gradient of the pictures.
+            if number > 0 || pass != "inputs" {
+                launches.push(Launch { layer: layer.name, pass, product, bytes: 4 * (x + y + w) });
+            }
+        }
+    }
+    launches
+}
+
+/// fc6 to fc8 have few tiles, conv3 to conv5 few in a slice: their sums are cut.
+#[test]
+fn every_product_of_a_step_fills_a_large_gpu() {
+    let launches = launches();
+    assert_eq!(launches.len(), 8 * 3 - 1);
+    for Launch { layer, pass, product, .. } in launches {
+        assert!(product.blocks() >= 2 * MULTIPROCESSORS, "{layer} {pass}: {product:?}");
+    }
+}
+
+/// Every layer's inputs at their full size, few outputs and images: enough for a tile, and the
+/// same pattern of reads and writes.
+#[test]
+fn products_of_every_layers_shape_are_the_cpus() {
+    let Some(mut gpu) = gpu::open(0) else { return };
+    for layer in &half_a().layers {
+        agree(&mut gpu, layer);
+    }
+}
+
+/// Sums of thousands of numbers in [−½, ½] in another order.
+const CLOSE: f64 = 1e-5;
+
+fn agree<B: Backend>(gpu: &mut B, layer: &PlannedLayer) {
+    let part = Work::part(layer, &layer.own_inputs);
+    let got = passes(gpu, layer, &part);
+    let want = passes(&mut Cpu::new(1), layer, &part);
+    for ((got, want), pass) in got.iter().zip(&want).zip(PASSES) {
+        let (most, off) = furthest_number(got, want);
+        assert!(off <= CLOSE * most, "{} {pass}: {off} of {most}", layer.name);
+    }
+}
+
+/// Outputs, gradients of the inputs (of conv1 too), gradients of the weights.
+fn passes<B: Backend>(dev: &mut B, layer: &PlannedLayer, part: &Part) -> [Vec<f32>; 3] {
+    let maps = layer.input.len() / layer.input.maps * layer.own_inputs.len();
+    match Work::of(layer) {
+        Work::Conv(mut conv) => {
+            conv.maps = conv.maps.min(64);
+            let (outputs, weights) = (
+                conv.maps * conv.out_side * conv.out_side,
+                conv.maps * conv.inputs * conv.kernel * conv.kernel,
+            );
+            let x = random(dev, 1, maps);
+            let w = random(dev, 2, weights);
+            let dy = random(dev, 3, outputs);
+            let mut y = dev.floats("y", outputs).unwrap();
+            let mut dx = dev.floats("dx", maps).unwrap();
+            let mut dw = dev.floats("dw", weights).unwrap();
+            dev.conv_forward(&conv, 0..1, &x, part, &w, Sum::Start, None, &mut y).unwrap();
+            dev.conv_backward_inputs(&conv, 0..1, &dy, &w, part, &mut dx).unwrap();
+            dev.conv_backward_weights(&conv, 0..1, &x, part, &dy, Sum::Start, &mut dw).unwrap();
+            [(&y, outputs), (&dx, maps), (&dw, weights)].map(|(from, len)| read(dev, from, len))
+        }
+        Work::Full(Full { inputs, units }) => {
+            let (units, n) = (units.min(128), 64);
+            let full = Full { inputs, units };
+            let (part_len, all) = (part.0.len(), 0..n);
+            let x = random(dev, 1, n * part_len);
+            let w = random(dev, 2, units * inputs);
+            let dy = random(dev, 3, n * units);
+            let mut y = dev.floats("y", n * units).unwrap();
+            let mut dx = dev.floats("dx", n * part_len).unwrap();
+            let mut dw = dev.floats("dw", units * inputs).unwrap();
+            dev.full_forward(&full, all.clone(), &x, part, &w, Sum::Start, None, &mut y).unwrap();
+            dev.full_backward_inputs(&full, all.clone(), &dy, &w, part, &mut dx).unwrap();
+            dev.full_backward_weights(&full, all, &x, part, &dy, Sum::Start, &mut dw).unwrap();
+            [(&y, n * units), (&dx, n * part_len), (&dw, units * inputs)]
+                .map(|(from, len)| read(dev, from, len))
+        }
+    }
+}
+
+fn random<B: Backend>(dev: &mut B, seed: u32, len: usize) -> B::Floats {
+    let number = |i: u32| (i.wrapping_mul(2_654_435_761).wrapping_add(seed << 7) >> 8) as f32;
+    let bytes: Vec<u8> =
+        (0..len as u32).flat_map(|i| (number(i) / 16_777_216.0 - 0.5).to_le_bytes()).collect();
+    let mut to = dev.floats("random", len).unwrap();
+    dev.upload(&[bytes.into()], Wire::F32, 0, &mut to, 0).unwrap();
+    to
+}
+
+fn read<B: Backend>(dev: &mut B, from: &B::Floats, len: usize) -> Vec<f32> {
+    let bytes = dev.download(from, 0..len, Wire::F32).unwrap().wait().unwrap().bytes;
+    proto::tensor::bytes_to_floats(&bytes).unwrap()
+}
+
+/// Counted over all launches of a kernel in `products_of_every_layers_shape_are_the_cpus`.
+struct Traffic {
+    kernel: String,
+    layer: &'static str,
+    /// Wavefronts of shared memory, and the fewest.
+    shared: [u64; 2],
+    /// Sectors read of global memory, and the fewest.
+    read: [u64; 2],
+    /// Sectors written, and the fewest.
+    written: [u64; 2],
+}
+
+/// Runs the test above in a process of its own, whose driver counts.
+fn traffic() -> Option<Vec<Traffic>> {
+    if cuda_emulator::is_real() {
+        eprintln!("skipped: a real driver counts nothing");
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("counters.jsonl");
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "kernels::products_of_every_layers_shape_are_the_cpus"])
+        .env("CUDA_EMULATOR", format!("counters={}", file.display()))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let plan = half_a();
+    let mut layers = plan.layers.iter().map(|layer| layer.name);
+    let (mut layer, mut traffic) = ("", Vec::new());
+    for line in std::fs::read_to_string(&file).unwrap().lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let kernel = line["kernel"].as_str().unwrap();
+        if !CONVOLUTION.contains(&kernel) && !FULL.contains(&kernel) {
+            continue;
+        }
+        // A layer's first product is its forward pass.
+        let passes: Vec<&str> = traffic
+            .iter()
+            .filter(|t: &&Traffic| t.layer == layer)
+            .map(|t| t.kernel.as_str())
+            .collect();
+        let ended = passes.last().is_none_or(|last| last.ends_with("weights"));
+        if ended {
+            layer = layers.next().unwrap();
+        }
+        let sum = |names: [&str; 2]| -> u64 {
+            names.iter().map(|name| line[*name].as_u64().unwrap()).sum()
+        };
+        let one = |name: &str| line[name].as_u64().unwrap();
+        traffic.push(Traffic {
+            kernel: kernel.to_owned(),
+            layer,
+            shared: [
+                sum(["shared_load_wavefronts", "shared_store_wavefronts"]),
+                sum(["shared_load_wavefronts_ideal", "shared_store_wavefronts_ideal"]),
+            ],
+            read: [one("global_load_sectors"), one("global_load_sectors_ideal")],
+            written: [one("global_store_sectors"), one("global_store_sectors_ideal")],
+        });
+    }
+    Some(traffic)
+}
+
+/// The whole page.
+fn page(code: &[(u32, Kernel)], launches: &[Launch], traffic: &[Traffic]) -> String {
+    let _ = (code, launches);
+    let mut page = String::new();
+    for t in traffic {
+        let ratio = |[got, ideal]: [u64; 2]| got as f64 / ideal.max(1) as f64;
+        page += &format!(
+            "| {} | {} | {:.2} | {:.2} | {:.2} |\n",
+            t.layer,
+            t.kernel,
+            ratio(t.shared),
+            ratio(t.read),
+            ratio(t.written)
+        );
+    }
+    page
+}
