@@ -21,9 +21,12 @@ use model::shape::Network;
 /// The products; all others are bound by memory.
 const CONVOLUTION: [&str; 2] = ["conv_forward", "conv_backward_weights"];
 const FULL: [&str; 3] = ["full_forward", "full_backward_inputs", "full_backward_weights"];
-/// Architectures whose main loops are listed; the bars hold for all.
-const LISTED: [u32; 3] = [80, 86, 90];
+/// Architectures whose main loops are listed, with the multiprocessors of A100, RTX A6000 and H100;
+/// the bars hold for all.
+const LISTED: [(u32, usize); 3] = [(80, MULTIPROCESSORS), (86, 84), (90, 132)];
 const PASSES: [&str; 3] = ["forward", "inputs", "weights"];
+/// Nobody asks for the gradient of the pictures.
+const NOT_IN_A_STEP: (&str, &str) = ("conv1", "inputs");
 
 fn tools() -> Option<PathBuf> {
     let tools = cuda_emulator::tools()?;
@@ -68,6 +71,7 @@ fn machine_code_keeps_its_bounds_and_the_page_of_figures_is_true() {
         assert!(kernel.resident(*arch, THREADS) >= 2, "{name} on sm_{arch}: {kernel:?}");
     }
     let Some(traffic) = traffic() else { return };
+    assert_little(&traffic);
     let page = page(&code, &launches(), &traffic);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let file = root.join("gpu-worker/kernels/FIGURES.md");
@@ -96,7 +100,7 @@ fn launches() -> Vec<Launch> {
     let recipe = Recipe::builtin("paper").unwrap();
     let slice = recipe.batch / recipe.slices;
     let mut launches = Vec::new();
-    for (number, layer) in half_a().layers.iter().enumerate() {
+    for layer in &half_a().layers {
         let part = Work::part(layer, &layer.own_inputs);
         let (n, products) = match Work::of(layer) {
             Work::Conv(conv) => (slice, conv::products(&conv, &part, slice).unwrap()),
@@ -106,8 +110,7 @@ fn launches() -> Vec<Launch> {
         let [x, y] = [maps * n, layer.sum.len() * n];
         let w = products[2].rows * products[2].columns;
         for (pass, product) in PASSES.into_iter().zip(products) {
-            // Nobody asks for the gradient of the pictures.
-            if number > 0 || pass != "inputs" {
+            if (layer.name, pass) != NOT_IN_A_STEP {
                 launches.push(Launch { layer: layer.name, pass, product, bytes: 4 * (x + y + w) });
             }
         }
@@ -202,19 +205,37 @@ fn read<B: Backend>(dev: &mut B, from: &B::Floats, len: usize) -> Vec<f32> {
     proto::tensor::bytes_to_floats(&bytes).unwrap()
 }
 
-/// Counted over all launches of a kernel in `products_of_every_layers_shape_are_the_cpus`.
+/// What the emulated driver counted of one product: what was needed, and the fewest that could do.
 struct Traffic {
-    kernel: String,
     layer: &'static str,
-    /// Wavefronts of shared memory, and the fewest.
-    shared: [u64; 2],
-    /// Sectors read of global memory, and the fewest.
-    read: [u64; 2],
-    /// Sectors written, and the fewest.
-    written: [u64; 2],
+    pass: &'static str,
+    /// Wavefronts of shared memory.
+    shared: Ratio,
+    /// Sectors of global memory: the fewest that hold as many bytes in a row from where they begin.
+    sectors: Ratio,
+    /// The same if everything began at a sector's border.
+    aligned: Ratio,
 }
 
-/// Runs the test above in a process of its own, whose driver counts.
+#[derive(Clone, Copy)]
+struct Ratio {
+    needed: u64,
+    fewest: u64,
+}
+
+impl Ratio {
+    fn value(self) -> f64 {
+        self.needed as f64 / self.fewest as f64
+    }
+}
+
+/// More than the fewest by this factor is too much.
+const TRAFFIC: f64 = 1.1;
+/// conv1's weights are 363 a map, no multiple of a sector's eight numbers: every line of eight
+/// that its forward pass reads of them lies in two sectors.
+const UNALIGNED: (&str, &str, f64) = ("conv1", "forward", 1.16);
+
+/// Runs `products_of_every_layers_shape_are_the_cpus` in a process of its own, whose driver counts.
 fn traffic() -> Option<Vec<Traffic>> {
     if cuda_emulator::is_real() {
         eprintln!("skipped: a real driver counts nothing");
@@ -228,57 +249,178 @@ fn traffic() -> Option<Vec<Traffic>> {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let lines = std::fs::read_to_string(&file).unwrap();
+    let lines = lines.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+    let products: Vec<_> = lines.filter(|l| is_product(l["kernel"].as_str().unwrap())).collect();
     let plan = half_a();
-    let mut layers = plan.layers.iter().map(|layer| layer.name);
-    let (mut layer, mut traffic) = ("", Vec::new());
-    for line in std::fs::read_to_string(&file).unwrap().lines() {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        let kernel = line["kernel"].as_str().unwrap();
-        if !CONVOLUTION.contains(&kernel) && !FULL.contains(&kernel) {
-            continue;
-        }
-        // A layer's first product is its forward pass.
-        let passes: Vec<&str> = traffic
-            .iter()
-            .filter(|t: &&Traffic| t.layer == layer)
-            .map(|t| t.kernel.as_str())
-            .collect();
-        let ended = passes.last().is_none_or(|last| last.ends_with("weights"));
-        if ended {
-            layer = layers.next().unwrap();
-        }
-        let sum = |names: [&str; 2]| -> u64 {
-            names.iter().map(|name| line[*name].as_u64().unwrap()).sum()
+    let layers = plan.layers.iter().map(|layer| layer.name);
+    let named = layers.flat_map(|layer| PASSES.map(|pass| (layer, pass)));
+    assert_eq!(products.len(), plan.layers.len() * PASSES.len());
+    let counted = named.zip(products).map(|((layer, pass), line)| {
+        let sum = |of: &str, what: &str| -> u64 {
+            let both = ["load", "store"].map(|way| format!("{of}_{way}_{what}"));
+            both.iter().map(|name| line[name].as_u64().unwrap()).sum()
         };
-        let one = |name: &str| line[name].as_u64().unwrap();
-        traffic.push(Traffic {
-            kernel: kernel.to_owned(),
+        let ratio = |of: &str, what: &str, fewest: &str| Ratio {
+            needed: sum(of, what),
+            fewest: sum(of, &format!("{what}_{fewest}")),
+        };
+        Traffic {
             layer,
-            shared: [
-                sum(["shared_load_wavefronts", "shared_store_wavefronts"]),
-                sum(["shared_load_wavefronts_ideal", "shared_store_wavefronts_ideal"]),
-            ],
-            read: [one("global_load_sectors"), one("global_load_sectors_ideal")],
-            written: [one("global_store_sectors"), one("global_store_sectors_ideal")],
-        });
+            pass,
+            shared: ratio("shared", "wavefronts", "ideal"),
+            sectors: ratio("global", "sectors", "span"),
+            aligned: ratio("global", "sectors", "ideal"),
+        }
+    });
+    Some(counted.filter(|t| (t.layer, t.pass) != NOT_IN_A_STEP).collect())
+}
+
+fn assert_little(traffic: &[Traffic]) {
+    for Traffic { layer, pass, shared, sectors, .. } in traffic {
+        let (unaligned, of, most) = UNALIGNED;
+        let most = if (*layer, *pass) == (unaligned, of) { most } else { TRAFFIC };
+        assert!(shared.value() <= TRAFFIC, "{layer} {pass}: {} wavefronts", shared.value());
+        assert!(sectors.value() <= most, "{layer} {pass}: {} sectors", sectors.value());
     }
-    Some(traffic)
 }
 
 /// The whole page.
 fn page(code: &[(u32, Kernel)], launches: &[Launch], traffic: &[Traffic]) -> String {
-    let _ = (code, launches);
-    let mut page = String::new();
-    for t in traffic {
-        let ratio = |[got, ideal]: [u64; 2]| got as f64 / ideal.max(1) as f64;
+    let mut page = String::from(INTRODUCTION);
+    page += LOOPS;
+    let products = || CONVOLUTION.into_iter().chain(FULL);
+    for (name, (arch, _)) in products().flat_map(|name| LISTED.map(|listed| (name, listed))) {
+        let kernel = find(code, arch, name);
+        let main = kernel.main_loop().expect("looked at above");
         page += &format!(
-            "| {} | {} | {:.2} | {:.2} | {:.2} |\n",
-            t.layer,
-            t.kernel,
-            ratio(t.shared),
-            ratio(t.read),
-            ratio(t.written)
+            "| `{name}` | sm_{arch} | {} | {} | {} | {} of {}: {:.1} % | {:.2} | {:.0} % |\n",
+            kernel.registers,
+            kernel.stack,
+            kernel.resident(arch, THREADS),
+            main.ffma,
+            main.instructions,
+            100.0 * main.share(),
+            main.ffma_a_byte(),
+            100.0 * allowed(arch, main.share()),
         );
+    }
+    page += LAUNCHES;
+    for Launch { layer, pass, product, bytes } in launches {
+        let Product { rows, columns, depth, splits, .. } = product;
+        let (asked, made) = product.multiplications();
+        let flop = 2.0 * asked as f64;
+        let useful = asked as f64 / made as f64;
+        page += &format!(
+            "| {layer} {pass} | {rows} × {columns} × {depth} | {:.2} | {:.1} | {:.0} | {} | {} | {:.0} % |",
+            flop / 1e9,
+            *bytes as f64 / 1e6,
+            flop / *bytes as f64,
+            splits.count,
+            product.blocks(),
+            100.0 * useful,
+        );
+        for (arch, multiprocessors) in LISTED {
+            let kernel = find(code, arch, kernel_of(layer, pass));
+            let main = kernel.main_loop().expect("looked at above");
+            let most = product.blocks().div_ceil(multiprocessors);
+            let balance = product.blocks() as f64 / (most * multiprocessors) as f64;
+            let share = useful * balance * allowed(arch, main.share());
+            page += &format!(" {:.0} % |", 100.0 * share);
+        }
+        page.push('\n');
+    }
+    page += TRAFFIC_COUNTED;
+    for Traffic { layer, pass, shared, sectors, aligned } in traffic {
+        let [shared, sectors, aligned] = [shared, sectors, aligned].map(|ratio| ratio.value());
+        page += &format!("| {layer} {pass} | {shared:.2} | {sectors:.2} | {aligned:.2} |\n");
+    }
+    page += KERNELS;
+    for name in PROGRAMS.iter().flat_map(|program| program.kernels) {
+        let most = |of: fn(&Kernel) -> u32| {
+            code.iter().filter(|(_, kernel)| kernel.name == *name).map(|(_, k)| of(k)).max()
+        };
+        let [registers, shared] = [most(|k| k.registers), most(|k| k.shared)].map(Option::unwrap);
+        page += &format!("| `{name}` | {registers} | {shared} |\n");
     }
     page
 }
+
+fn is_product(kernel: &str) -> bool {
+    CONVOLUTION.contains(&kernel) || FULL.contains(&kernel)
+}
+
+fn find<'a>(code: &'a [(u32, Kernel)], arch: u32, name: &str) -> &'a Kernel {
+    let found = code.iter().find(|(of, kernel)| *of == arch && kernel.name == name);
+    &found.expect("every kernel is compiled for every architecture").1
+}
+
+fn kernel_of(layer: &str, pass: &str) -> &'static str {
+    match (layer.starts_with("conv"), pass) {
+        (true, "weights") => "conv_backward_weights",
+        (true, _) => "conv_forward",
+        (false, "forward") => "full_forward",
+        (false, "inputs") => "full_backward_inputs",
+        (false, _) => "full_backward_weights",
+    }
+}
+
+/// Share of the fp32 peak that a loop can reach with this share of multiplications: where a
+/// multiprocessor issues one instruction a cycle for each 32 fp32 units; sm_80 has half as many.
+fn allowed(arch: u32, share: f64) -> f64 {
+    if arch == 80 { (2.0 * share).min(1.0) } else { share }
+}
+
+const INTRODUCTION: &str = "\
+# Figures of the kernels, without a GPU
+
+**Not timed on a GPU.** This page is made by `cargo test -p system-tests kernels`, which fails if it is not true; it stands for NVRTC 12.9.86.
+Machine code is read by nvdisasm and cuobjdump, traffic is counted by the tests' emulated driver. These are regression gates and upper
+bounds, not predictions of TFLOP/s.
+
+Five kernels multiply; all others move each number a few times and are bound by memory. A block of 128 threads makes a tile of 64 × 128
+outputs, 8 × 8 a thread, from strips of depth 8, two of them in shared memory, with 128-bit loads (`tile.cu`).
+";
+
+const LOOPS: &str = "
+## Main loops
+
+The bars: no spills, two blocks a multiprocessor, fused multiply-adds (FFMA) at least 70 % of the instructions for convolutions and 78 % for
+full layers, one FFMA or more a byte loaded from shared memory, no load of less than 128 bits. They hold on sm_75, 80, 86, 89, 90, 100 and 120.
+The last column is the share of the fp32 peak that the mix allows: sm_80 issues two instructions in the time of one FFMA.
+
+| kernel | architecture | registers | bytes spilled | blocks a multiprocessor | FFMA of the loop | FFMA a shared byte | allowed |
+|---|---|---|---|---|---|---|---|
+";
+
+const LAUNCHES: &str = "
+## Launches of a step
+
+Half A at batch 128: convolutions in slices of 32 images, so each line of theirs is launched four times a step; conv3 and fc6 to fc8 once more
+over the other half's inputs, with the same sizes. Floors: GFLOP, and MB that must be moved if every number is read or written once.
+Sums are cut into splits where there are fewer than two tiles for each of an A100's 108 multiprocessors. *Useful*: of the multiplications that
+whole tiles make. *Allowed*: share of the fp32 peak, useful × balance (blocks over multiprocessors, A100, RTX A6000, H100) × mix.
+
+| layer, pass | rows × columns × depth | GFLOP | MB | FLOP a byte | splits | blocks | useful | allowed, sm_80 | sm_86 | sm_90 |
+|---|---|---|---|---|---|---|---|---|---|---|
+";
+
+const TRAFFIC_COUNTED: &str = "
+## Traffic
+
+One image (full layers: 64) and one row tile of every layer, its inputs at full size. Wavefronts of shared memory and 32-byte sectors of global
+memory, over the fewest that could do: for the bytes of each request in a row from where they begin, and, in the last column, if all began at a
+sector's border. The bar is 1.1 for the first two; conv1's weights, 363 a map, are no whole sectors, so its forward pass misses it.
+
+| layer, pass | shared wavefronts | global sectors | if aligned |
+|---|---|---|---|
+";
+
+const KERNELS: &str = "
+## All kernels
+
+The most over the seven architectures; none spills.
+
+| kernel | registers | bytes of shared memory a block |
+|---|---|---|
+";
