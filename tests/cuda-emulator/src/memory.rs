@@ -353,25 +353,18 @@ impl Memory {
 
     /// Says what is at an address no kernel may touch.
     pub(crate) fn describe(&self, address: u64) -> String {
-        if let Some((_, near)) = self.live.range(..=address).next_back()
-            && address < near.end() + (1 << 20)
-        {
-            if address >= near.end() {
-                let beyond = address - near.end();
-                return format!(
-                    "{beyond} bytes behind the end of an allocation of {} bytes",
-                    near.len
-                );
-            }
+        let near = self.live.range(..=address).next_back().map(|(_, near)| near);
+        if let Some(near) = near.filter(|near| address < near.end()) {
             return format!("memory of {:?}", near.place);
         }
-        if let Some((start, len)) = self
-            .freed
-            .iter()
-            .rev()
-            .find(|(start, len)| (*start..start + *len as u64).contains(&address))
-        {
+        // Freed memory often lies behind an allocation that still lives.
+        let was = |(start, len): &&(u64, usize)| (*start..start + *len as u64).contains(&address);
+        if let Some((start, len)) = self.freed.iter().rev().find(was) {
             return format!("byte {} of a freed allocation of {len} bytes", address - start);
+        }
+        if let Some(near) = near.filter(|near| address < near.end() + (1 << 20)) {
+            let (beyond, len) = (address - near.end(), near.len);
+            return format!("{beyond} bytes behind the end of an allocation of {len} bytes");
         }
         match self.live.range(address..).next() {
             Some((start, _)) if start - address < 1 << 20 => {

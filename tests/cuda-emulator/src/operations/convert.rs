@@ -1,6 +1,7 @@
 //! Conversions between types.
 //!
-//! Floats become whole numbers as Rust's `as` makes them: saturating, NaN to 0, as PTX says.
+//! Floats become whole numbers as Rust's `as` makes them: saturating, NaN to 0. But a NaN that is f64,
+//! or becomes 64 bits, gives the topmost bit alone, as PTX says.
 
 use super::half;
 
@@ -9,7 +10,7 @@ super::table! {
     "cvt.s8.u8" => one |a: u32| -> i32 { (a as u8) as i8 as i32 }
     "cvt.u16.u8" => one |a: u32| -> u32 { (a as u8) as u16 as u32 }
     "cvt.s16.u8" => one |a: u32| -> i32 { (a as u8) as i16 as i32 }
-    "cvt.u32.u8" => one |a: u32| -> u32 { a }
+    "cvt.u32.u8" => one |a: u32| -> u32 { (a as u8) as u32 }
     "cvt.s32.u8" => one |a: u32| -> i32 { (a as u8) as i32 }
     "cvt.u64.u8" => one |a: u32| -> u64 { (a as u8) as u64 }
     "cvt.s64.u8" => one |a: u32| -> i64 { (a as u8) as i64 }
@@ -19,7 +20,7 @@ super::table! {
     "cvt.s8.s8" => one |a: u32| -> i32 { (a as i8) as i8 as i32 }
     "cvt.u16.s8" => one |a: u32| -> u32 { (a as i8) as u16 as u32 }
     "cvt.s16.s8" => one |a: u32| -> i32 { (a as i8) as i16 as i32 }
-    "cvt.u32.s8" => one |a: u32| -> u32 { a }
+    "cvt.u32.s8" => one |a: u32| -> u32 { (a as i8) as u32 }
     "cvt.s32.s8" => one |a: u32| -> i32 { (a as i8) as i32 }
     "cvt.u64.s8" => one |a: u32| -> u64 { (a as i8) as u64 }
     "cvt.s64.s8" => one |a: u32| -> i64 { (a as i8) as i64 }
@@ -89,57 +90,57 @@ super::table! {
     "cvt.rzi.s16.f32" => one |a: f32| -> i32 { a as i16 as i32 }
     "cvt.rzi.u32.f32" => one |a: f32| -> u32 { a as u32 }
     "cvt.rzi.s32.f32" => one |a: f32| -> i32 { a as i32 }
-    "cvt.rzi.u64.f32" => one |a: f32| -> u64 { a as u64 }
-    "cvt.rzi.s64.f32" => one |a: f32| -> i64 { a as i64 }
+    "cvt.rzi.u64.f32" => one |a: f32| -> u64 { if a.is_nan() { 1u64 << 63 } else { a as u64 } }
+    "cvt.rzi.s64.f32" => one |a: f32| -> i64 { if a.is_nan() { i64::MIN } else { a as i64 } }
     "cvt.rzi.f32.f32" => one |a: f32| -> f32 { a.trunc() }
     "cvt.rni.u16.f32" => one |a: f32| -> u32 { a.round_ties_even() as u16 as u32 }
     "cvt.rni.s16.f32" => one |a: f32| -> i32 { a.round_ties_even() as i16 as i32 }
     "cvt.rni.u32.f32" => one |a: f32| -> u32 { a.round_ties_even() as u32 }
     "cvt.rni.s32.f32" => one |a: f32| -> i32 { a.round_ties_even() as i32 }
-    "cvt.rni.u64.f32" => one |a: f32| -> u64 { a.round_ties_even() as u64 }
-    "cvt.rni.s64.f32" => one |a: f32| -> i64 { a.round_ties_even() as i64 }
+    "cvt.rni.u64.f32" => one |a: f32| -> u64 { if a.is_nan() { 1u64 << 63 } else { a.round_ties_even() as u64 } }
+    "cvt.rni.s64.f32" => one |a: f32| -> i64 { if a.is_nan() { i64::MIN } else { a.round_ties_even() as i64 } }
     "cvt.rni.f32.f32" => one |a: f32| -> f32 { a.round_ties_even() }
     "cvt.rmi.u16.f32" => one |a: f32| -> u32 { a.floor() as u16 as u32 }
     "cvt.rmi.s16.f32" => one |a: f32| -> i32 { a.floor() as i16 as i32 }
     "cvt.rmi.u32.f32" => one |a: f32| -> u32 { a.floor() as u32 }
     "cvt.rmi.s32.f32" => one |a: f32| -> i32 { a.floor() as i32 }
-    "cvt.rmi.u64.f32" => one |a: f32| -> u64 { a.floor() as u64 }
-    "cvt.rmi.s64.f32" => one |a: f32| -> i64 { a.floor() as i64 }
+    "cvt.rmi.u64.f32" => one |a: f32| -> u64 { if a.is_nan() { 1u64 << 63 } else { a.floor() as u64 } }
+    "cvt.rmi.s64.f32" => one |a: f32| -> i64 { if a.is_nan() { i64::MIN } else { a.floor() as i64 } }
     "cvt.rmi.f32.f32" => one |a: f32| -> f32 { a.floor() }
     "cvt.rpi.u16.f32" => one |a: f32| -> u32 { a.ceil() as u16 as u32 }
     "cvt.rpi.s16.f32" => one |a: f32| -> i32 { a.ceil() as i16 as i32 }
     "cvt.rpi.u32.f32" => one |a: f32| -> u32 { a.ceil() as u32 }
     "cvt.rpi.s32.f32" => one |a: f32| -> i32 { a.ceil() as i32 }
-    "cvt.rpi.u64.f32" => one |a: f32| -> u64 { a.ceil() as u64 }
-    "cvt.rpi.s64.f32" => one |a: f32| -> i64 { a.ceil() as i64 }
+    "cvt.rpi.u64.f32" => one |a: f32| -> u64 { if a.is_nan() { 1u64 << 63 } else { a.ceil() as u64 } }
+    "cvt.rpi.s64.f32" => one |a: f32| -> i64 { if a.is_nan() { i64::MIN } else { a.ceil() as i64 } }
     "cvt.rpi.f32.f32" => one |a: f32| -> f32 { a.ceil() }
-    "cvt.rzi.u16.f64" => one |a: f64| -> u32 { a as u16 as u32 }
-    "cvt.rzi.s16.f64" => one |a: f64| -> i32 { a as i16 as i32 }
-    "cvt.rzi.u32.f64" => one |a: f64| -> u32 { a as u32 }
-    "cvt.rzi.s32.f64" => one |a: f64| -> i32 { a as i32 }
-    "cvt.rzi.u64.f64" => one |a: f64| -> u64 { a as u64 }
-    "cvt.rzi.s64.f64" => one |a: f64| -> i64 { a as i64 }
+    "cvt.rzi.u16.f64" => one |a: f64| -> u32 { if a.is_nan() { (1u16 << 15) as u32 } else { a as u16 as u32 } }
+    "cvt.rzi.s16.f64" => one |a: f64| -> i32 { if a.is_nan() { i16::MIN as i32 } else { a as i16 as i32 } }
+    "cvt.rzi.u32.f64" => one |a: f64| -> u32 { if a.is_nan() { 1u32 << 31 } else { a as u32 } }
+    "cvt.rzi.s32.f64" => one |a: f64| -> i32 { if a.is_nan() { i32::MIN } else { a as i32 } }
+    "cvt.rzi.u64.f64" => one |a: f64| -> u64 { if a.is_nan() { 1u64 << 63 } else { a as u64 } }
+    "cvt.rzi.s64.f64" => one |a: f64| -> i64 { if a.is_nan() { i64::MIN } else { a as i64 } }
     "cvt.rzi.f64.f64" => one |a: f64| -> f64 { a.trunc() }
-    "cvt.rni.u16.f64" => one |a: f64| -> u32 { a.round_ties_even() as u16 as u32 }
-    "cvt.rni.s16.f64" => one |a: f64| -> i32 { a.round_ties_even() as i16 as i32 }
-    "cvt.rni.u32.f64" => one |a: f64| -> u32 { a.round_ties_even() as u32 }
-    "cvt.rni.s32.f64" => one |a: f64| -> i32 { a.round_ties_even() as i32 }
-    "cvt.rni.u64.f64" => one |a: f64| -> u64 { a.round_ties_even() as u64 }
-    "cvt.rni.s64.f64" => one |a: f64| -> i64 { a.round_ties_even() as i64 }
+    "cvt.rni.u16.f64" => one |a: f64| -> u32 { if a.is_nan() { (1u16 << 15) as u32 } else { a.round_ties_even() as u16 as u32 } }
+    "cvt.rni.s16.f64" => one |a: f64| -> i32 { if a.is_nan() { i16::MIN as i32 } else { a.round_ties_even() as i16 as i32 } }
+    "cvt.rni.u32.f64" => one |a: f64| -> u32 { if a.is_nan() { 1u32 << 31 } else { a.round_ties_even() as u32 } }
+    "cvt.rni.s32.f64" => one |a: f64| -> i32 { if a.is_nan() { i32::MIN } else { a.round_ties_even() as i32 } }
+    "cvt.rni.u64.f64" => one |a: f64| -> u64 { if a.is_nan() { 1u64 << 63 } else { a.round_ties_even() as u64 } }
+    "cvt.rni.s64.f64" => one |a: f64| -> i64 { if a.is_nan() { i64::MIN } else { a.round_ties_even() as i64 } }
     "cvt.rni.f64.f64" => one |a: f64| -> f64 { a.round_ties_even() }
-    "cvt.rmi.u16.f64" => one |a: f64| -> u32 { a.floor() as u16 as u32 }
-    "cvt.rmi.s16.f64" => one |a: f64| -> i32 { a.floor() as i16 as i32 }
-    "cvt.rmi.u32.f64" => one |a: f64| -> u32 { a.floor() as u32 }
-    "cvt.rmi.s32.f64" => one |a: f64| -> i32 { a.floor() as i32 }
-    "cvt.rmi.u64.f64" => one |a: f64| -> u64 { a.floor() as u64 }
-    "cvt.rmi.s64.f64" => one |a: f64| -> i64 { a.floor() as i64 }
+    "cvt.rmi.u16.f64" => one |a: f64| -> u32 { if a.is_nan() { (1u16 << 15) as u32 } else { a.floor() as u16 as u32 } }
+    "cvt.rmi.s16.f64" => one |a: f64| -> i32 { if a.is_nan() { i16::MIN as i32 } else { a.floor() as i16 as i32 } }
+    "cvt.rmi.u32.f64" => one |a: f64| -> u32 { if a.is_nan() { 1u32 << 31 } else { a.floor() as u32 } }
+    "cvt.rmi.s32.f64" => one |a: f64| -> i32 { if a.is_nan() { i32::MIN } else { a.floor() as i32 } }
+    "cvt.rmi.u64.f64" => one |a: f64| -> u64 { if a.is_nan() { 1u64 << 63 } else { a.floor() as u64 } }
+    "cvt.rmi.s64.f64" => one |a: f64| -> i64 { if a.is_nan() { i64::MIN } else { a.floor() as i64 } }
     "cvt.rmi.f64.f64" => one |a: f64| -> f64 { a.floor() }
-    "cvt.rpi.u16.f64" => one |a: f64| -> u32 { a.ceil() as u16 as u32 }
-    "cvt.rpi.s16.f64" => one |a: f64| -> i32 { a.ceil() as i16 as i32 }
-    "cvt.rpi.u32.f64" => one |a: f64| -> u32 { a.ceil() as u32 }
-    "cvt.rpi.s32.f64" => one |a: f64| -> i32 { a.ceil() as i32 }
-    "cvt.rpi.u64.f64" => one |a: f64| -> u64 { a.ceil() as u64 }
-    "cvt.rpi.s64.f64" => one |a: f64| -> i64 { a.ceil() as i64 }
+    "cvt.rpi.u16.f64" => one |a: f64| -> u32 { if a.is_nan() { (1u16 << 15) as u32 } else { a.ceil() as u16 as u32 } }
+    "cvt.rpi.s16.f64" => one |a: f64| -> i32 { if a.is_nan() { i16::MIN as i32 } else { a.ceil() as i16 as i32 } }
+    "cvt.rpi.u32.f64" => one |a: f64| -> u32 { if a.is_nan() { 1u32 << 31 } else { a.ceil() as u32 } }
+    "cvt.rpi.s32.f64" => one |a: f64| -> i32 { if a.is_nan() { i32::MIN } else { a.ceil() as i32 } }
+    "cvt.rpi.u64.f64" => one |a: f64| -> u64 { if a.is_nan() { 1u64 << 63 } else { a.ceil() as u64 } }
+    "cvt.rpi.s64.f64" => one |a: f64| -> i64 { if a.is_nan() { i64::MIN } else { a.ceil() as i64 } }
     "cvt.rpi.f64.f64" => one |a: f64| -> f64 { a.ceil() }
     "cvt.rn.f32.f64" => one |a: f64| -> f32 { a as f32 }
     "cvt.f64.f32" => one |a: f32| -> f64 { f64::from(a) }

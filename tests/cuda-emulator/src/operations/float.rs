@@ -76,7 +76,7 @@ enum Direction {
 fn rounded(x: f64, y: f64, direction: Direction) -> f32 {
     let sum = x + y;
     let nearest = sum as f32;
-    if !sum.is_finite() || !nearest.is_finite() {
+    if !sum.is_finite() {
         return nearest;
     }
     // Knuth's two-sum: `sum + error` is exactly x + y.
