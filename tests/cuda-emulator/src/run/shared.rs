@@ -127,7 +127,7 @@ impl Warp {
         lane: usize,
         stage: &Stage<'_>,
     ) -> Result<()> {
-        let len = stage.shared.bytes.len();
+        let len = stage.shared.len;
         if address.saturating_add(size as u64) > len as u64 {
             let what =
                 format!("accesses {size} bytes at {address} of {len} bytes of shared memory");

@@ -6,10 +6,12 @@ use cudarc::driver::{
     CudaContext, CudaFunction, CudaModule, CudaStream, LaunchConfig, PushKernelArg, result,
 };
 use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
+use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::panic::Location;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// What a call says that did not work.
 pub(crate) type Outcome<T> = Result<T, CUresult>;
@@ -45,7 +47,9 @@ fn is_set(name: &str) -> bool {
 /// Runs `body`, written in a test, in a process of its own and gives what that said; `None` in there.
 ///
 /// Errors break a device for good, some settings hold for a whole process, and standard error can
-/// only be read from outside: so the test starts itself again.
+/// only be read from outside: so the test starts itself again. In there the test ends with `body`: a
+/// test has one place that calls this.
+#[track_caller]
 pub(crate) fn child<F: FnOnce()>(settings: &Settings, body: F) -> Option<String> {
     const INSIDE: &str = "CUDA_EMULATOR_CHILD";
     if is_set(INSIDE) {
@@ -56,6 +60,9 @@ pub(crate) fn child<F: FnOnce()>(settings: &Settings, body: F) -> Option<String>
     // A closure's type is called after the function it is written in: all::theme::test::{{closure}}.
     let (_, path) = std::any::type_name::<F>().split_once("::").unwrap();
     let (test, _) = path.split_once("::{{closure}}").unwrap();
+    static PLACES: Mutex<BTreeMap<&str, u32>> = Mutex::new(BTreeMap::new());
+    let line = Location::caller().line();
+    assert_eq!(*PLACES.lock().unwrap().entry(test).or_insert(line), line, "{test}: a second child");
     let output = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(NAME, settings.to_string())
@@ -137,7 +144,7 @@ impl Device {
         shape: LaunchConfig,
         args: &[u64],
     ) -> Outcome<()> {
-        let function = self.function(name);
+        let function = self.module.load_function(name).map_err(|error| error.0)?;
         let mut call = stream.launch_builder(&function);
         args.iter().for_each(|arg| {
             call.arg(arg);

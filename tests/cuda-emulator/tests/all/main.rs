@@ -4,4 +4,6 @@
 
 mod device; // a driver with chosen settings, kernels compiled or written by hand
 mod global;
+mod shared;
+mod copies;
 mod arithmetic;
