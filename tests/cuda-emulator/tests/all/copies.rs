@@ -168,3 +168,11 @@ fn a_copy_must_be_aligned_at_its_source() {
     let (to, from) = (device.blank(16), device.upload(&[1u32; 8]));
     assert_eq!(device.launch("k", 1, 1, &[to, from + 16]), Ok(()));
 }
+
+#[test]
+fn a_copy_may_carry_a_hint_for_the_cache() {
+    let text = copying("cp.async.wait_all;\nbar.sync 0;", 0);
+    let hinted = text.replace("cp.async.cg.shared.global", "cp.async.cg.shared.global.L2::128B");
+    assert_ne!(hinted, text);
+    assert_eq!(run(hinted), Ok(opposite(0)));
+}

@@ -23,7 +23,8 @@ const DEVICES: usize = 64;
 pub(crate) fn context() -> Arc<CudaContext> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     install();
-    CudaContext::new(NEXT.fetch_add(1, Relaxed) % DEVICES).unwrap()
+    let n_devices = CudaContext::device_count().unwrap() as usize;
+    CudaContext::new(NEXT.fetch_add(1, Relaxed) % n_devices).unwrap()
 }
 
 /// Puts the driver in place, once, with many devices that take all PTX; a test's parent may say otherwise.
@@ -50,7 +51,8 @@ fn is_set(name: &str) -> bool {
 /// only be read from outside: so the test starts itself again. In there the test ends with `body`: a
 /// test has one place that calls this.
 #[track_caller]
-pub(crate) fn child<F: FnOnce()>(settings: &Settings, body: F) -> Option<String> {
+pub(crate) fn child<F: FnOnce()>(settings: impl ToString, body: F) -> Option<String> {
+    let settings = settings.to_string();
     const INSIDE: &str = "CUDA_EMULATOR_CHILD";
     if is_set(INSIDE) {
         install();
@@ -65,7 +67,7 @@ pub(crate) fn child<F: FnOnce()>(settings: &Settings, body: F) -> Option<String>
     assert_eq!(*PLACES.lock().unwrap().entry(test).or_insert(line), line, "{test}: a second child");
     let output = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env(NAME, settings.to_string())
+        .env(NAME, &settings)
         .env(INSIDE, "yes")
         .output()
         .unwrap();

@@ -3,6 +3,8 @@
 #![expect(unsafe_code, reason = "a launch is a promise about its arguments")]
 
 mod device; // a driver with chosen settings, kernels compiled or written by hand
+mod loading;
+mod machine;
 mod global;
 mod shared;
 mod copies;

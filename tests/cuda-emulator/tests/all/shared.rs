@@ -316,3 +316,11 @@ fn a_word_of_shared_memory_lies_at_a_multiple_of_four() {
     assert!(said.contains("accesses 4 bytes of shared memory, misaligned"), "{said}");
     assert_eq!(Device::of_ptx(into_twenty(12)).launch("k", 1, 1, &[]), Ok(()));
 }
+
+/// As compilers write it for architectures that have clusters.
+#[test]
+fn shared_memory_of_the_block_has_a_second_name() {
+    let text = mirror("bar.sync 0;").replace(".shared.u32", ".shared::cta.u32");
+    assert!(text.contains("ld.shared::cta.u32"));
+    assert_eq!(run(text, 64), Ok((0..64).rev().collect()));
+}
