@@ -8,4 +8,6 @@ mod machine;
 mod global;
 mod shared;
 mod copies;
+mod streams;
+mod blocks;
 mod arithmetic;
