@@ -10,4 +10,7 @@ mod shared;
 mod copies;
 mod streams;
 mod blocks;
+mod warps;
+mod counters;
+mod order;
 mod arithmetic;
