@@ -13,4 +13,5 @@ mod blocks;
 mod warps;
 mod counters;
 mod order;
+mod opcodes;
 mod arithmetic;
