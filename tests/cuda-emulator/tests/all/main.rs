@@ -7,14 +7,18 @@ mod loading;
 mod machine;
 mod global;
 mod shared;
-mod copies;
+mod granted; // how much shared memory
+mod copies; // cp.async
 mod streams;
-mod blocks;
+mod lifetimes; // of memory, over streams
+mod events;
+mod blocks; // races between them, and atomics
 mod warps;
+mod paths; // divergence
 mod counters;
-mod order;
+mod order; // seeds
 mod tensor;
-mod fronts;
+mod fronts; // of the compiler
 mod opcodes;
 mod floats;
 mod convert;

@@ -2,13 +2,11 @@
 
 use crate::device::{Device, Outcome, child, kernel, shape};
 use cuda_emulator::Settings;
+use cudarc::driver::CudaStream;
 use cudarc::driver::result::{self, event};
-use cudarc::driver::sys::CUevent_flags::{CU_EVENT_DEFAULT, CU_EVENT_DISABLE_TIMING};
-use cudarc::driver::sys::CUresult::{
-    CUDA_ERROR_ILLEGAL_ADDRESS as ILLEGAL, CUDA_ERROR_INVALID_HANDLE, CUDA_ERROR_NOT_READY,
-};
+use cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
+use cudarc::driver::sys::CUresult::CUDA_ERROR_ILLEGAL_ADDRESS as ILLEGAL;
 use cudarc::driver::sys::{CUevent, CUstream};
-use cudarc::driver::{CudaStream, DriverError};
 use std::sync::Arc;
 
 /// `a0[i] = a1[i]`
@@ -18,19 +16,19 @@ const COPY: &str = "
     add.u64 %rd2, %a0, %o;
     st.global.u32 [%rd2], %r1;";
 
-const OLD: [u32; 64] = [1; 64];
-const NEW: [u32; 64] = [2; 64];
-const MISSING: &str = "nothing orders them: an event or a synchronisation is missing";
+pub(crate) const OLD: [u32; 64] = [1; 64];
+pub(crate) const NEW: [u32; 64] = [2; 64];
+pub(crate) const MISSING: &str = "nothing orders them: an event or a synchronisation is missing";
 
 /// A device on which `from` holds old numbers, which all streams know.
-struct Bench {
-    device: Device,
-    from: u64,
-    to: u64,
+pub(crate) struct Bench {
+    pub(crate) device: Device,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let device = Device::of_ptx(kernel(2, COPY));
         let (from, to) = (device.upload(&OLD), device.upload(&OLD));
         device.context.synchronize().unwrap();
@@ -38,37 +36,37 @@ impl Bench {
     }
 
     /// Puts new numbers into `from`.
-    fn fill(&self, stream: CUstream) {
+    pub(crate) fn fill(&self, stream: CUstream) {
         // SAFETY: the driver takes the numbers before it returns.
         unsafe { result::memcpy_htod_async(self.from, &NEW, stream) }.unwrap();
     }
 
     /// Copies `from` to `to` by a kernel.
-    fn read(&self, stream: &Arc<CudaStream>) -> Outcome<()> {
+    pub(crate) fn read(&self, stream: &Arc<CudaStream>) -> Outcome<()> {
         self.device.enqueue(stream, "k", shape(1, 64), &[self.to, self.from])
     }
 
     /// What is in `to` when all is done.
-    fn end(&self) -> Outcome<Vec<u32>> {
+    pub(crate) fn end(&self) -> Outcome<Vec<u32>> {
         self.device.context.synchronize().map_err(|error| error.0)?;
         self.device.download(self.to, 64)
     }
 
-    fn stream(&self) -> Arc<CudaStream> {
+    pub(crate) fn stream(&self) -> Arc<CudaStream> {
         self.device.context.new_stream().unwrap()
     }
 
-    fn event(&self) -> CUevent {
+    pub(crate) fn event(&self) -> CUevent {
         event::create(CU_EVENT_DEFAULT).unwrap()
     }
 }
 
-fn record(event: CUevent, stream: CUstream) {
+pub(crate) fn record(event: CUevent, stream: CUstream) {
     // SAFETY: both live as long as their device.
     unsafe { event::record(event, stream) }.unwrap();
 }
 
-fn wait(stream: CUstream, event: CUevent) {
+pub(crate) fn wait(stream: CUstream, event: CUevent) {
     let none = cudarc::driver::sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
     // SAFETY: both live as long as their device.
     unsafe { result::stream::wait_event(stream, event, none) }.unwrap();
@@ -260,156 +258,4 @@ fn streams_may_read_together_and_write_apart() {
     bench.device.enqueue(&b, "k", shape(1, 64), &[apart + 256, bench.from]).unwrap();
     bench.device.context.synchronize().unwrap();
     assert_eq!(bench.device.download::<u32>(apart, 128), Ok(vec![1; 128]));
-}
-
-#[test]
-fn memory_is_not_freed_on_one_stream_while_another_uses_it() {
-    fn turn(waits: bool) -> Outcome<Vec<u32>> {
-        let bench = Bench::new();
-        let (a, b, done) = (bench.stream(), bench.stream(), bench.event());
-        bench.read(&a)?;
-        record(done, a.cu_stream());
-        if waits {
-            wait(b.cu_stream(), done);
-        }
-        // SAFETY: nothing uses it from here on, unless the missing wait is to be found.
-        unsafe { result::free_async(bench.from, b.cu_stream()) }.unwrap();
-        bench.end()
-    }
-    let Some(said) = child(&Settings { seed: 1, ..Settings::default() }, || {
-        assert_eq!(turn(false), Err(ILLEGAL));
-    }) else {
-        return;
-    };
-    let found = said.contains(MISSING) || said.contains("a freed allocation of 256 bytes");
-    assert!(found, "{said}");
-    assert_eq!(turn(true), Ok(OLD.to_vec()));
-}
-
-/// Memory taken in a stream is there for another only behind an event.
-#[test]
-fn memory_is_not_used_by_a_stream_that_does_not_know_of_it() {
-    fn turn(waits: bool) -> Outcome<()> {
-        let bench = Bench::new();
-        let (a, b, there) = (bench.stream(), bench.stream(), bench.event());
-        // SAFETY: it is written before it is read.
-        let new = unsafe { result::malloc_async(a.cu_stream(), 256) }.unwrap();
-        record(there, a.cu_stream());
-        if waits {
-            wait(b.cu_stream(), there);
-        }
-        bench.device.enqueue(&b, "k", shape(1, 64), &[new, bench.from])?;
-        bench.end().map(drop)
-    }
-    let Some(said) = child(&Settings::default(), || assert_eq!(turn(false), Err(ILLEGAL))) else {
-        return;
-    };
-    assert!(said.contains(MISSING) && said.contains("allocation on stream"), "{said}");
-    assert_eq!(turn(true), Ok(()));
-}
-
-/// A copy to pinned memory returns before it is done; another stream must not use it then.
-#[test]
-fn pinned_memory_is_judged_like_that_of_a_device() {
-    fn turn(waits: bool) -> Outcome<Vec<u32>> {
-        let bench = Bench::new();
-        let (a, b, done) = (bench.stream(), bench.stream(), bench.event());
-        // SAFETY: the memory lives as long as the process, and numbers may have any bits.
-        let pinned = unsafe {
-            let at = result::malloc_host(256, 0).unwrap();
-            std::slice::from_raw_parts_mut(at.cast::<u32>(), 64)
-        };
-        // SAFETY: the host does not touch it before `end`.
-        unsafe { result::memcpy_dtoh_async(pinned, bench.from, a.cu_stream()) }.unwrap();
-        record(done, a.cu_stream());
-        if waits {
-            wait(b.cu_stream(), done);
-        }
-        // SAFETY: as above.
-        unsafe { result::memcpy_htod_async(bench.to, pinned, b.cu_stream()) }.unwrap();
-        bench.end()
-    }
-    let Some(said) = child(&Settings::default(), || assert_eq!(turn(false), Err(ILLEGAL))) else {
-        return;
-    };
-    assert!(said.contains("touch the same pinned host memory"), "{said}");
-    assert_eq!(turn(true), Ok(OLD.to_vec()));
-}
-
-/// What cudarc itself does for slices shared by streams is enough for the judge.
-#[test]
-fn the_waits_cudarc_inserts_are_seen() {
-    let bench = Bench::new();
-    let (a, b) = (bench.stream(), bench.stream());
-    let from = a.clone_htod(&NEW).unwrap();
-    let to = b.clone_dtod(&from).unwrap();
-    assert_eq!(b.clone_dtoh(&to).unwrap(), NEW);
-}
-
-fn code(outcome: Result<impl Sized, DriverError>) -> Outcome<()> {
-    outcome.map(drop).map_err(|error| error.0)
-}
-
-#[test]
-fn an_event_is_not_ready_before_what_it_stands_for_is_done() {
-    let bench = Bench::new();
-    let stream = bench.stream();
-    let done = bench.event();
-    // SAFETY: the event lives.
-    let asked = || code(unsafe { event::query(done) });
-    assert_eq!(asked(), Ok(()), "never recorded");
-    for _ in 0..3 {
-        bench.read(&stream).unwrap();
-    }
-    record(done, stream.cu_stream());
-    let answers: Vec<_> = std::iter::repeat_with(asked).take(4).collect();
-    assert_eq!(answers[0], Err(CUDA_ERROR_NOT_READY), "nothing runs before it is asked for");
-    assert_eq!(answers[3], Ok(()));
-    assert_eq!(asked(), Ok(()));
-}
-
-#[test]
-fn time_between_events_is_that_of_the_work_between_them() {
-    let bench = Bench::new();
-    let stream = bench.stream();
-    let (start, end) = (bench.event(), bench.event());
-    record(start, stream.cu_stream());
-    bench.read(&stream).unwrap();
-    record(end, stream.cu_stream());
-    // SAFETY: both events live.
-    let between = |from, to| unsafe { event::elapsed(from, to) };
-    assert_eq!(code(between(start, end)), Err(CUDA_ERROR_NOT_READY));
-    stream.synchronize().unwrap();
-    assert!(between(start, end).unwrap() > 0.0);
-    let untimed = event::create(CU_EVENT_DISABLE_TIMING).unwrap();
-    record(untimed, stream.cu_stream());
-    stream.synchronize().unwrap();
-    assert_eq!(code(between(start, untimed)), Err(CUDA_ERROR_INVALID_HANDLE));
-}
-
-#[test]
-fn an_event_orders_streams_of_two_devices() {
-    fn turn(waits: bool) -> Outcome<Vec<u32>> {
-        let (near, far) = (Bench::new(), Bench::new());
-        near.device.context.bind_to_thread().unwrap();
-        let (a, arrived) = (near.stream(), near.event());
-        near.fill(a.cu_stream());
-        record(arrived, a.cu_stream());
-        far.device.context.bind_to_thread().unwrap();
-        let b = far.stream();
-        if waits {
-            wait(b.cu_stream(), arrived);
-        }
-        // SAFETY: both have 256 bytes.
-        unsafe { result::memcpy_dtod_async(far.to, near.from, 256, b.cu_stream()) }.unwrap();
-        // Whichever comes second meets the error, on its own device.
-        let ended = far.end();
-        near.end()?;
-        ended
-    }
-    let Some(said) = child(&Settings::default(), || assert_eq!(turn(false), Err(ILLEGAL))) else {
-        return;
-    };
-    assert!(said.contains(MISSING), "{said}");
-    assert_eq!(turn(true), Ok(NEW.to_vec()));
 }
