@@ -61,7 +61,7 @@ impl Allocation {
         if self.written.is_empty() {
             return true;
         }
-        if offset % 4 == 0 && size % 4 == 0 {
+        if offset.is_multiple_of(4) && size.is_multiple_of(4) {
             return self.written[offset / 4..(offset + size) / 4]
                 .iter()
                 .all(|word| word.load(Relaxed) == 15);

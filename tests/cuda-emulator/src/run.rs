@@ -90,7 +90,7 @@ pub(crate) fn run(launch: &Launch<'_>) -> (Counts, Option<Fault>) {
         counts.add(&work());
     } else {
         std::thread::scope(|scope| {
-            let others: Vec<_> = (1..n_threads).map(|_| scope.spawn(&work)).collect();
+            let others: Vec<_> = (1..n_threads).map(|_| scope.spawn(work)).collect();
             counts.add(&work());
             for other in others {
                 counts.add(&other.join().expect("the interpreter does not panic"));

@@ -6,7 +6,7 @@
 use super::half;
 
 super::table! {
-    "cvt.u8.u8" => one |a: u32| -> u32 { (a as u8) as u8 as u32 }
+    "cvt.u8.u8" => one |a: u32| -> u32 { (a as u8) as u32 }
     "cvt.s8.u8" => one |a: u32| -> i32 { (a as u8) as i8 as i32 }
     "cvt.u16.u8" => one |a: u32| -> u32 { (a as u8) as u16 as u32 }
     "cvt.s16.u8" => one |a: u32| -> i32 { (a as u8) as i16 as i32 }
@@ -17,7 +17,7 @@ super::table! {
     "cvt.rn.f32.u8" => one |a: u32| -> f32 { (a as u8) as f32 }
     "cvt.rn.f64.u8" => one |a: u32| -> f64 { (a as u8) as f64 }
     "cvt.u8.s8" => one |a: u32| -> u32 { (a as i8) as u8 as u32 }
-    "cvt.s8.s8" => one |a: u32| -> i32 { (a as i8) as i8 as i32 }
+    "cvt.s8.s8" => one |a: u32| -> i32 { (a as i8) as i32 }
     "cvt.u16.s8" => one |a: u32| -> u32 { (a as i8) as u16 as u32 }
     "cvt.s16.s8" => one |a: u32| -> i32 { (a as i8) as i16 as i32 }
     "cvt.u32.s8" => one |a: u32| -> u32 { (a as i8) as u32 }

@@ -174,7 +174,7 @@ fn atomic_accesses_to_shared_memory_all_count() {
         mul.wide.u32 %rd1, %r30, 4;
         add.u64 %rd1, %rd1, %a0;
         @%p0 st.global.u32 [%rd1], %r3;";
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let early = body.replacen("bar.sync 0;", "", 1);
         let device = Device::of_ptx(kernel(1, &early));
         assert_eq!(device.launch("k", 2, 128, &[device.blank(8)]), Err(ILLEGAL));
@@ -197,7 +197,7 @@ fn a_plain_access_races_with_atomic_ones_of_other_blocks() {
             @!%p0 red.global.add.u32 [%a0], 1;"
         )
     };
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let device = Device::of_ptx(kernel(1, &body(1)));
         assert_eq!(device.launch("k", 4, 1, &[device.upload(&[0u32])]), Err(ILLEGAL));
     }) else {
@@ -229,7 +229,7 @@ const ADD_AT: &str = "
 
 #[test]
 fn an_atomic_access_to_memory_never_written_is_caught() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let device = Device::of_ptx(kernel(2, ADD_AT));
         assert_eq!(device.launch("k", 1, 1, &[device.blank(4), 0]), Err(ILLEGAL));
     }) else {

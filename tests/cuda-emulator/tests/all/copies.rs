@@ -46,7 +46,7 @@ fn opposite(group: u32) -> Vec<u32> {
 
 #[test]
 fn what_is_copied_is_not_there_before_its_wait() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(run(copying("bar.sync 0;", 0)), Err(ILLEGAL));
     }) else {
         return;
@@ -58,7 +58,7 @@ fn what_is_copied_is_not_there_before_its_wait() {
 
 #[test]
 fn a_wait_lets_the_newest_groups_go_on() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(run(copying("cp.async.wait_group 1;\nbar.sync 0;", 1)), Err(ILLEGAL));
     }) else {
         return;
@@ -70,7 +70,7 @@ fn a_wait_lets_the_newest_groups_go_on() {
 /// A wait is for one's own copies: others' need a barrier behind it.
 #[test]
 fn a_wait_without_a_barrier_is_not_enough_for_what_others_copied() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(run(copying("cp.async.wait_group 0;", 0)), Err(ILLEGAL));
     }) else {
         return;
@@ -80,7 +80,7 @@ fn a_wait_without_a_barrier_is_not_enough_for_what_others_copied() {
 
 #[test]
 fn a_barrier_before_the_wait_orders_nothing_that_the_wait_brings() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(run(copying("bar.sync 0;\ncp.async.wait_group 0;", 0)), Err(ILLEGAL));
     }) else {
         return;
@@ -138,7 +138,7 @@ fn partly(source: u32) -> String {
 
 #[test]
 fn a_copy_of_a_part_fills_up_with_zeros_and_reads_no_further() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let device = Device::of_ptx(partly(12));
         let args = [device.blank(16), device.upload(&[1u32, 2])];
         assert_eq!(device.launch("k", 1, 1, &args), Err(ILLEGAL));
@@ -156,7 +156,7 @@ fn a_copy_of_a_part_fills_up_with_zeros_and_reads_no_further() {
 
 #[test]
 fn a_copy_must_be_aligned_at_its_source() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let device = Device::of_ptx(partly(16));
         let (to, from) = (device.blank(16), device.upload(&[1u32; 8]));
         assert_eq!(device.launch("k", 1, 1, &[to, from + 8]), Err(MISALIGNED));

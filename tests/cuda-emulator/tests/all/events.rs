@@ -71,7 +71,7 @@ fn an_event_orders_streams_of_two_devices() {
         near.end()?;
         ended
     }
-    let Some(said) = child(&Settings::default(), || assert_eq!(turn(false), Err(ILLEGAL))) else {
+    let Some(said) = child(Settings::default(), || assert_eq!(turn(false), Err(ILLEGAL))) else {
         return;
     };
     assert!(said.contains(MISSING), "{said}");

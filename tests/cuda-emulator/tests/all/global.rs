@@ -26,7 +26,7 @@ const WORDS: [u32; 64] = [7; 64];
 
 #[test]
 fn one_element_behind_the_end_is_not_read() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let device = Device::of_ptx(kernel(2, COPY));
         let args = [device.blank(65 * 4), device.upload(&WORDS)];
         assert_eq!(device.launch("k", 1, 65, &args), Err(ILLEGAL));
@@ -46,7 +46,7 @@ fn one_element_behind_the_end_is_not_read() {
 /// The line of the report is that of the text given to the driver, and the block is named, too.
 #[test]
 fn one_element_behind_the_end_is_not_written() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let device = Device::of_ptx(kernel(2, COPY));
         let args = [device.blank(63 * 4), device.upload(&WORDS)];
         assert_eq!(device.launch("k", 2, 32, &args), Err(ILLEGAL));
@@ -64,7 +64,7 @@ fn one_element_behind_the_end_is_not_written() {
 
 #[test]
 fn a_thread_of_a_three_dimensional_block_is_named_by_its_three_numbers() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let body = "
             mov.u32 %r1, %tid.z;
             setp.ne.u32 %p0, %r1, 1;
@@ -88,7 +88,7 @@ fn a_thread_of_a_three_dimensional_block_is_named_by_its_three_numbers() {
 
 #[test]
 fn a_null_pointer_is_no_memory() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let device = Device::of_ptx(kernel(2, COPY));
         let args = [device.blank(128), 0];
         assert_eq!(device.launch("k", 1, 32, &args), Err(ILLEGAL));
@@ -100,7 +100,7 @@ fn a_null_pointer_is_no_memory() {
 
 #[test]
 fn a_misaligned_access_is_an_error_of_its_own() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let device = Device::of_ptx(kernel(3, COPY_FROM));
         let args = [device.blank(128), device.upload(&WORDS), 2];
         assert_eq!(device.launch("k", 1, 32, &args), Err(MISALIGNED));
@@ -119,7 +119,7 @@ fn four_words_at_once_must_lie_at_a_multiple_of_sixteen_bytes() {
     let body = "
         add.u64 %rd1, %a0, %a1;
         ld.global.v4.f32 {%f0, %f1, %f2, %f3}, [%rd1];";
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let device = Device::of_ptx(kernel(2, body));
         let from = device.upload(&WORDS);
         assert_eq!(device.launch("k", 1, 1, &[from, 8]), Err(MISALIGNED));
@@ -134,7 +134,7 @@ fn four_words_at_once_must_lie_at_a_multiple_of_sixteen_bytes() {
 
 #[test]
 fn freed_memory_is_gone_and_the_report_says_it_was_freed() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let device = Device::of_ptx(kernel(2, COPY));
         let args = [device.blank(256), device.upload(&WORDS)];
         assert_eq!(device.launch("k", 1, 64, &args), Ok(()));
@@ -149,7 +149,7 @@ fn freed_memory_is_gone_and_the_report_says_it_was_freed() {
 
 #[test]
 fn memory_never_written_is_not_read_by_kernels() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let device = Device::of_ptx(kernel(2, COPY));
         let (to, from) = (device.blank(256), device.blank(256));
         // SAFETY: 128 of the 256 bytes are filled.
@@ -187,7 +187,7 @@ fn memory_never_written_reaches_the_host_as_poison() {
 /// An error stays in its context, as on hardware; other devices go on.
 #[test]
 fn an_error_sticks_to_its_device_and_to_no_other() {
-    let Some(_) = child(&Settings::default(), || {
+    let Some(_) = child(Settings::default(), || {
         let broken = Device::on(CudaContext::new(0).unwrap(), kernel(2, COPY));
         let whole = Device::on(CudaContext::new(1).unwrap(), kernel(2, COPY));
         let kept = broken.upload(&WORDS);
@@ -210,7 +210,7 @@ fn an_error_sticks_to_its_device_and_to_no_other() {
 /// Another device's memory is not within reach.
 #[test]
 fn a_pointer_of_another_device_is_no_memory() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let here = Device::on(CudaContext::new(0).unwrap(), kernel(2, COPY));
         let there = Device::on(CudaContext::new(1).unwrap(), kernel(2, COPY));
         let foreign = there.upload(&WORDS);

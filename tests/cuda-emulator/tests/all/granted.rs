@@ -32,7 +32,7 @@ fn dynamic(words: u32, block: u32) -> Outcome<Vec<u32>> {
 /// Not even within what hardware would round the size up to.
 #[test]
 fn dynamic_shared_memory_ends_where_it_was_granted() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(dynamic(5, 6), Err(ILLEGAL));
     }) else {
         return;
@@ -62,7 +62,7 @@ fn into_twenty(offset: u32) -> String {
 
 #[test]
 fn static_shared_memory_ends_with_what_was_declared() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(Device::of_ptx(into_twenty(20)).launch("k", 1, 1, &[]), Err(ILLEGAL));
     }) else {
         return;
@@ -73,7 +73,7 @@ fn static_shared_memory_ends_with_what_was_declared() {
 
 #[test]
 fn a_word_of_shared_memory_lies_at_a_multiple_of_four() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(Device::of_ptx(into_twenty(14)).launch("k", 1, 1, &[]), Err(MISALIGNED));
     }) else {
         return;

@@ -45,7 +45,7 @@ fn memory_is_not_used_by_a_stream_that_does_not_know_of_it() {
         bench.device.enqueue(&b, "k", shape(1, 64), &[new, bench.from])?;
         bench.end().map(drop)
     }
-    let Some(said) = child(&Settings::default(), || assert_eq!(turn(false), Err(ILLEGAL))) else {
+    let Some(said) = child(Settings::default(), || assert_eq!(turn(false), Err(ILLEGAL))) else {
         return;
     };
     assert!(said.contains(MISSING) && said.contains("allocation on stream"), "{said}");
@@ -73,7 +73,7 @@ fn pinned_memory_is_judged_like_that_of_a_device() {
         unsafe { result::memcpy_htod_async(bench.to, pinned, b.cu_stream()) }.unwrap();
         bench.end()
     }
-    let Some(said) = child(&Settings::default(), || assert_eq!(turn(false), Err(ILLEGAL))) else {
+    let Some(said) = child(Settings::default(), || assert_eq!(turn(false), Err(ILLEGAL))) else {
         return;
     };
     assert!(said.contains("touch the same pinned host memory"), "{said}");

@@ -35,7 +35,7 @@ const UNKNOWN: [&str; 16] = [
 
 #[test]
 fn an_unknown_opcode_or_form_is_refused_with_its_line() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         for unknown in UNKNOWN {
             let text = kernel(1, &format!("add.u32 %r1, %r1, 1;\n{unknown};"));
             assert_eq!(load(&text), Err(CUDA_ERROR_INVALID_PTX), "{unknown}");
@@ -56,7 +56,7 @@ fn an_unknown_opcode_or_form_is_refused_with_its_line() {
 /// An opcode in code that no thread reaches counts, too.
 #[test]
 fn an_unknown_opcode_nobody_runs_is_refused_all_the_same() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(load(&kernel(0, "ret;\nfrobnicate;")), Err(CUDA_ERROR_INVALID_PTX));
     }) else {
         return;
@@ -78,7 +78,7 @@ const WRONG: [(&str, &str); 8] = [
 
 #[test]
 fn operands_that_do_not_fit_are_refused() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         for (wrong, _) in WRONG {
             assert_eq!(load(&kernel(1, wrong)), Err(CUDA_ERROR_INVALID_PTX), "{wrong}");
         }
@@ -94,7 +94,7 @@ fn operands_that_do_not_fit_are_refused() {
 
 #[test]
 fn declarations_that_are_not_understood_are_refused_with_their_line() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let function = kernel(0, "") + ".visible .func f() { ret; }\n";
         assert_eq!(load(&function), Err(CUDA_ERROR_INVALID_PTX));
         let shared = kernel(0, "").replace(".visible", ".shared .b8 outside[4];\n.visible");

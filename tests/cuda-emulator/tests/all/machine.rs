@@ -163,7 +163,7 @@ fn a_launch_larger_than_the_device_is_refused_and_breaks_nothing() {
 
 #[test]
 fn a_trap_is_a_failed_launch() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let body = "setp.eq.u32 %p0, %t, 5;\n@%p0 trap;";
         assert_eq!(Device::of_ptx(kernel(0, body)).launch("k", 1, 5, &[]), Ok(()));
         assert_eq!(

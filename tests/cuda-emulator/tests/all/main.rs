@@ -1,6 +1,7 @@
 //! The emulated driver under the unmodified cudarc, and everything it must catch: each fault in a
 //! kernel that is wrong in one place, and silence about the same kernel put right.
 #![expect(unsafe_code, reason = "a launch is a promise about its arguments")]
+#![expect(clippy::unwrap_used, reason = "what tests call is as much a test as they are")]
 
 mod device; // a driver with chosen settings, kernels compiled or written by hand
 mod loading;

@@ -153,7 +153,7 @@ fn local_memory_has_an_end() {
     let body = |offset: u32| {
         format!(".local .align 4 .b8 own[16];\nmov.u32 %r1, 1;\nst.local.u32 [own+{offset}], %r1;")
     };
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(run(&body(16), 32), Err(ILLEGAL));
     }) else {
         return;

@@ -81,7 +81,7 @@ fn two_threads_that_write_one_cell_race() {
             @%p0 st.shared.u32 [%r1], %t;"
         )
     };
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let device = Device::of_ptx(kernel(0, &body(62)));
         assert_eq!(device.launch("k", 1, 64, &[]), Err(ILLEGAL));
     }) else {
@@ -94,7 +94,7 @@ fn two_threads_that_write_one_cell_race() {
 /// Within a warp `bar.warp.sync` is enough, and without it lanes race like warps do.
 #[test]
 fn lanes_of_a_warp_need_a_barrier_of_their_warp() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let text = mirror("").replace("+252", "+124");
         assert_eq!(run(text, 32), Err(ILLEGAL));
     }) else {
@@ -107,7 +107,7 @@ fn lanes_of_a_warp_need_a_barrier_of_their_warp() {
 
 #[test]
 fn a_barrier_of_a_warp_does_not_hold_for_two() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(run(mirror("bar.warp.sync 0xffffffff;"), 64), Err(ILLEGAL));
     }) else {
         return;
@@ -160,7 +160,7 @@ fn run_buffered(text: String) -> Outcome<Vec<u32>> {
 /// With two buffers one barrier a turn is enough; with one buffer it takes two.
 #[test]
 fn a_buffer_is_not_filled_again_while_another_warp_reads_it() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(run_buffered(buffered("bar.sync 0;", "", 1)), Err(ILLEGAL));
     }) else {
         return;
@@ -173,7 +173,7 @@ fn a_buffer_is_not_filled_again_while_another_warp_reads_it() {
 
 #[test]
 fn two_buffers_without_their_barrier_are_found() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(run_buffered(buffered("", "", 2)), Err(ILLEGAL));
     }) else {
         return;
@@ -191,7 +191,7 @@ fn warps_at_different_barriers_are_caught() {
         low:
         bar.sync 0;
         end:";
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(Device::of_ptx(kernel(0, body)).launch("k", 1, 64, &[]), Err(ILLEGAL));
     }) else {
         return;
@@ -217,7 +217,7 @@ fn lanes_of_a_warp_at_different_barriers_are_caught() {
             end:"
         )
     };
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(Device::of_ptx(kernel(0, &body(16))).launch("k", 1, 32, &[]), Err(ILLEGAL));
     }) else {
         return;

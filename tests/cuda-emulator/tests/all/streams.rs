@@ -123,7 +123,7 @@ fn leaving_out_a_wait_that_never_comes_changes_nothing() {
 /// An event stands for what was in its stream when it was recorded.
 #[test]
 fn an_event_recorded_before_the_copy_orders_nothing() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let bench = Bench::new();
         let (copy, compute, early) = (bench.stream(), bench.stream(), bench.event());
         record(early, copy.cu_stream());
@@ -151,7 +151,7 @@ fn a_copy_over_what_a_kernel_reads_is_found() {
         bench.fill(copy.cu_stream());
         bench.end()
     }
-    let Some(said) = child(&Settings::default(), || assert_eq!(turn(false), Err(ILLEGAL))) else {
+    let Some(said) = child(Settings::default(), || assert_eq!(turn(false), Err(ILLEGAL))) else {
         return;
     };
     assert!(said.contains(MISSING), "{said}");
@@ -216,7 +216,7 @@ fn a_blocking_stream_takes_turns_with_the_default_stream() {
 /// … and cudarc's, made with it, do not.
 #[test]
 fn a_non_blocking_stream_does_not_wait_for_the_default_stream() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         let bench = Bench::new();
         bench.fill(DEFAULT);
         bench.read(&bench.stream()).unwrap();
@@ -242,7 +242,7 @@ fn two_blocking_streams_do_not_wait_for_each_other() {
         bench.read(&bench.device.context.default_stream())?;
         bench.end()
     }
-    let Some(said) = child(&Settings::default(), || assert_eq!(turn(false), Err(ILLEGAL))) else {
+    let Some(said) = child(Settings::default(), || assert_eq!(turn(false), Err(ILLEGAL))) else {
         return;
     };
     assert!(said.contains(MISSING), "{said}");

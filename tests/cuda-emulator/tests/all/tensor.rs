@@ -168,7 +168,7 @@ fn matrices_are_loaded_as_they_lie_or_transposed() {
 /// Rows of a matrix are read for other lanes: without a barrier that is a race like any other.
 #[test]
 fn a_matrix_is_not_loaded_before_a_barrier() {
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         // A block of two warps, in which each reads the rows the other wrote.
         let text =
             load_matrix("", "xor.b32 %r2, %r2, 512;\nmov.u32 %r1, tile;\nadd.u32 %r1, %r1, %r2;")

@@ -96,7 +96,7 @@ fn a_shuffle_whose_mask_names_lanes_elsewhere_waits_in_vain() {
             end:"
         )
     };
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(run(&body("0xffffffff", "0xffffffff"), 32), Err(ILLEGAL));
     }) else {
         return;
@@ -123,7 +123,7 @@ fn a_barrier_of_a_warp_waits_for_the_lanes_it_names() {
             end:"
         )
     };
-    let Some(said) = child(&Settings::default(), || {
+    let Some(said) = child(Settings::default(), || {
         assert_eq!(run(&body("0x1ff", "0xffffff80"), 32), Err(ILLEGAL));
     }) else {
         return;
