@@ -4,7 +4,7 @@
 //! addresses stay unmapped, and every access is checked against the exact bounds of an allocation.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
 /// What reads of never written bytes give where they are not an error: a signalling NaN.
@@ -61,7 +61,7 @@ impl Allocation {
         if self.written.is_empty() {
             return true;
         }
-        if offset % 4 == 0 && size % 4 == 0 {
+        if offset.is_multiple_of(4) && size.is_multiple_of(4) {
             return self.written[offset / 4..(offset + size) / 4]
                 .iter()
                 .all(|word| word.load(Relaxed) == 15);
@@ -154,27 +154,23 @@ impl Stamps {
             return None;
         };
         let who = if how == Touching::Atomic { ATOMIC } else { block };
-        let mine = epoch << 24 | who;
-        let written = writes.load(Relaxed);
-        if written >> 24 == epoch && written != mine {
-            return Some(written & MANY);
-        }
-        let read = reads.load(Relaxed);
+        let (mine, many) = (epoch << 24 | who, epoch << 24 | MANY);
+        let other = |stamp: u32| (stamp >> 24 == epoch && stamp != mine).then_some(stamp & MANY);
+        // Blocks run on several threads. Each says what it does before it looks what others said, so
+        // that of two that race at the same time one sees the other.
         if how == Touching::Read {
-            if read >> 24 != epoch {
-                reads.store(mine, Relaxed);
-            } else if read != mine && read & MANY != MANY {
-                reads.store(epoch << 24 | MANY, Relaxed);
+            let read = reads.load(Relaxed);
+            if read != mine && read != many && other(reads.swap(mine, SeqCst)).is_some() {
+                reads.store(many, SeqCst);
             }
-            return None;
+            return other(writes.load(SeqCst));
         }
-        if read >> 24 == epoch && read != mine {
-            return Some(read & MANY);
+        if writes.load(Relaxed) != mine
+            && let Some(found) = other(writes.swap(mine, SeqCst))
+        {
+            return Some(found);
         }
-        if written != mine {
-            writes.store(mine, Relaxed);
-        }
-        None
+        other(reads.load(SeqCst))
     }
 
     /// How a report names the other side of a race.
@@ -353,25 +349,18 @@ impl Memory {
 
     /// Says what is at an address no kernel may touch.
     pub(crate) fn describe(&self, address: u64) -> String {
-        if let Some((_, near)) = self.live.range(..=address).next_back()
-            && address < near.end() + (1 << 20)
-        {
-            if address >= near.end() {
-                let beyond = address - near.end();
-                return format!(
-                    "{beyond} bytes behind the end of an allocation of {} bytes",
-                    near.len
-                );
-            }
+        let near = self.live.range(..=address).next_back().map(|(_, near)| near);
+        if let Some(near) = near.filter(|near| address < near.end()) {
             return format!("memory of {:?}", near.place);
         }
-        if let Some((start, len)) = self
-            .freed
-            .iter()
-            .rev()
-            .find(|(start, len)| (*start..start + *len as u64).contains(&address))
-        {
+        // Freed memory often lies behind an allocation that still lives.
+        let was = |(start, len): &&(u64, usize)| (*start..start + *len as u64).contains(&address);
+        if let Some((start, len)) = self.freed.iter().rev().find(was) {
             return format!("byte {} of a freed allocation of {len} bytes", address - start);
+        }
+        if let Some(near) = near.filter(|near| address < near.end() + (1 << 20)) {
+            let (beyond, len) = (address - near.end(), near.len);
+            return format!("{beyond} bytes behind the end of an allocation of {len} bytes");
         }
         match self.live.range(address..).next() {
             Some((start, _)) if start - address < 1 << 20 => {
@@ -389,4 +378,34 @@ fn map(at: u64, len: usize, access: libc::c_int) -> Option<u64> {
     // SAFETY: fixed only over addresses this module set aside and no live allocation holds.
     let address = unsafe { libc::mmap(at as *mut _, len, access, flags | fixed, -1, 0) };
     (address != libc::MAP_FAILED).then_some(address as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    /// Two blocks on two threads go through the same words; how many races they see, both together.
+    fn seen(first: Touching, second: Touching, n_words: usize) -> usize {
+        let stamps = Stamps { writes: zeroed(n_words), reads: zeroed(n_words) };
+        let start = Barrier::new(2);
+        let go = |block: u32, how: Touching| {
+            start.wait();
+            (0..n_words).filter(|word| stamps.touch(*word, 1, block, how).is_some()).count()
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| go(1, first));
+            go(2, second) + other.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn of_two_blocks_that_race_at_the_same_time_one_sees_the_other() {
+        const WORDS: usize = 1 << 18;
+        assert!(seen(Touching::Write, Touching::Write, WORDS) >= WORDS);
+        assert!(seen(Touching::Read, Touching::Write, WORDS) >= WORDS);
+        assert!(seen(Touching::Atomic, Touching::Write, WORDS) >= WORDS);
+        assert_eq!(seen(Touching::Read, Touching::Read, WORDS), 0);
+        assert_eq!(seen(Touching::Atomic, Touching::Atomic, WORDS), 0);
+    }
 }

@@ -9,8 +9,6 @@ pub(crate) mod body;
 /// A module as written.
 #[derive(Debug, Default)]
 pub(crate) struct Module {
-    /// Ten times the major and the minor PTX version.
-    pub(crate) version: u32,
     /// The number in `.target sm_80`.
     pub(crate) arch: u32,
     /// `.global`, `.const` and module-wide `.shared` variables.

@@ -9,7 +9,7 @@ mod step;
 mod tensor;
 mod warp;
 
-use crate::memory::{Touched, View};
+use crate::memory::{POISON, Touched, View};
 use crate::program::{Fixed, Program, Special};
 use crate::ptx::Class;
 use crate::shared::{Shared, Toucher};
@@ -90,7 +90,7 @@ pub(crate) fn run(launch: &Launch<'_>) -> (Counts, Option<Fault>) {
         counts.add(&work());
     } else {
         std::thread::scope(|scope| {
-            let others: Vec<_> = (1..n_threads).map(|_| scope.spawn(&work)).collect();
+            let others: Vec<_> = (1..n_threads).map(|_| scope.spawn(work)).collect();
             counts.add(&work());
             for other in others {
                 counts.add(&other.join().expect("the interpreter does not panic"));
@@ -129,10 +129,10 @@ impl<'a> Block<'a> {
         let warps = (0..n_threads.div_ceil(32))
             .map(|number| Warp::new(program, number, n_threads))
             .collect();
-        let shared = program.static_shared.next_multiple_of(16) + launch.dynamic_shared;
+        let shared = program.static_shared + launch.dynamic_shared;
         let stage = Stage {
             launch,
-            shared: Shared::new(shared.next_multiple_of(16), program.grain, program.syncs_warps),
+            shared: Shared::new(shared, program.grain, program.syncs_warps),
             local: vec![0; program.local * n_threads as usize],
             n_threads,
             at: [0; 3],
@@ -149,6 +149,8 @@ impl<'a> Block<'a> {
         stage.at = [index % nx, index / nx % ny, index / (nx * ny)].map(|at| at as u32);
         stage.number = index as u32 + 1;
         stage.shared.clear();
+        // What the block before left is not this one's.
+        stage.local.iter_mut().enumerate().for_each(|(i, byte)| *byte = POISON[i % 4]);
         for warp in &mut self.warps {
             warp.start(stage.n_threads);
             fill(warp, stage);

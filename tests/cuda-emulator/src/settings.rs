@@ -133,6 +133,22 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_is_none_is_refused_by_key_and_value() {
+        for (said, why) in [
+            ("devices=two", "devices: \"two\" is not a number that fits"),
+            ("devices=-1", "devices: \"-1\" is not a number that fits"),
+            ("arch=99999999999", "arch: \"99999999999\" is not a number that fits"),
+            ("strict=maybe", "strict: \"maybe\" is neither yes nor no"),
+            ("accept_cubin=yes", "accept_cubin: machine code cannot be run here"),
+            ("devices", "\"devices\" is not key=value"),
+        ] {
+            let refused = Settings::parse(said).unwrap_err();
+            assert!(refused.starts_with("CUDA_EMULATOR: ") && refused.contains(why), "{refused}");
+        }
+        assert_eq!(Settings::parse(" , accept_cubin=no,"), Ok(Settings::default()));
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_by_name() {
         assert!(Settings::parse("devices=1,colour=red").unwrap_err().contains("colour"));
     }

@@ -19,6 +19,9 @@ const COMING: u32 = u32::MAX >> WHO_BITS;
 /// Shared memory of one block.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// Bytes the kernel declared and was granted, to the last one.
+    pub(crate) len: usize,
+    /// As many, and perhaps a few more for whole words.
     pub(crate) bytes: Vec<u8>,
     writes: Vec<u32>,
     reads: Vec<u32>,
@@ -43,7 +46,8 @@ impl Shared {
         let n_cells = len.div_ceil(grain);
         let n_syncs = if syncs_warps { n_cells } else { 0 };
         Self {
-            bytes: vec![0; len],
+            len,
+            bytes: vec![0; len.next_multiple_of(16)],
             writes: vec![0; n_cells],
             reads: vec![0; n_cells],
             write_syncs: vec![0; n_syncs],

@@ -156,7 +156,7 @@ pub(super) fn most_shared(arch: u32) -> usize {
 /// Numbers of an A100, but for what the architecture decides; 0 for what is not asked here.
 fn attribute_of(arch: u32, attribute: c_int, device: usize) -> c_int {
     match attribute {
-        1 | 2 | 3 => 1024 >> if attribute == 3 { 4 } else { 0 },
+        1..=3 => 1024 >> if attribute == 3 { 4 } else { 0 },
         4 => 64,
         5 => c_int::MAX,
         6 | 7 => 65_535,

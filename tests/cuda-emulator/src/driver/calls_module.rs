@@ -4,7 +4,7 @@ use super::calls_device::{give, most_shared};
 use super::queue::{Launching, Work};
 use super::{Code, Driver, Function, Module, Result, code, in_context, report};
 use crate::lower::{Symbols, lower};
-use crate::ptx::Space;
+use crate::ptx::{Space, module};
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
@@ -18,10 +18,14 @@ impl Driver {
             report::say(&format!("module refused: {why}"));
             code::INVALID_PTX
         };
-        let parsed = crate::ptx::module::parse(text).map_err(refuse)?;
-        if parsed.version > self.settings.ptx_version {
+        // First of all: what is newer need not be understood.
+        let (version, newest) =
+            (module::version_of(text).map_err(refuse)?, self.settings.ptx_version);
+        if version > newest {
+            report::say(&format!("module refused: PTX version {version}, {newest} is the newest"));
             return Err(code::UNSUPPORTED_PTX_VERSION);
         }
+        let parsed = module::parse(text).map_err(refuse)?;
         if parsed.arch > self.settings.arch {
             return Err(refuse(format!(
                 "it is for sm_{}, this is sm_{}",

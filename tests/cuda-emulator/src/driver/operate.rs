@@ -119,6 +119,8 @@ impl Driver {
         };
         let n_threads =
             launching.grid.iter().chain(&launching.block).map(|n| *n as usize).product::<usize>();
+        // One block has no other to race with; of very many not all have a stamp.
+        let n_blocks = launching.grid.iter().map(|n| u64::from(*n)).product::<u64>();
         let launch = run::Launch {
             program: &launching.function.program,
             params: &launching.params,
@@ -128,8 +130,7 @@ impl Driver {
             view: &view,
             seed: settings.seed.wrapping_add(launching.number << 32),
             number: launching.number,
-            strict: settings.strict
-                && launching.grid.iter().map(|n| u64::from(*n)).product::<u64>() < 1 << 23,
+            strict: settings.strict && (2..1 << 23).contains(&n_blocks),
             counting: settings.counters.is_some(),
             // A thread costs more than a few warps do.
             threads: cores.min(n_threads / 2048).max(1),

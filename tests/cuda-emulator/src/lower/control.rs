@@ -83,17 +83,18 @@ impl Lowering<'_> {
             self.emit("not.pred", opposite, &[truth])?;
             results.push((second, opposite));
         }
-        for (d, truth) in results {
-            match (joins, with) {
-                (Some(join), [with]) => {
-                    let with = self.read(with, Class::Predicate)?;
-                    self.emit(&format!("{join}.pred"), d, &[truth, with])?;
+        match (joins, with) {
+            (Some(join), [with]) => {
+                let with = self.read(with, Class::Predicate)?;
+                for (_, truth) in &results {
+                    self.emit(&format!("{join}.pred"), *truth, &[*truth, with])?;
                 }
-                (None, []) => self.emit("mov.pred", d, &[truth])?,
-                _ => return Err("operands do not fit".into()),
             }
+            (None, []) => {}
+            _ => return Err("operands do not fit".into()),
         }
-        Ok(())
+        // Last, as a result may be an operand as well.
+        results.into_iter().try_for_each(|(d, truth)| self.emit("mov.pred", d, &[truth]))
     }
 
     /// `cvta.to.global.u64` and back: an address is an offset in its window when generic.

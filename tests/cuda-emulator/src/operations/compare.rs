@@ -1,5 +1,11 @@
 //! Comparisons into predicates. A name ending in `u` is also true where an operand is a NaN.
 
+#![expect(
+    clippy::neg_cmp_op_on_partial_ord,
+    clippy::double_comparisons,
+    reason = "with a NaN the shorter forms are other comparisons"
+)]
+
 super::table! {
     "setp.eq.b16" | "setp.eq.u16" | "setp.eq.s16" => two |a: u16, b: u16| -> bool { a == b }
     "setp.ne.b16" | "setp.ne.u16" | "setp.ne.s16" => two |a: u16, b: u16| -> bool { a != b }

@@ -49,15 +49,15 @@ super::table! {
     // Directed rounding: the sum and its error are exact in f64.
     "add.rm.f32" => two |a: f32, b: f32| -> f32 { rounded(f64::from(a), f64::from(b), Direction::Down) }
     "sub.rm.f32" => two |a: f32, b: f32| -> f32 { rounded(f64::from(a), -f64::from(b), Direction::Down) }
-    "mul.rm.f32" => two |a: f32, b: f32| -> f32 { rounded(f64::from(a) * f64::from(b), 0.0, Direction::Down) }
+    "mul.rm.f32" => two |a: f32, b: f32| -> f32 { product(a, b, Direction::Down) }
     "fma.rm.f32" => three |a: f32, b: f32, c: f32| -> f32 { rounded(f64::from(a) * f64::from(b), f64::from(c), Direction::Down) }
     "add.rp.f32" => two |a: f32, b: f32| -> f32 { rounded(f64::from(a), f64::from(b), Direction::Up) }
     "sub.rp.f32" => two |a: f32, b: f32| -> f32 { rounded(f64::from(a), -f64::from(b), Direction::Up) }
-    "mul.rp.f32" => two |a: f32, b: f32| -> f32 { rounded(f64::from(a) * f64::from(b), 0.0, Direction::Up) }
+    "mul.rp.f32" => two |a: f32, b: f32| -> f32 { product(a, b, Direction::Up) }
     "fma.rp.f32" => three |a: f32, b: f32, c: f32| -> f32 { rounded(f64::from(a) * f64::from(b), f64::from(c), Direction::Up) }
     "add.rz.f32" => two |a: f32, b: f32| -> f32 { rounded(f64::from(a), f64::from(b), Direction::ToZero) }
     "sub.rz.f32" => two |a: f32, b: f32| -> f32 { rounded(f64::from(a), -f64::from(b), Direction::ToZero) }
-    "mul.rz.f32" => two |a: f32, b: f32| -> f32 { rounded(f64::from(a) * f64::from(b), 0.0, Direction::ToZero) }
+    "mul.rz.f32" => two |a: f32, b: f32| -> f32 { product(a, b, Direction::ToZero) }
     "fma.rz.f32" => three |a: f32, b: f32, c: f32| -> f32 { rounded(f64::from(a) * f64::from(b), f64::from(c), Direction::ToZero) }
     // Added around an operation by `.ftz` and `.sat`.
     "flush.f32" => one |a: f32| -> f32 { if a.is_subnormal() { 0f32.copysign(a) } else { a } }
@@ -72,12 +72,21 @@ enum Direction {
     ToZero,
 }
 
+/// `a · b` rounded once, in `direction`.
+fn product(a: f32, b: f32, direction: Direction) -> f32 {
+    let exact = f64::from(a) * f64::from(b);
+    rounded(exact, 0f64.copysign(exact), direction)
+}
+
 /// `x + y` rounded once, in `direction`.
 fn rounded(x: f64, y: f64, direction: Direction) -> f32 {
     let sum = x + y;
     let nearest = sum as f32;
-    if !sum.is_finite() || !nearest.is_finite() {
+    if !sum.is_finite() {
         return nearest;
+    }
+    if sum == 0.0 && direction == Direction::Down && x.is_sign_negative() != y.is_sign_negative() {
+        return -0.0;
     }
     // Knuth's two-sum: `sum + error` is exactly x + y.
     let back = sum - x;

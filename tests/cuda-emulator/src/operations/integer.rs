@@ -107,9 +107,9 @@ super::table! {
     "bfind.s64" => one |a: i64| -> u32 { { let a = a ^ a >> 63; if a == 0 { u32::MAX } else { 63 - a.leading_zeros() } } }
     "bfind.shiftamt.u64" => one |a: u64| -> u32 { if a == 0 { u32::MAX } else { a.leading_zeros() } }
     "bfind.shiftamt.s64" => one |a: i64| -> u32 { { let a = a ^ a >> 63; if a == 0 { u32::MAX } else { a.leading_zeros() } } }
-    "bfe.u64" => three |a: u64, at: u32, len: u32| -> u64 { field(a.into(), at, len, 64) as u64 }
-    "bfe.s64" => three |a: u64, at: u32, len: u32| -> u64 { signed_field(a.into(), at, len, 64) as u64 }
-    "bfi.b64" => four |a: u64, into: u64, at: u32, len: u32| -> u64 { insert(a.into(), into.into(), at, len) as u64 }
+    "bfe.u64" => three |a: u64, at: u32, len: u32| -> u64 { field(a, at, len, 64) }
+    "bfe.s64" => three |a: u64, at: u32, len: u32| -> u64 { signed_field(a, at, len, 64) }
+    "bfi.b64" => four |a: u64, into: u64, at: u32, len: u32| -> u64 { insert(a, into, at, len) }
     "shf.l.wrap.b32" => three |low: u32, high: u32, by: u32| -> u32 { (pair(low, high) << (by & 31) >> 32) as u32 }
     "shf.r.wrap.b32" => three |low: u32, high: u32, by: u32| -> u32 { (pair(low, high) >> (by & 31)) as u32 }
     "shf.l.clamp.b32" => three |low: u32, high: u32, by: u32| -> u32 { (pair(low, high) << by.min(32) >> 32) as u32 }

@@ -67,6 +67,19 @@ pub(crate) fn integer(text: &str) -> Option<u64> {
     }
 }
 
+/// Ten times the major and the minor version a module begins with.
+///
+/// # Errors
+/// If it begins otherwise.
+pub(crate) fn version_of(text: &str) -> Result<u32, String> {
+    let mut cursor = Cursor { tokens: tokens(text)?, at: 0 };
+    if cursor.peek() == ".version" {
+        version(&mut cursor)
+    } else {
+        Err(cursor.unexpected(".version"))
+    }
+}
+
 /// Reads a module.
 ///
 /// # Errors
@@ -76,7 +89,9 @@ pub(crate) fn parse(text: &str) -> Result<Module, String> {
     let mut module = Module::default();
     while !cursor.peek().is_empty() {
         match cursor.peek() {
-            ".version" => module.version = version(&mut cursor)?,
+            ".version" => {
+                version(&mut cursor)?;
+            }
             ".target" => module.arch = target(&mut cursor)?,
             ".address_size" => {
                 cursor.next();

@@ -36,8 +36,9 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>, String> {
                 found.push(Token { text: &text[from..at], line });
             }
             b if is_word(b) => {
-                while at < bytes.len() && is_word(bytes[at]) {
-                    at += 1;
+                // Two colons belong to a word, as in `.shared::cta`; one ends a label.
+                while at < bytes.len() && (is_word(bytes[at]) || bytes[at..].starts_with(b"::")) {
+                    at += if bytes[at] == b':' { 2 } else { 1 };
                 }
                 found.push(Token { text: &text[from..at], line });
             }

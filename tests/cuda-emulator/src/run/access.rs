@@ -200,7 +200,7 @@ impl Warp {
         size: usize,
         how: Touching,
     ) -> Result<()> {
-        if address % size as u64 != 0 {
+        if !address.is_multiple_of(size as u64) {
             let mut fault =
                 self.blame(stage, at, lane, address, format!("accesses {size} bytes, misaligned"));
             fault.kind = FaultKind::Misaligned;
@@ -289,7 +289,8 @@ impl Warp {
                 ((self.number as usize * 32 + lane) * each, each)
             }
         };
-        if address.saturating_add(size as u64) > len as u64 || address % size as u64 != 0 {
+        if address.saturating_add(size as u64) > len as u64 || !address.is_multiple_of(size as u64)
+        {
             let what = format!("accesses {size} bytes at {address} of {len} bytes of its own");
             return Err(self.blame(stage, at, lane, address, what));
         }

@@ -4,6 +4,7 @@ use super::step::lanes;
 use super::warp::Warp;
 use super::{Result, Stage};
 use crate::lanes::LANES;
+use crate::memory::POISON;
 use crate::program::{Action, NOWHERE, Shuffle, ShuffleKind, VoteKind};
 
 impl Warp {
@@ -47,7 +48,7 @@ impl Warp {
         Ok(())
     }
 
-    /// The pseudocode of the PTX manual.
+    /// The pseudocode of the PTX manual; a lane that takes no part gives poison.
     fn shuffle(&mut self, shuffle: &Shuffle, mask: u32) {
         let a = *self.registers.word(shuffle.a);
         let b = *self.registers.word(shuffle.b);
@@ -67,7 +68,8 @@ impl Warp {
                 ShuffleKind::Index => (min | by & !segment, (min | by & !segment) <= max),
             };
             let from = if inside { from } else { lane };
-            out[i] = a[from as usize & 31];
+            let from = from as usize & 31;
+            out[i] = if mask >> from & 1 == 1 { a[from] } else { u32::from_le_bytes(POISON) };
             valid |= u32::from(inside) << lane;
         }
         if shuffle.d != NOWHERE {

@@ -98,10 +98,9 @@ impl Counts {
         let mut words_asked = Vec::with_capacity(128);
         for turn in 0..32 / lanes_a_turn {
             let mut words = Vec::with_capacity(32);
-            for lane in turn * lanes_a_turn..(turn + 1) * lanes_a_turn {
-                if mask >> lane & 1 == 1 {
-                    words.extend(addresses[lane] / 4..(addresses[lane] + size as u64).div_ceil(4));
-                }
+            let part = if lanes_a_turn == 32 { u32::MAX } else { (1 << lanes_a_turn) - 1 };
+            for lane in lanes(mask & part << (turn * lanes_a_turn)) {
+                words.extend(addresses[lane] / 4..(addresses[lane] + size as u64).div_ceil(4));
             }
             words.sort_unstable();
             words.dedup();

@@ -127,13 +127,13 @@ impl Warp {
         lane: usize,
         stage: &Stage<'_>,
     ) -> Result<()> {
-        let len = stage.shared.bytes.len();
+        let len = stage.shared.len;
         if address.saturating_add(size as u64) > len as u64 {
             let what =
                 format!("accesses {size} bytes at {address} of {len} bytes of shared memory");
             return Err(self.blame(stage, at, lane, address, what));
         }
-        if address % size as u64 != 0 {
+        if !address.is_multiple_of(size as u64) {
             let what = format!("accesses {size} bytes of shared memory, misaligned");
             let mut fault = self.blame(stage, at, lane, address, what);
             fault.kind = FaultKind::Misaligned;
@@ -188,7 +188,7 @@ impl Warp {
         n: usize,
         size: usize,
     ) -> Result<()> {
-        if address % size as u64 != 0 {
+        if !address.is_multiple_of(size as u64) {
             let mut fault =
                 self.blame(stage, at, lane, address, format!("copies {size} bytes, misaligned"));
             fault.kind = FaultKind::Misaligned;
