@@ -16,7 +16,6 @@ extern "C" __global__ void dropout(
 {
     unsigned long long first = (first_sample + blockIdx.y) * of_units + first_unit;
     unsigned long long draw = first / 4 + blockIdx.x * blockDim.x + threadIdx.x;
-    if (draw * 4 >= first + units) return;
 
     const unsigned int purpose = 5;                                     // random.rs: Purpose::Dropout
     Words words = {{(unsigned int)draw, (unsigned int)(draw >> 32), (unsigned int)stream, purpose}};

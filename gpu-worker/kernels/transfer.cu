@@ -1,7 +1,7 @@
 // transfer.cu — numbers to f16 and back, scaled by a power of two a tensor.
 //
 // Math    largest: the largest finite |x|. halve: f16(x · 2^e), e the largest with largest · 2^e ≤ 65504,
-//         kept within ±126; 0 for zeros. widen: y = f32(h) · factor.
+//         126 at most; for zeros, any. widen: y = f32(h) · factor.
 // Shapes  a slot is a header of 16 bytes, the largest's bits first, then [n] f16; x, y: [n] f32.
 // Launch  256 threads a block; one thread a number, in largest several.
 // Result  the CPU's bits: magnitudes order like their bits, so an integer maximum in any order is one result.
@@ -28,7 +28,7 @@ extern "C" __global__ void transfer_halve(unsigned char* slot, const float* x, i
     int power = 0;                                                      // largest = fraction · 2^power
     float fraction = frexpf(largest, &power);
     int e = 16 - power - (fraction > 65504.0f / 65536.0f);
-    e = largest == 0.0f ? 0 : min(max(e, -126), 126);
+    e = min(e, 126);                                                    // −113 is the least
     float scaled = x[i] * __int_as_float((e + 127) << 23);
 
     unsigned short half;

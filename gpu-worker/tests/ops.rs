@@ -95,6 +95,7 @@ on_every_backend! {
     pool:
         agrees_with_the_reference
         takes_the_first_of_equals
+        keeps_what_is_not_a_number
         gives_the_same_bits_in_slices;
     dropout:
         silences_what_the_documented_function_says
@@ -103,6 +104,7 @@ on_every_backend! {
     softmax:
         agrees_with_the_reference
         stands_large_logits
+        a_label_that_is_no_class_gives_no_number
         gives_both_halves_the_same_probabilities
         refuses_buffers_that_do_not_fit;
     sgd:
@@ -113,6 +115,7 @@ on_every_backend! {
     transfer:
         carries_f32_in_any_pieces
         carries_f16_with_the_largest_below_its_limit
+        finds_the_largest_of_many
         carries_zeros_and_what_is_not_finite
         carries_bytes_in_any_pieces
         refuses_what_does_not_fit

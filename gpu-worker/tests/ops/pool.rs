@@ -7,7 +7,7 @@ use crate::harness::{
     read_images, upload, wide,
 };
 
-const CASES: [Pool; 7] = [
+const CASES: [Pool; 8] = [
     Pool { maps: 3, side: 55, out_side: 27, size: 3, stride: 2 }, // pool1
     Pool { maps: 5, side: 13, out_side: 6, size: 3, stride: 2 },  // pool5
     Pool { maps: 4, side: 32, out_side: 16, size: 3, stride: 2 }, // CIFAR-10: overhangs by 1
@@ -15,6 +15,7 @@ const CASES: [Pool; 7] = [
     Pool { maps: 2, side: 7, out_side: 3, size: 5, stride: 3 }, // overhangs by 4
     Pool { maps: 1, side: 5, out_side: 2, size: 2, stride: 3 }, // leaves gaps
     Pool { maps: 1, side: 18, out_side: 3, size: 16, stride: 1 },
+    Pool { maps: 9, side: 7, out_side: 2, size: 2, stride: 2 }, // rows that no window reaches
 ];
 
 /// The place of each window's largest number, row by row.
@@ -73,6 +74,20 @@ pub(crate) fn takes_the_first_of_equals<B: Backend>(b: &mut B) {
     b.pool_backward(&pool, 0..1, &taken, &dy, &mut dx).unwrap();
     assert_eq!(read(b, &y, 0..1), [-1.0]);
     assert_eq!(read(b, &dx, 0..9), [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+}
+
+/// A network that has blown up must show it.
+pub(crate) fn keeps_what_is_not_a_number<B: Backend>(b: &mut B) {
+    let pool = Pool { maps: 1, side: 3, out_side: 1, size: 3, stride: 2 };
+    for place in 0..9 {
+        let mut x = [1.0; 9];
+        x[place] = f32::NAN;
+        let x = upload(b, &x);
+        let mut y = before(b, 1);
+        let mut taken = b.bytes("taken", 1).unwrap();
+        b.pool_forward(&pool, 0..1, &x, &mut taken, &mut y).unwrap();
+        assert!(read(b, &y, 0..1)[0].is_nan(), "at {place}");
+    }
 }
 
 pub(crate) fn gives_the_same_bits_in_slices<B: Backend>(b: &mut B) {

@@ -90,6 +90,25 @@ pub(crate) fn stands_large_logits<B: Backend>(b: &mut B) {
     let [p, loss, _] = run(b, 3, 0..3, &logits, &[0, 2]);
     assert_eq!(p, [1.0, 0.0, 0.0]);
     assert_eq!(loss, [400.0]);
+    // Many classes, the largest first: whoever goes through them must not forget it.
+    let mut logits = vec![0.0; 2 * 1000];
+    logits[1000] = 500.0;
+    let [p, loss, _] = run(b, 1000, 0..1000, &logits, &[0, 0]);
+    assert!(p[0] == 1.0 && p[1..].iter().all(|p| *p == 0.0), "{:?}", &p[..3]);
+    assert_eq!(loss, [0.0]);
+}
+
+/// The loader checks labels; should one slip through, the run must stop and not learn nonsense.
+pub(crate) fn a_label_that_is_no_class_gives_no_number<B: Backend>(b: &mut B) {
+    for label in [3, 4, 1 << 20] {
+        let [_, loss, _] = run(b, 3, 0..3, &[0.5; 6], &[0, label]);
+        assert!(loss[0].is_nan(), "{label}: {loss:?}");
+    }
+    let softmax = Softmax { classes: 3, own: 0..3, batch: 1 };
+    let (own, labels) = (upload(b, &[0.5; 3]), upload(b, &[-1.0]));
+    let [mut p, mut loss, mut dlogits] = [3, 1, 3].map(|len| before(b, len));
+    b.softmax(&softmax, 0..1, &own, None, &labels, &mut p, &mut loss, &mut dlogits).unwrap();
+    assert!(read(b, &loss, 0..1)[0].is_nan());
 }
 
 /// Else the halves' losses, and in time their weights, drift apart.

@@ -60,11 +60,27 @@ pub(crate) fn carries_f16_with_the_largest_below_its_limit<B: Backend>(b: &mut B
     }
 }
 
+/// More numbers than a GPU looks at in one go, the largest among the first.
+pub(crate) fn finds_the_largest_of_many<B: Backend>(b: &mut B) {
+    let mut values = vec![1.0; 300_000];
+    values[5] = 60_000.0;
+    let from = upload(b, &values);
+    let sent = b.download(&from, 0..values.len(), Wire::F16).unwrap().wait().unwrap();
+    assert_eq!(sent.exponent, 0);
+}
+
 pub(crate) fn carries_zeros_and_what_is_not_finite<B: Backend>(b: &mut B) {
     let zeros = b.floats("zeros", 300).unwrap();
     let sent = b.download(&zeros, 0..300, Wire::F16).unwrap().wait().unwrap();
     assert_eq!(sent.exponent, 0);
     assert_eq!(half_bits(&sent), vec![0; 300]);
+
+    // As much as there is: 2^126 is the largest power that an f32 and its inverse both have.
+    let tiny = upload(b, &[f32::from_bits(1), -f32::from_bits(3), 0.0]);
+    let sent = b.download(&tiny, 0..3, Wire::F16).unwrap().wait().unwrap();
+    let scaled = [1.0, -3.0].map(|x: f32| half::f16::from_f32(x * 2.0_f32.powi(126 - 149)));
+    assert_eq!(sent.exponent, 126);
+    assert_eq!(half_bits(&sent), [scaled[0].to_bits(), scaled[1].to_bits(), 0]);
 
     let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0, -0.5];
     let from = upload(b, &values);

@@ -35,7 +35,9 @@ pub(super) fn softmax(
         work.zip(labels).enumerate().with_min_len(8).for_each(|(i, work)| {
             let ((((p, loss), dlogits), own), label) = work;
             let peer = &peer[i * n_peer..(i + 1) * n_peer];
-            *loss = one(softmax, own, peer, *label as usize, p, dlogits);
+            // Below zero, `as` would make it class 0.
+            let label = if *label < 0.0 { usize::MAX } else { *label as usize };
+            *loss = one(softmax, own, peer, label, p, dlogits);
         });
     });
     Ok(())
