@@ -95,6 +95,7 @@ on_every_backend! {
     pool:
         agrees_with_the_reference
         takes_the_first_of_equals
+        gives_nothing_where_no_window_reaches
         keeps_what_is_not_a_number
         gives_the_same_bits_in_slices;
     dropout:
