@@ -352,7 +352,7 @@ impl Step {
                 gradient.entry(name).or_insert((vec![], vec![])).1.extend(values);
             }
         }
-        for (_, (shape, values)) in &mut gradient {
+        for (shape, values) in gradient.values_mut() {
             shape.push(values.len());
         }
         let (momentum, after): (Tensors, Tensors) = state(&mut pair, 1)
