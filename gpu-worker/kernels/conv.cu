@@ -133,7 +133,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_forward(
 // Maps last, zeros around them: laid [images, line, line, maps] from x [images, maps, side, side], place (y, x) of it
 // being place (y − lead, x − lead) of x. Where windows of out_side² pixels begin is written beside, unless null.
 //
-// Block (32 columns, a line of an image, 32 maps) of 32 × 8 threads; a square of 32 × 32 turns in shared memory.
+// Block (a line of an image, 32 columns, 32 maps) of 32 × 8 threads; a square of 32 × 32 turns in shared memory.
 extern "C" __global__ void conv_maps_last(
     float* __restrict__ laid, unsigned* __restrict__ places,
     const float* __restrict__ x,
@@ -141,8 +141,8 @@ extern "C" __global__ void conv_maps_last(
 {
     __shared__ float square[32][32 + 1];
     int lane = threadIdx.x % 32, part = threadIdx.x / 32;
-    int image = blockIdx.y / line, y = blockIdx.y % line - lead;
-    int column = blockIdx.x * 32 + lane - lead;
+    int image = blockIdx.x / line, y = blockIdx.x % line - lead;
+    int column = blockIdx.y * 32 + lane - lead;
     bool inside = y >= 0 && y < side && column >= 0 && column < side;
     for (int i = part; i < 32; i += 8) {
         int map = blockIdx.z * 32 + i;
@@ -152,8 +152,8 @@ extern "C" __global__ void conv_maps_last(
 
     int map = blockIdx.z * 32 + lane;
     for (int i = part; i < 32; i += 8) {
-        int to = blockIdx.x * 32 + i;
-        if (to < line && map < maps) laid[((long long)blockIdx.y * line + to) * maps + map] = square[lane][i];
+        int to = blockIdx.y * 32 + i;
+        if (to < line && map < maps) laid[((long long)blockIdx.x * line + to) * maps + map] = square[lane][i];
     }
 
     // Places of windows fill up like the depth, as conv_layout's offsets; the first blocks have threads enough.

@@ -2,6 +2,8 @@
 //! launch has, and what the emulated driver counts of their traffic. All of it stands in
 //! `gpu-worker/kernels/FIGURES.md`, which these tests hold to be true.
 
+mod page; // of figures
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,9 +23,6 @@ use model::shape::Network;
 /// The products; all others are bound by memory.
 const CONVOLUTION: [&str; 2] = ["conv_forward", "conv_backward_weights"];
 const FULL: [&str; 3] = ["full_forward", "full_backward_inputs", "full_backward_weights"];
-/// Architectures whose main loops are listed, with the multiprocessors of A100, RTX A6000 and H100;
-/// the bars hold for all.
-const LISTED: [(u32, usize); 3] = [(80, MULTIPROCESSORS), (86, 84), (90, 132)];
 const PASSES: [&str; 3] = ["forward", "inputs", "weights"];
 /// Nobody asks for the gradient of the pictures.
 const NOT_IN_A_STEP: (&str, &str) = ("conv1", "inputs");
@@ -72,7 +71,7 @@ fn machine_code_keeps_its_bounds_and_the_page_of_figures_is_true() {
     }
     let Some(traffic) = traffic() else { return };
     assert_little(&traffic);
-    let page = page(&code, &launches(), &traffic);
+    let page = page::page(&code, &launches(), &traffic);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let file = root.join("gpu-worker/kernels/FIGURES.md");
     if std::fs::read_to_string(&file).ok().as_ref() != Some(&page) {
@@ -285,142 +284,6 @@ fn assert_little(traffic: &[Traffic]) {
     }
 }
 
-/// The whole page.
-fn page(code: &[(u32, Kernel)], launches: &[Launch], traffic: &[Traffic]) -> String {
-    let mut page = String::from(INTRODUCTION);
-    page += LOOPS;
-    let products = || CONVOLUTION.into_iter().chain(FULL);
-    for (name, (arch, _)) in products().flat_map(|name| LISTED.map(|listed| (name, listed))) {
-        let kernel = find(code, arch, name);
-        let main = kernel.main_loop().expect("looked at above");
-        page += &format!(
-            "| `{name}` | sm_{arch} | {} | {} | {} | {} of {}: {:.1} % | {:.2} | {:.0} % |\n",
-            kernel.registers,
-            kernel.stack,
-            kernel.resident(arch, THREADS),
-            main.ffma,
-            main.instructions,
-            100.0 * main.share(),
-            main.ffma_a_byte(),
-            100.0 * allowed(arch, main.share()),
-        );
-    }
-    page += LAUNCHES;
-    for Launch { layer, pass, product, bytes } in launches {
-        let Product { rows, columns, depth, splits, .. } = product;
-        let (asked, made) = product.multiplications();
-        let flop = 2.0 * asked as f64;
-        let useful = asked as f64 / made as f64;
-        page += &format!(
-            "| {layer} {pass} | {rows} × {columns} × {depth} | {:.2} | {:.1} | {:.0} | {} | {} | {:.0} % |",
-            flop / 1e9,
-            *bytes as f64 / 1e6,
-            flop / *bytes as f64,
-            splits.count,
-            product.blocks(),
-            100.0 * useful,
-        );
-        for (arch, multiprocessors) in LISTED {
-            let kernel = find(code, arch, kernel_of(layer, pass));
-            let main = kernel.main_loop().expect("looked at above");
-            let most = product.blocks().div_ceil(multiprocessors);
-            let balance = product.blocks() as f64 / (most * multiprocessors) as f64;
-            let share = useful * balance * allowed(arch, main.share());
-            page += &format!(" {:.0} % |", 100.0 * share);
-        }
-        page.push('\n');
-    }
-    page += TRAFFIC_COUNTED;
-    for Traffic { layer, pass, shared, sectors, aligned } in traffic {
-        let [shared, sectors, aligned] = [shared, sectors, aligned].map(|ratio| ratio.value());
-        page += &format!("| {layer} {pass} | {shared:.2} | {sectors:.2} | {aligned:.2} |\n");
-    }
-    page += KERNELS;
-    for name in PROGRAMS.iter().flat_map(|program| program.kernels) {
-        let most = |of: fn(&Kernel) -> u32| {
-            code.iter().filter(|(_, kernel)| kernel.name == *name).map(|(_, k)| of(k)).max()
-        };
-        let [registers, shared] = [most(|k| k.registers), most(|k| k.shared)].map(Option::unwrap);
-        page += &format!("| `{name}` | {registers} | {shared} |\n");
-    }
-    page
-}
-
 fn is_product(kernel: &str) -> bool {
     CONVOLUTION.contains(&kernel) || FULL.contains(&kernel)
 }
-
-fn find<'a>(code: &'a [(u32, Kernel)], arch: u32, name: &str) -> &'a Kernel {
-    let found = code.iter().find(|(of, kernel)| *of == arch && kernel.name == name);
-    &found.expect("every kernel is compiled for every architecture").1
-}
-
-fn kernel_of(layer: &str, pass: &str) -> &'static str {
-    match (layer.starts_with("conv"), pass) {
-        (true, "weights") => "conv_backward_weights",
-        (true, _) => "conv_forward",
-        (false, "forward") => "full_forward",
-        (false, "inputs") => "full_backward_inputs",
-        (false, _) => "full_backward_weights",
-    }
-}
-
-/// Share of the fp32 peak that a loop can reach with this share of multiplications: where a
-/// multiprocessor issues one instruction a cycle for each 32 fp32 units; sm_80 has half as many.
-fn allowed(arch: u32, share: f64) -> f64 {
-    if arch == 80 { (2.0 * share).min(1.0) } else { share }
-}
-
-const INTRODUCTION: &str = "\
-# Figures of the kernels, without a GPU
-
-**Not timed on a GPU.** This page is made by `cargo test -p system-tests kernels`, which fails if it is not true; it stands for NVRTC 12.9.86.
-Machine code is read by nvdisasm and cuobjdump, traffic is counted by the tests' emulated driver. These are regression gates and upper
-bounds, not predictions of TFLOP/s.
-
-Five kernels multiply; all others move each number a few times and are bound by memory. A block of 128 threads makes a tile of 64 × 128
-outputs, 8 × 8 a thread, from strips of depth 8, two of them in shared memory, with 128-bit loads (`tile.cu`).
-";
-
-const LOOPS: &str = "
-## Main loops
-
-The bars: no spills, two blocks a multiprocessor, fused multiply-adds (FFMA) at least 70 % of the instructions for convolutions and 78 % for
-full layers, one FFMA or more a byte loaded from shared memory, no load of less than 128 bits. They hold on sm_75, 80, 86, 89, 90, 100 and 120.
-The last column is the share of the fp32 peak that the mix allows: sm_80 issues two instructions in the time of one FFMA.
-
-| kernel | architecture | registers | bytes spilled | blocks a multiprocessor | FFMA of the loop | FFMA a shared byte | allowed |
-|---|---|---|---|---|---|---|---|
-";
-
-const LAUNCHES: &str = "
-## Launches of a step
-
-Half A at batch 128: convolutions in slices of 32 images, so each line of theirs is launched four times a step; conv3 and fc6 to fc8 once more
-over the other half's inputs, with the same sizes. Floors: GFLOP, and MB that must be moved if every number is read or written once.
-Sums are cut into splits where there are fewer than two tiles for each of an A100's 108 multiprocessors. *Useful*: of the multiplications that
-whole tiles make. *Allowed*: share of the fp32 peak, useful × balance (blocks over multiprocessors, A100, RTX A6000, H100) × mix.
-
-| layer, pass | rows × columns × depth | GFLOP | MB | FLOP a byte | splits | blocks | useful | allowed, sm_80 | sm_86 | sm_90 |
-|---|---|---|---|---|---|---|---|---|---|---|
-";
-
-const TRAFFIC_COUNTED: &str = "
-## Traffic
-
-One image (full layers: 64) and one row tile of every layer, its inputs at full size. Wavefronts of shared memory and 32-byte sectors of global
-memory, over the fewest that could do: for the bytes of each request in a row from where they begin, and, in the last column, if all began at a
-sector's border. The bar is 1.1 for the first two; conv1's weights, 363 a map, are no whole sectors, so its forward pass misses it.
-
-| layer, pass | shared wavefronts | global sectors | if aligned |
-|---|---|---|---|
-";
-
-const KERNELS: &str = "
-## All kernels
-
-The most over the seven architectures; none spills.
-
-| kernel | registers | bytes of shared memory a block |
-|---|---|---|
-";

@@ -99,7 +99,7 @@ fn every_kernel_file_opens_with_the_five_words() {
 fn every_kernel_has_a_cpu_twin() {
     for (name, text) in kernel_files() {
         let twin = text.lines().find_map(|line| line.strip_prefix("// Twin    ")).unwrap();
-        let path = twin.split([',', ' ']).next().unwrap().trim_end_matches('.');
+        let path = twin.split([',', ';', ' ']).next().unwrap().trim_end_matches('.');
         let path = format!("{}.rs", path.trim_end_matches(".rs"));
         let there = [root().join("gpu-worker").join(&path), root().join(&path)];
         assert!(there.iter().any(|path| path.is_file()), "{name}.cu: {path} is not there");

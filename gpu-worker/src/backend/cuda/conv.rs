@@ -1,173 +1,16 @@
 //! Convolution: maps laid out for a product, which then gathers from there.
 
 use super::launch::THREADS as EACH;
-use super::memory::check_part;
-use super::product::{COLUMNS, Ends, Partial, Product, ROWS, Splits, THREADS, adds, ends, filled};
+use super::product::{Ends, Partial, THREADS, adds, ends};
 use super::{Cuda, Floats, sum as sums};
 use crate::backend::{Conv, Finish, Images, Part, Sum};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
-/// Images whose tiles the cut of outputs reckons with: a slice. A constant: the cut must not depend
-/// on the number of images, or the bits would.
-const USUAL_IMAGES: usize = 32;
+mod sizes; // of its products, and of what lies in the working memory
 
-/// Regions of the working memory begin at multiples of this many numbers: 128 bytes.
-const ALIGNED: usize = 32;
-
-/// A convolution of one part as the kernels see it: source maps of `side`, read by windows at
-/// distance `stride` once its numbers stand `apart`, behind `lead` zeros (or −`lead` numbers).
-#[derive(Debug, Clone, Copy)]
-struct Sizes {
-    groups: usize,
-    /// Source maps and output maps of a group.
-    inputs: usize,
-    maps: usize,
-    side: usize,
-    out_side: usize,
-    kernel: usize,
-    stride: usize,
-    apart: usize,
-    lead: isize,
-}
-
-impl Sizes {
-    fn new(conv: &Conv, part: &Part) -> Result<Self> {
-        check_part(part, conv.inputs)?;
-        if conv.groups > 1 && part.0 != (0..conv.inputs) {
-            return Err(Error::Shape { tensor: "part", got: part.0.len(), want: conv.inputs });
-        }
-        let &Conv { groups, side, out_side, kernel, stride, pad, .. } = conv;
-        let (inputs, maps) = (part.0.len() / groups, conv.maps / groups);
-        let lead = pad as isize;
-        Ok(Self { groups, inputs, maps, side, out_side, kernel, stride, apart: 1, lead })
-    }
-
-    /// The convolution whose output is the gradient of this one's inputs: it reads this one's
-    /// output gradient, the numbers `stride` apart, with every kernel turned round.
-    fn turned(&self) -> Self {
-        Self {
-            inputs: self.maps,
-            maps: self.inputs,
-            side: self.out_side,
-            out_side: self.side,
-            stride: 1,
-            apart: self.stride,
-            lead: self.kernel as isize - 1 - self.lead,
-            ..*self
-        }
-    }
-
-    /// Products of an output's sum.
-    fn depth(&self) -> usize {
-        self.inputs * self.kernel * self.kernel
-    }
-
-    fn pixels(&self) -> usize {
-        self.out_side * self.out_side
-    }
-
-    /// Numbers of an image's source maps and output maps.
-    fn source(&self) -> usize {
-        self.groups * self.inputs * self.side * self.side
-    }
-
-    fn output(&self) -> usize {
-        self.groups * self.maps * self.pixels()
-    }
-
-    fn weights(&self) -> usize {
-        self.groups * self.maps * self.depth()
-    }
-
-    /// As many, up to where the next region may begin.
-    fn turned_weights(&self) -> usize {
-        self.weights().next_multiple_of(ALIGNED)
-    }
-
-    /// Numbers of one source map as conv_layout leaves it.
-    fn plane(&self) -> usize {
-        let line = self.out_side + (self.kernel - 1) / self.stride;
-        (self.stride.min(self.kernel) * line).pow(2)
-    }
-
-    /// Where the regions of the working memory begin, `n` images at once: offsets of k, places of
-    /// pixels, laid-out maps, and the rest.
-    fn regions(&self, n: usize) -> [usize; 4] {
-        let places = (filled(self.depth()) + 8).next_multiple_of(ALIGNED);
-        let laid = places + self.pixels().next_multiple_of(ALIGNED);
-        let len = n * self.groups * self.inputs * self.plane();
-        [0, places, laid, laid + len.next_multiple_of(ALIGNED)]
-    }
-
-    /// The product that makes the outputs of `n` images.
-    fn outputs(&self, n: usize) -> Product {
-        let Self { maps: rows, groups, .. } = *self;
-        let usual = self.at_once(USUAL_IMAGES) * self.pixels();
-        let tiles = usual.div_ceil(COLUMNS) * rows.div_ceil(ROWS) * groups;
-        let splits = Splits::new(self.depth(), tiles);
-        Product { rows, columns: n * self.pixels(), depth: self.depth(), groups, splits }
-    }
-
-    /// Numbers that the partial sums of outputs take: none if they are uncut.
-    fn partial_outputs(&self, n: usize) -> usize {
-        let count = self.outputs(n).splits.count;
-        if count == 1 { 0 } else { count * n * self.output() }
-    }
-
-    /// The product that makes the gradient of the weights: the sum is over (image, pixel).
-    fn weight_gradients(&self, n: usize) -> Product {
-        let Self { maps: rows, groups, .. } = *self;
-        let (columns, depth) = (self.depth(), n * self.pixels());
-        let tiles = columns.div_ceil(COLUMNS) * rows.div_ceil(ROWS) * groups;
-        Product { rows, columns, depth, groups, splits: Splits::new(depth, tiles) }
-    }
-
-    /// Side of the source maps as conv_maps_last leaves them: what the windows read.
-    fn line(&self) -> usize {
-        self.stride * (self.out_side - 1) + self.kernel
-    }
-
-    /// As [`Self::regions`], for the gradient of the weights: places of windows, source maps, output
-    /// maps, and the rest.
-    fn weight_regions(&self, n: usize) -> [usize; 4] {
-        let laid = (filled(n * self.pixels()) + 8).next_multiple_of(ALIGNED);
-        let len = n * self.groups * self.inputs * self.line().pow(2);
-        let dy = laid + len.next_multiple_of(ALIGNED);
-        [0, laid, dy, dy + (n * self.output()).next_multiple_of(ALIGNED)]
-    }
-
-    /// Images whose gradient is computed at once. Numbers that stand apart make laid-out maps
-    /// `stride²` times as large; one image has tiles enough then.
-    fn at_once(&self, n: usize) -> usize {
-        if self.apart > 1 { 1 } else { n }
-    }
-
-    /// Numbers of working memory for a pass whose last region holds `rest`.
-    fn scratch(&self, n: usize, rest: usize) -> usize {
-        self.regions(n)[3] + rest
-    }
-}
-
-/// The products of one part of `n` images: outputs, gradients of the inputs, of the weights.
-///
-/// # Errors
-/// [`Error::Shape`] if the convolution has no such part.
-pub fn products(conv: &Conv, part: &Part, n: usize) -> Result<[Product; 3]> {
-    let sizes = Sizes::new(conv, part)?;
-    let turned = sizes.turned();
-    let gradients = turned.outputs(turned.at_once(n));
-    Ok([sizes.outputs(n), gradients, sizes.weight_gradients(n)])
-}
-
-/// Numbers of working memory that any pass over up to `batch` images needs, whatever the part.
-pub(super) fn scratch_len(conv: &Conv, batch: usize) -> usize {
-    let Ok(sizes) = Sizes::new(conv, &Part(0..conv.inputs)) else { return 0 };
-    let turned = sizes.turned();
-    let outputs = Splits::most(0) * batch.div_ceil(USUAL_IMAGES);
-    let gradients = turned.scratch(turned.at_once(batch), turned.turned_weights() + outputs);
-    let weights = sizes.weight_regions(batch)[3] + Splits::most(sizes.weights());
-    sizes.scratch(batch, outputs).max(gradients).max(weights)
-}
+use sizes::Sizes;
+pub use sizes::products;
+pub(super) use sizes::scratch_len;
 
 /// Lays out `n` images of `x` and writes the tables.
 fn lay_out(
@@ -425,7 +268,7 @@ struct MapsLast<'a> {
 impl MapsLast<'_> {
     fn lay_out(&self, dev: &Cuda, n: usize, x: &Floats, at: usize, to: u64) -> Result<()> {
         let (places, windows) = self.places.map_or((0, None), |(to, sizes)| (to, Some(sizes)));
-        let grid = [self.line.div_ceil(32), n * self.line, self.maps.div_ceil(32)];
+        let grid = [n * self.line, self.line.div_ceil(32), self.maps.div_ceil(32)];
         // SAFETY: order and types are those of conv.cu; x holds n images from `at` on (the callers
         // looked), and at `to` and `places` there is as much room as weight_regions() says. The
         // kernel's `int lead` may be negative: it is the lower half of the long.
