@@ -237,7 +237,11 @@ impl<B: Backend> LayerMemory<B> {
         };
         let work = Work::of(layer);
         match &work {
-            Work::Conv(conv) => dev.reserve(Some(conv), None, recipe.batch)?,
+            // A convolution sees a slice at a time.
+            Work::Conv(conv) => {
+                let slice = recipe.batch.div_ceil(recipe.slices.max(1));
+                dev.reserve(Some(conv), None, slice)?;
+            }
             Work::Full(full) => dev.reserve(None, Some(full), recipe.batch)?,
         }
         Ok(Self {

@@ -1,7 +1,7 @@
 //! The network thread: the coordinator's orders, the other half's tensors, heartbeats.
 //!
-//! Nothing here computes, so a heartbeat waits for the device only where a download that nobody
-//! waited for is dropped; the engine has a thread of its own and is reached through channels.
+//! Nothing here computes, so a heartbeat never waits for the device; the engine has a thread of
+//! its own and is reached through channels.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -117,6 +117,7 @@ on_every_backend! {
         carries_f32_in_any_pieces
         carries_f16_with_the_largest_below_its_limit
         finds_the_largest_of_many
+        numbers_that_nobody_waits_for_do_no_harm
         carries_zeros_and_what_is_not_finite
         carries_bytes_in_any_pieces
         refuses_what_does_not_fit

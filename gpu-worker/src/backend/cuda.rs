@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes as Piece;
-use cudarc::driver::sys::CUevent_flags;
+use cudarc::driver::sys::{CUevent_flags, CUresult};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
 use model::recipe::{Activation, Wire};
 use tracing::info;
@@ -158,7 +158,16 @@ pub fn usable(search: &Search) -> Result<Vec<Found>> {
 
 /// What an error of the driver means, noticed while `doing`; it may belong to an earlier launch.
 fn fault<'a>(device: &'a str, doing: &'a str) -> impl Fn(DriverError) -> Error + 'a {
-    move |why| Error::DeviceFault { device: device.into(), doing: doing.into(), why: explain(why) }
+    move |why| match why.0 {
+        // Not a broken device: a new process would find it as full.
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::Device {
+            device: device.into(),
+            why: format!(
+                "no room for {doing}; end what else runs on it (nvidia-smi lists it), or take fewer images at once (--set batch=…)"
+            ),
+        },
+        _ => Error::DeviceFault { device: device.into(), doing: doing.into(), why: explain(why) },
+    }
 }
 
 /// The driver's own words; the library must be there.

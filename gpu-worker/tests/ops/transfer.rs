@@ -60,6 +60,21 @@ pub(crate) fn carries_f16_with_the_largest_below_its_limit<B: Backend>(b: &mut B
     }
 }
 
+/// The other half is gone in mid-step: what was on its way to it is dropped.
+pub(crate) fn numbers_that_nobody_waits_for_do_no_harm<B: Backend>(b: &mut B) {
+    let values = random(4, 500);
+    let from = upload(b, &values);
+    for _ in 0..20 {
+        drop(b.download(&from, 0..500, Wire::F32).unwrap());
+    }
+    let kept: Vec<_> = [0, 100, 200]
+        .map(|at| b.download(&from, at..at + 100, Wire::F32).unwrap())
+        .into_iter()
+        .map(|download| proto::tensor::bytes_to_floats(&download.wait().unwrap().bytes).unwrap())
+        .collect();
+    assert_eq!(kept.concat(), values[..300]);
+}
+
 /// More numbers than a GPU looks at in one go, the largest among the first.
 pub(crate) fn finds_the_largest_of_many<B: Backend>(b: &mut B) {
     let mut values = vec![1.0; 300_000];

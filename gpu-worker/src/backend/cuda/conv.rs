@@ -21,6 +21,7 @@ fn lay_out(
     at: usize,
     work: &Floats,
 ) -> Result<()> {
+    sizes.check_tables(n)?;
     let [offsets, places, laid, _] = sizes.regions(n);
     let blocks = sizes.plane().div_ceil(EACH as usize);
     // SAFETY: order and types are those of conv.cu; x holds n images from `at` on (the callers

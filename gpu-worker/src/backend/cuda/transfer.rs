@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes as Piece;
+use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaEvent, CudaStream, DriverError, result};
 use model::recipe::Wire;
 
@@ -47,7 +48,9 @@ struct Slot {
 
 impl Slot {
     fn new(dev: &Cuda) -> Result<Self> {
-        let event = || dev.context.new_event(None).map_err(fault(&dev.label, "event"));
+        // Whoever waits for one sleeps: a spinning thread would take a core from the loader.
+        let sleeping = Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC);
+        let event = || dev.context.new_event(sleeping).map_err(fault(&dev.label, "event"));
         let slot = Self {
             host: Pinned::new(&dev.context, HEADER + SLOT)
                 .map_err(fault(&dev.label, "page-locked memory"))?,
@@ -275,11 +278,17 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        // Numbers that nobody waited for (the peer is gone) may still be on their way. After a
-        // fault nothing is.
-        let _ = self.slot().done.synchronize();
+        // Numbers that nobody waited for (the peer is gone) may still be on their way: `send` takes
+        // a slot only once they have arrived. Waiting here would hold up the network thread.
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner).extend(self.slot.take());
     }
+}
+
+/// A slot from the shelf whose last numbers have arrived.
+fn arrived(shelf: &Mutex<Vec<Slot>>) -> Option<Slot> {
+    let mut slots = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+    let at = slots.iter().rposition(|slot| slot.done.is_complete())?;
+    Some(slots.swap_remove(at))
 }
 
 /// Queues `these` numbers on their way; an f16's exponent comes from all of `range`.
@@ -291,7 +300,7 @@ fn send(
     wire: Wire,
 ) -> Result<Leaving> {
     let shelf = dev.slots.down.clone();
-    let kept = shelf.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let kept = arrived(&shelf);
     let slot = kept.map_or_else(|| Slot::new(dev), Ok)?;
     let mut lent = Lent { slot: Some(slot), shelf };
     let Slot { host, device, ready, done } = lent.slot.as_mut().expect("just put there");

@@ -97,6 +97,17 @@ impl Sizes {
         [0, places, laid, laid + len.next_multiple_of(ALIGNED)]
     }
 
+    /// Stops if the maps have fewer numbers than the table of offsets: conv_layout's threads, one a
+    /// number, write it beside them.
+    pub(super) fn check_tables(&self, n: usize) -> Result<()> {
+        let got = n * self.groups * self.inputs * self.plane();
+        let want = filled(self.depth()) + 8;
+        if n > 0 && got < want {
+            return Err(Error::Shape { tensor: "maps of a convolution", got, want });
+        }
+        Ok(())
+    }
+
     /// The product that makes the outputs of `n` images.
     pub(super) fn outputs(&self, n: usize) -> Product {
         let Self { maps: rows, groups, .. } = *self;
