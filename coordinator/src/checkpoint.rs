@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -240,6 +241,11 @@ pub fn newest(run_dir: &Path) -> Result<(Option<Manifest>, Vec<String>), Error> 
         }
     }
     Ok((None, refused))
+}
+
+/// When a checkpoint was made, where the disk can say so.
+pub(crate) fn made_at(run_dir: &Path, step: u64) -> Option<SystemTime> {
+    fs::metadata(folder(run_dir, step).join(MANIFEST)).ok()?.modified().ok()
 }
 
 /// Removes what a crash left: folders without a manifest.

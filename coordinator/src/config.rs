@@ -1,5 +1,6 @@
 //! What an operator chooses about a run; what the paper fixes is the recipe.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub max_restarts: u32,
     /// How long a run that had started waits for a replacement.
     pub wait_for_workers: Duration,
+    /// Where to answer Prometheus.
+    pub metrics: Option<TcpListener>,
     /// Where to publish progress, e.g. for a live line.
     pub progress: Option<watch::Sender<RunStatus>>,
 }
@@ -57,6 +60,7 @@ impl Config {
             silence: Duration::from_secs(10),
             max_restarts: 10,
             wait_for_workers: Duration::from_secs(60),
+            metrics: None,
             progress: None,
         }
     }

@@ -1,7 +1,7 @@
 //! The I/O around [`crate::run`]: timers, calls, files. Does what the state machine says.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use proto::process::MESSAGE_LIMIT;
 use proto::wire::coordinator_server::CoordinatorServer;
@@ -16,11 +16,13 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::event::{Command, Ending, Event};
 use crate::metrics::{Evaluation, Metrics};
+use crate::prometheus;
 use crate::run::{Run, Settings};
 use crate::run_dir::Owned;
 use crate::serve::{Inbox, Links, Serve};
 use crate::status::RunStatus;
 use crate::store::Store;
+use crate::tensorboard::TensorBoard;
 
 const TICK: Duration = Duration::from_millis(200);
 /// How often a run that waits says for what.
@@ -65,11 +67,12 @@ pub struct Outcome {
 /// [`Error::Failed`] if the run can't go on, others if it can't start: the run directory is in
 /// use, damaged, or another run's.
 pub async fn run(
-    config: Config,
+    mut config: Config,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Outcome, Error> {
     config.check()?;
+    let metrics = config.metrics.take();
     let path = config.run_dir.clone();
     let (recipe, seed) = (config.recipe.clone(), config.seed);
     let opened = blocking(move || open(&path, &recipe, seed)).await?;
@@ -77,6 +80,11 @@ pub async fn run(
     if driver.run.is_finished() {
         tracing::info!(step = driver.run.kept_step(), "nothing is left to do");
         return Ok(driver.outcome(Ending::AlreadyFinished));
+    }
+    // Dropped, and thereby ended, with this function.
+    let mut watchers = tokio::task::JoinSet::new();
+    if let Some(listener) = metrics {
+        watchers.spawn(prometheus::serve(listener, driver.status.subscribe()));
     }
     let (inbox, events) = mpsc::channel(EVENTS);
     let serve = Serve {
@@ -166,6 +174,9 @@ struct Driver {
     run: Run,
     owned: Owned,
     metrics: Metrics,
+    tensorboard: TensorBoard,
+    /// When the newest checkpoint was made.
+    kept_at: Option<SystemTime>,
     store: Store,
     links: Links,
     keep: usize,
@@ -193,12 +204,16 @@ impl Driver {
         };
         let bytes = kept.as_ref().map_or(0, |m| m.metrics_bytes);
         let metrics = Metrics::open(&owned.dir.metrics_path(), bytes)?;
+        let tensorboard = TensorBoard::new(path);
+        let kept_at = kept.as_ref().and_then(|m| checkpoint::made_at(path, m.step));
         let run = Run::new(settings, kept, record.data_set.clone(), record.incarnation, notices);
-        let status = watch::Sender::new(run.status());
+        let status = watch::Sender::new(RunStatus { checkpoint_at: kept_at, ..run.status() });
         let store = Store::new(path);
         Ok(Self {
             run,
             metrics,
+            tensorboard,
+            kept_at,
             store,
             links: Links::default(),
             keep: config.keep,
@@ -281,7 +296,7 @@ impl Driver {
                 }
             }
         }
-        let status = self.run.status();
+        let status = RunStatus { checkpoint_at: self.kept_at, ..self.run.status() };
         if let Some(progress) = &self.progress {
             progress.send_replace(status.clone());
         }
@@ -305,8 +320,15 @@ impl Driver {
                     self.run.note(error.to_string());
                 }
             }
-            Command::CutMetrics { bytes } => self.metrics.cut(bytes)?,
-            Command::Write(line) => self.metrics.write(&line),
+            Command::CutMetrics { bytes } => {
+                self.metrics.cut(bytes)?;
+                let RunStatus { step, last, .. } = self.run.status();
+                self.tensorboard.go_back(step, last.map(|e| e.step), SystemTime::now());
+            }
+            Command::Write(line) => {
+                self.metrics.write(&line);
+                self.tensorboard.write(&line, SystemTime::now());
+            }
             Command::Expect { incarnation, shards } => self.store.expect(incarnation, shards),
             Command::Keep(manifest) => {
                 let step = manifest.step;
@@ -331,15 +353,21 @@ impl Driver {
     /// Makes a checkpoint exist, then removes those that are too old.
     async fn keep(&mut self, manifest: Manifest) -> Result<Manifest, Error> {
         let bytes = self.metrics.sync()?;
+        if let Err(error) = self.tensorboard.sync() {
+            // Only a copy of the record: no reason to have no checkpoint.
+            tracing::error!(%error, "TensorBoard's files are behind");
+        }
         let (path, keep) = (self.owned.dir.path.clone(), self.keep);
-        blocking(move || {
+        let kept = blocking(move || {
             let kept = manifest.keep(&path, bytes)?;
             if let Err(error) = checkpoint::prune(&path, &kept, keep) {
                 tracing::warn!(%error, "an old checkpoint can't be removed");
             }
             Ok(kept)
         })
-        .await
+        .await?;
+        self.kept_at = Some(SystemTime::now());
+        Ok(kept)
     }
 
     fn outcome(&self, ending: Ending) -> Outcome {

@@ -13,7 +13,10 @@ mod plan;
 mod rate;
 pub mod checkpoint;
 pub mod run_dir;
-mod metrics;
+mod metrics; // `metrics.jsonl`
+mod tensorboard; // the same for TensorBoard
+mod growing; // files that both append to
+mod prometheus; // how the run stands, for Prometheus
 mod durable;
 mod drive;
 mod serve;

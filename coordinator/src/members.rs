@@ -64,6 +64,10 @@ impl Members {
         self.seats.iter().position(|seat| *seat == Some(id))
     }
 
+    pub(crate) fn is_taken(&self, seat: usize) -> bool {
+        self.seats[seat].is_some()
+    }
+
     /// The workers on the seats, in the order of the parts; `None` while one is missing.
     pub(crate) fn seated(&self) -> Option<Vec<&Worker>> {
         self.seats.iter().map(|seat| self.worker((*seat)?)).collect()

@@ -1,15 +1,11 @@
 //! `metrics.jsonl`: a line a step, a line an evaluation; cut back when the run goes back.
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::Error;
-
-/// Lines that wait for room on the disk, in bytes; more are lost, and that is said.
-const PENDING_LIMIT: usize = 4 << 20;
+use crate::growing::Growing;
 
 /// Result of the validation images at a step; errors are fractions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +42,10 @@ pub(crate) struct StepReport {
     pub(crate) exchange_wait_ms: f64,
     pub(crate) peer_late_ms: f64,
     pub(crate) data_wait_ms: f64,
+    /// From first to last byte received, summed over tensors.
+    pub(crate) transfer_ms: f64,
+    /// Received from the other half.
+    pub(crate) exchange_bytes: u64,
 }
 
 impl StepReport {
@@ -91,44 +91,19 @@ pub(crate) enum Line {
     },
 }
 
-/// The open file. A full disk doesn't stop training: lines wait in memory and are written when
-/// there is room again.
+/// The open file.
 #[derive(Debug)]
-pub(crate) struct Metrics {
-    path: PathBuf,
-    file: File,
-    /// Bytes of whole lines in the file.
-    len: u64,
-    pending: Vec<u8>,
-    full: bool,
-}
+pub(crate) struct Metrics(Growing);
 
 impl Metrics {
     /// Opens or creates the file and cuts it to `bytes`.
     pub(crate) fn open(path: &Path, bytes: u64) -> Result<Self, Error> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(Error::io("open", path))?;
-        let mut metrics =
-            Self { path: path.to_path_buf(), file, len: 0, pending: Vec::new(), full: false };
-        metrics.cut(bytes)?;
-        Ok(metrics)
+        Ok(Self(Growing::open(path, bytes)?))
     }
 
     /// Cuts the file back to `bytes`.
     pub(crate) fn cut(&mut self, bytes: u64) -> Result<(), Error> {
-        let io = |e| Error::io("cut back", &self.path)(e);
-        let have = self.file.metadata().map_err(io)?.len();
-        if have < bytes {
-            tracing::warn!(path = %self.path.display(), have, expected = bytes, "lines are missing");
-        }
-        let io = |e| Error::io("cut back", &self.path)(e);
-        self.pending.clear();
-        self.len = bytes.min(have);
-        self.file.set_len(self.len).map_err(io)
+        self.0.cut(bytes)
     }
 
     /// Appends a line.
@@ -136,35 +111,7 @@ impl Metrics {
         // Numbers, constants and no maps: this can't fail.
         let mut text = serde_json::to_vec(line).unwrap_or_default();
         text.push(b'\n');
-        if self.pending.len() + text.len() > PENDING_LIMIT {
-            tracing::error!(path = %self.path.display(), "a line is lost, the disk is still full");
-            return;
-        }
-        self.pending.extend(text);
-        self.flush();
-    }
-
-    fn flush(&mut self) {
-        let wrote = self
-            .file
-            .seek(SeekFrom::Start(self.len))
-            .and_then(|_| self.file.write_all(&self.pending));
-        match wrote {
-            Ok(()) => {
-                self.len += self.pending.len() as u64;
-                self.pending.clear();
-                self.full = false;
-            }
-            Err(error) => {
-                // Half a line is worse than none; this shortens, so it needs no room.
-                let _ = self.file.set_len(self.len);
-                if !self.full {
-                    tracing::error!(path = %self.path.display(), %error,
-                        "metrics can't be written, they wait in memory");
-                }
-                self.full = true;
-            }
-        }
+        self.0.append(&text);
     }
 
     /// Makes sure that every line is on the disk; the file's length then.
@@ -172,13 +119,7 @@ impl Metrics {
     /// # Errors
     /// [`Error::Io`] if some line isn't.
     pub(crate) fn sync(&mut self) -> Result<u64, Error> {
-        self.flush();
-        if !self.pending.is_empty() {
-            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            return Err(Error::io("write", &self.path)(full));
-        }
-        self.file.sync_data().map_err(Error::io("sync", &self.path))?;
-        Ok(self.len)
+        self.0.sync()
     }
 }
 
@@ -229,20 +170,5 @@ mod tests {
         let text = serde_json::to_string(&bad).unwrap();
         let back: Evaluation = serde_json::from_str(&text).unwrap();
         assert!(back.loss.is_nan());
-    }
-
-    #[test]
-    fn a_full_disk_keeps_lines_in_memory_and_says_so_at_the_checkpoint() {
-        let mut metrics = Metrics {
-            path: "/dev/full".into(),
-            file: File::options().write(true).open("/dev/full").unwrap(),
-            len: 0,
-            pending: Vec::new(),
-            full: false,
-        };
-        metrics.write(&line(1));
-        metrics.write(&line(2));
-        assert!(metrics.full && !metrics.pending.is_empty());
-        assert!(metrics.sync().unwrap_err().to_string().contains("/dev/full"));
     }
 }

@@ -30,6 +30,7 @@ use crate::members::Members;
 use crate::metrics::{Evaluation, StepReport};
 use crate::plan::Plan;
 use crate::rate::RateState;
+use crate::status::Work;
 
 /// After a second loss without a new step the next start waits, so that a peer that fails at once
 /// doesn't use up all restarts before its partner's replacement is there.
@@ -104,6 +105,10 @@ pub(crate) struct Run {
     not_before: Option<Instant>,
     trained_ms: f64,
     steps_trained: u64,
+    /// What each part has done.
+    work: Vec<Work>,
+    /// Returns to a checkpoint.
+    restarts: u64,
     latest: StepReport,
     notices: Vec<String>,
     out: Vec<Command>,
@@ -143,6 +148,8 @@ impl Run {
             not_before: None,
             trained_ms: 0.0,
             steps_trained: 0,
+            work: vec![Work::default(); parts],
+            restarts: 0,
             latest: StepReport::default(),
             notices,
             out: Vec::new(),
@@ -221,6 +228,7 @@ impl Run {
         );
         self.notices.push(format!("{reason}; went back from step {from} to {}", self.step()));
         self.losses += 1;
+        self.restarts += 1;
         if self.losses > self.settings.max_restarts {
             let n = self.losses;
             return self.fail(format!("{n} losses without a new step, the last one: {reason}"));

@@ -1,6 +1,8 @@
 //! How the run stands, for people and for the live line.
 
-use crate::metrics::Evaluation;
+use std::time::SystemTime;
+
+use crate::metrics::{Evaluation, StepReport};
 
 /// A snapshot of the run.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,6 +23,8 @@ pub struct RunStatus {
     pub loss: f64,
     /// Fraction of the last minibatch whose label was not the most probable.
     pub top1_error: f64,
+    /// Fraction of the last minibatch whose label was not among the five most probable.
+    pub top5_error: f64,
     /// The last step's speed.
     pub images_per_s: f64,
     /// How long the last step took.
@@ -37,6 +41,8 @@ pub struct RunStatus {
     pub loaders: Vec<String>,
     /// Step of the last checkpoint; 0: none yet.
     pub checkpoint_step: u64,
+    /// When it was made.
+    pub checkpoint_at: Option<SystemTime>,
     /// Where the run is kept.
     pub run_dir: String,
     /// The last evaluation.
@@ -45,4 +51,45 @@ pub struct RunStatus {
     pub best: Option<Evaluation>,
     /// What was out of the ordinary: a damaged checkpoint, a full disk, a recovery.
     pub notices: Vec<String>,
+    /// Returns to a checkpoint since this program started.
+    pub restarts: u64,
+    /// Images trained on since this program started.
+    pub images: u64,
+    /// Half A, then half B; or the whole network.
+    pub(crate) parts: Vec<PartStatus>,
+}
+
+/// How a part stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PartStatus {
+    /// `A`, `B`, or `whole`.
+    pub(crate) name: String,
+    /// Whether a worker sits on it.
+    pub(crate) seated: bool,
+    pub(crate) work: Work,
+}
+
+/// What a part has done since this program started, steps that had to be done again included.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Work {
+    pub(crate) steps: u64,
+    pub(crate) latest: StepReport,
+    /// The sums of its times and bytes.
+    pub(crate) total: StepReport,
+}
+
+impl Work {
+    /// Counts a step.
+    pub(crate) fn add(&mut self, report: StepReport) {
+        self.steps += 1;
+        self.latest = report;
+        let total = &mut self.total;
+        total.step_ms += report.step_ms;
+        total.compute_ms += report.compute_ms;
+        total.exchange_wait_ms += report.exchange_wait_ms;
+        total.peer_late_ms += report.peer_late_ms;
+        total.data_wait_ms += report.data_wait_ms;
+        total.transfer_ms += report.transfer_ms;
+        total.exchange_bytes += report.exchange_bytes;
+    }
 }

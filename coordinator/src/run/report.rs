@@ -1,7 +1,9 @@
 //! How a run stands, for those who ask; changes nothing.
 
+use model::halves::Cut;
+
 use super::{Phase, Run};
-use crate::status::RunStatus;
+use crate::status::{PartStatus, RunStatus};
 
 impl Run {
     /// Whether nothing is left to do: all steps done, evaluated and kept.
@@ -49,6 +51,7 @@ impl Run {
             epoch: self.state().epoch,
             loss: report.loss,
             top1_error: report.top1_error,
+            top5_error: report.top5_error,
             images_per_s: self.images_per_s(report),
             step_ms: report.step_ms,
             exchange_wait_ms: report.exchange_wait_ms,
@@ -57,10 +60,28 @@ impl Run {
             workers: self.members.describe(),
             loaders: self.members.loaders(),
             checkpoint_step: self.kept_step(),
+            checkpoint_at: None, // there is no clock here
             run_dir: self.settings.run_dir.clone(),
             last: self.last.clone(),
             best: self.best.clone(),
             notices: self.notices.clone(),
+            restarts: self.restarts,
+            images: self.steps_trained * self.settings.recipe.batch as u64,
+            parts: self.parts(),
         }
+    }
+
+    fn parts(&self) -> Vec<PartStatus> {
+        let parts = self.members.parts().iter().zip(&self.work).enumerate();
+        parts
+            .map(|(seat, (part, work))| PartStatus {
+                name: match part {
+                    Cut::Whole => "whole".to_string(),
+                    Cut::Half(half) => half.to_string(),
+                },
+                seated: self.members.is_taken(seat),
+                work: work.clone(),
+            })
+            .collect()
     }
 }

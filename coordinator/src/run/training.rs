@@ -58,6 +58,7 @@ impl Run {
     fn step_done(&mut self, seat: usize, report: StepReport) {
         self.done[seat] = report.step;
         self.reports[seat].push_back(report);
+        self.work[seat].add(report);
         let before = self.furthest;
         self.write_finished_steps();
         if self.furthest > before {

@@ -48,6 +48,8 @@ fn report(done: &wire::StepDone) -> StepReport {
         exchange_wait_ms: done.exchange_wait_ms,
         peer_late_ms: done.peer_late_ms,
         data_wait_ms: done.data_wait_ms,
+        transfer_ms: done.transfer_ms,
+        exchange_bytes: done.exchange_bytes,
     }
 }
 

@@ -157,6 +157,15 @@ impl RecipeArgs {
     }
 }
 
+/// Watching a run from elsewhere: shared by `up` and `coordinator`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WatchArgs {
+    /// Answer Prometheus at http://HOST:PORT/metrics; a port alone is this machine's loopback, port
+    /// 0 takes a free one, the line `metrics http://…` says which [default: no endpoint]
+    #[arg(long, value_name = "[HOST:]PORT")]
+    pub metrics: Option<String>,
+}
+
 /// `alexnet up`.
 #[derive(Debug, Args)]
 #[command(after_help = UP_EXAMPLES)]
@@ -186,6 +195,10 @@ pub(crate) struct UpArgs {
     /// Loader processes
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub loaders: u16,
+
+    /// Who may watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
 }
 
 /// `alexnet prepare`.
@@ -368,6 +381,9 @@ pub(crate) struct CoordinatorArgs {
     /// What to train.
     #[command(flatten)]
     pub recipe: RecipeArgs,
+    /// Who may watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
 }
 
 /// `alexnet worker`.

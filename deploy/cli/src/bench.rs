@@ -58,6 +58,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         devices,
         gpu: args.gpu.clone(),
         loaders: 1,
+        metrics: None,
         log_format: LogFormat::Compact,
         recipe,
     };

@@ -20,6 +20,8 @@ use tokio::task::JoinHandle;
 
 /// First words of the line with which a child says its address.
 pub(crate) const READY: &str = "ready ";
+/// First words of the line, before that one, with which it says where its metrics are.
+pub(crate) const METRICS: &str = "metrics ";
 /// A child that lives so short a time so often is broken, not unlucky.
 const MOST_RESTARTS: u32 = 10;
 /// After such a life a death is a new story.
@@ -43,6 +45,8 @@ pub(crate) struct Role {
 pub(crate) struct Running {
     /// Where it listens.
     pub address: String,
+    /// Where its metrics are, if it has any.
+    pub metrics: Option<String>,
     child: Child,
     /// Open as long as it shall live.
     stdin: Option<ChildStdin>,
@@ -98,11 +102,13 @@ impl Role {
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("its standard output is a pipe")?;
         let mut lines = BufReader::new(stdout).lines();
+        let mut metrics = None;
         let address = tokio::time::timeout(STARTS_WITHIN, async {
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Some(address) = line.strip_prefix(READY) {
                     return Some(address.trim().to_owned());
                 }
+                metrics = line.strip_prefix(METRICS).map(str::to_owned).or(metrics.take());
             }
             None
         })
@@ -116,7 +122,7 @@ impl Role {
                     }
                     last
                 });
-                Ok(Running { address, child, stdin, printed, role: self.clone() })
+                Ok(Running { address, metrics, child, stdin, printed, role: self.clone() })
             }
             Ok(None) => {
                 let end = self.end_of(child.wait().await?);

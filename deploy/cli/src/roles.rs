@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::args::{CoordinatorArgs, ListenArgs, LoaderArgs, WorkerArgs};
-use crate::children::READY;
+use crate::children::{METRICS, READY};
 use crate::recipe;
 use crate::say;
 
@@ -36,6 +36,9 @@ pub(crate) fn coordinator(args: &CoordinatorArgs) -> Result<()> {
     if let Some(keep) = args.recipe.keep {
         config.keep = keep;
     }
+    if let Some(address) = &args.watch.metrics {
+        config.metrics = Some(metrics(address)?);
+    }
     in_a_process(&args.listen, async move |listener, stop| {
         let outcome = coordinator::run(config, listener, stop).await?;
         say::line(match outcome.ending {
@@ -46,6 +49,19 @@ pub(crate) fn coordinator(args: &CoordinatorArgs) -> Result<()> {
         });
         Ok(())
     })
+}
+
+/// Listens where Prometheus is to be answered, and says so.
+fn metrics(address: &str) -> Result<std::net::TcpListener> {
+    let address = match address.parse::<u16>() {
+        Ok(port) => format!("127.0.0.1:{port}"),
+        Err(_) => address.to_owned(),
+    };
+    let listener = std::net::TcpListener::bind(&address)
+        .with_context(|| cant_listen(&address, "--metrics"))?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    say::line(format_args!("{METRICS}http://{address}/metrics"));
+    Ok(listener)
 }
 
 /// `alexnet worker`.
@@ -108,12 +124,14 @@ where
 }
 
 async fn listen(address: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!(
-            "can't listen on {address}: choose another address with --listen, or port 0 for any \
-             free port"
-        )
-    })
+    TcpListener::bind(address).await.with_context(|| cant_listen(address, "--listen"))
+}
+
+fn cant_listen(address: &str, option: &str) -> String {
+    format!(
+        "can't listen on {address}: choose another address with {option}, or port 0 for any free \
+         port"
+    )
 }
 
 /// Resolves when standard input closes; never, if nobody holds it.

@@ -50,6 +50,8 @@ pub(crate) struct Plan {
     pub gpu: GpuArgs,
     /// Loader processes.
     pub loaders: u16,
+    /// `--metrics`, as typed.
+    pub metrics: Option<String>,
     /// Of the children's logs.
     pub log_format: LogFormat,
 }
@@ -103,6 +105,7 @@ impl Plan {
             devices,
             gpu: args.gpu.clone(),
             loaders: args.loaders,
+            metrics: args.watch.metrics.clone(),
             log_format,
         })
     }
@@ -133,9 +136,12 @@ impl Plan {
     /// If a process can't be started or the run can't go on.
     pub(crate) async fn train(&self, started: impl FnOnce(Vec<(String, u32)>)) -> Result<String> {
         let logs = children::logs(&self.run)?;
-        let coordinator = Role::new("coordinator", &logs, self.coordinator("127.0.0.1:0"));
-        let coordinator = coordinator.start().await?;
+        let args = self.coordinator("127.0.0.1:0", self.metrics.as_deref());
+        let coordinator = Role::new("coordinator", &logs, args).start().await?;
         let address = coordinator.address.clone();
+        if let Some(metrics) = &coordinator.metrics {
+            say::line(format_args!("metrics at {metrics}"));
+        }
         let mut others = Vec::new();
         for role in self.others(&logs, &address) {
             others.push(role.start().await?);
@@ -150,7 +156,8 @@ impl Plan {
             kept_alive.spawn(children::keep_alive(running, is_over.clone(), tell.clone()));
         }
         // Restarted, it listens where everyone looks for it.
-        let again = Role::new("coordinator", &logs, self.coordinator(&address));
+        let metrics = coordinator.metrics.as_deref().map(host_and_port);
+        let again = Role::new("coordinator", &logs, self.coordinator(&address, metrics));
         let ended = self.watch(coordinator, again, &mut kept_alive, notices).await;
         if let Ok(said) = &ended {
             // At a run's end everyone leaves by itself; where none began, nobody was told to.
@@ -227,13 +234,14 @@ impl Plan {
         ended
     }
 
-    fn coordinator(&self, listen: &str) -> Vec<OsString> {
+    fn coordinator(&self, listen: &str, metrics: Option<&str>) -> Vec<OsString> {
         let mut args = self.child("coordinator", listen);
         let mut put = |key: &str, value: &dyn ToString| {
             args.extend([key.into(), value.to_string().into()]);
         };
         put("--recipe", &self.recipe_name);
         put("--seed", &self.seed);
+        metrics.iter().for_each(|address| put("--metrics", address));
         self.typed.sets.iter().for_each(|set| put("--set", set));
         let typed = &self.typed;
         typed.epochs.iter().for_each(|n| put("--epochs", n));
@@ -263,6 +271,11 @@ impl Plan {
         let format = self.log_format.name();
         [kind, "--with-parent", "--listen", listen, "--log-format", format].map(Into::into).into()
     }
+}
+
+/// `HOST:PORT` of `http://HOST:PORT/metrics`.
+fn host_and_port(url: &str) -> &str {
+    url.trim_start_matches("http://").trim_end_matches("/metrics")
 }
 
 /// Asks for a checkpoint and the end; says what the coordinator answered.
