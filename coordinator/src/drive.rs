@@ -356,6 +356,10 @@ impl Driver {
         if let Err(error) = self.tensorboard.sync() {
             // Only a copy of the record: no reason to have no checkpoint.
             tracing::error!(%error, "TensorBoard's files are behind");
+            let notice = format!("TensorBoard's files are behind: {error}");
+            if !self.run.status().notices.contains(&notice) {
+                self.run.note(notice);
+            }
         }
         let (path, keep) = (self.owned.dir.path.clone(), self.keep);
         let kept = blocking(move || {

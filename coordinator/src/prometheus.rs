@@ -3,6 +3,9 @@
 
 mod page; // what it says
 
+#[cfg(test)]
+pub(crate) use page::PHASES;
+
 use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -25,7 +28,7 @@ use crate::status::RunStatus;
 /// Scrapers that are answered at once; more wait for their turn.
 const CONNECTIONS: usize = 8;
 /// From the first byte to the last; a scrape takes a millisecond.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Request line and headers; hyper's least.
 const REQUEST_LIMIT: usize = 8 << 10;
 
@@ -39,6 +42,9 @@ pub(crate) async fn serve(listener: TcpListener, status: watch::Receiver<RunStat
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "no metrics: their socket can't be used"),
     };
+    if let Ok(at) = listener.local_addr() {
+        tracing::info!(address = format!("http://{at}{PATH}"), "answering Prometheus");
+    }
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut backoff = Backoff::default();

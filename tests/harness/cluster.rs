@@ -113,11 +113,20 @@ impl Cluster {
 
     /// Starts the coordinator and gives its progress to watch.
     pub fn watched_coordinator(&self) -> (Role<Result<Outcome, coordinator::Error>>, Progress) {
+        self.coordinator_with(|_| {})
+    }
+
+    /// As [`Self::watched_coordinator`], with a changed configuration.
+    pub fn coordinator_with(
+        &self,
+        change: impl FnOnce(&mut coordinator::Config),
+    ) -> (Role<Result<Outcome, coordinator::Error>>, Progress) {
         let mut config = coordinator::Config::new(&self.run_dir, self.recipe.clone(), self.seed);
         config.until = Some(self.until);
         config.checkpoint_every = self.checkpoint_every;
         let (tell, progress) = watch::channel(RunStatus::default());
         config.progress = Some(tell);
+        change(&mut config);
         let role = start(move |listener, stop| coordinator::run(config, listener, stop));
         (role, progress)
     }

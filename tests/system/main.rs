@@ -9,3 +9,4 @@ mod processes; // `alexnet` as a person runs it
 mod resume; // the same bits, whatever happens
 mod step; // the step is right: against PyTorch, halves against the whole
 mod tidy; // the words around the code are true
+mod watching; // who watches a run sees what it does

@@ -675,3 +675,42 @@ fn a_worker_that_is_out_of_step_sends_the_run_back() {
     assert_eq!(world.begins().len(), 4);
     assert!(world.run.status().notices[0].contains("out of step"));
 }
+
+#[test]
+fn steps_done_again_count_as_work_of_each_half_and_a_return_as_a_restart() {
+    let mut world = World::new(settings(Until::Steps(30), 5), data(100, 50)).with(&[A, B]);
+    world.plays_until(8);
+    world.leaves(B);
+    world.joins(C);
+    world.plays();
+    let status = world.run.status();
+    assert_eq!((status.step, status.restarts, status.images), (30, 1, 330));
+    for (part, name) in status.parts.iter().zip(["A", "B"]) {
+        assert_eq!((&*part.name, part.seated), (name, true));
+        assert_eq!((part.work.steps, part.work.latest.step), (33, 30), "6 to 8 twice");
+        assert_eq!(part.work.total.step_ms, 3300.0);
+    }
+}
+
+#[test]
+fn prometheus_knows_everything_a_run_can_be_doing() {
+    let mut world = World::new(settings(Until::Steps(30), 5), data(100, 50));
+    let mut seen = std::collections::BTreeSet::new();
+    let mut look = |world: &World| {
+        let phase = world.run.status().phase;
+        seen.insert(phase.split(' ').next().unwrap().to_string());
+    };
+    look(&world);
+    world.joins(A);
+    world.joins(B);
+    while world.ending.is_none() {
+        look(&world);
+        let event = world.inbox.remove(0);
+        world.happens(event);
+        if world.run.step() == 12 {
+            world.happens(Event::Stop { reason: "enough".into() });
+        }
+    }
+    look(&world);
+    assert_eq!(seen, crate::prometheus::PHASES.map(String::from).into());
+}

@@ -119,8 +119,15 @@ impl State {
             incarnation: self.incarnation,
             step: self.done,
             loss: (self.value % 1000) as f64 / 1000.0,
+            top1_error: 0.75,
+            top5_error: 0.25,
             step_ms: 1.0,
-            ..Default::default()
+            compute_ms: 0.5,
+            exchange_wait_ms: 0.25,
+            peer_late_ms: 0.125,
+            data_wait_ms: 0.0625,
+            transfer_ms: 0.5,
+            exchange_bytes: 1000,
         };
         send(&self.events, Event::StepDone(done)).await;
     }

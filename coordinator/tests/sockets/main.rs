@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod fakes;
+mod watching; // Prometheus and TensorBoard
 
 use std::path::Path;
 use std::time::Duration;
