@@ -39,6 +39,8 @@ pub struct Config {
     pub max_restarts: u32,
     /// How long a run that had started waits for a replacement.
     pub wait_for_workers: Duration,
+    /// How long a worker may take to take up its half: to fetch its shard, to fill its device.
+    pub wait_for_ready: Duration,
     /// Where to publish progress, e.g. for a live line.
     pub progress: Option<watch::Sender<RunStatus>>,
 }
@@ -57,6 +59,7 @@ impl Config {
             silence: Duration::from_secs(10),
             max_restarts: 10,
             wait_for_workers: Duration::from_secs(60),
+            wait_for_ready: Duration::from_secs(180),
             progress: None,
         }
     }
