@@ -40,6 +40,8 @@ pub struct Config {
     pub max_restarts: u32,
     /// How long a run that had started waits for a replacement.
     pub wait_for_workers: Duration,
+    /// How long a worker may take to take up its half: to fetch its shard, to fill its device.
+    pub wait_for_ready: Duration,
     /// Where to answer Prometheus.
     pub metrics: Option<TcpListener>,
     /// Where to publish progress, e.g. for a live line.
@@ -60,6 +62,7 @@ impl Config {
             silence: Duration::from_secs(10),
             max_restarts: 10,
             wait_for_workers: Duration::from_secs(60),
+            wait_for_ready: Duration::from_secs(180),
             metrics: None,
             progress: None,
         }

@@ -201,6 +201,7 @@ impl Driver {
             silence: config.silence,
             max_restarts: config.max_restarts,
             wait_for_workers: config.wait_for_workers,
+            wait_for_ready: config.wait_for_ready,
         };
         let bytes = kept.as_ref().map_or(0, |m| m.metrics_bytes);
         let metrics = Metrics::open(&owned.dir.metrics_path(), bytes)?;
@@ -315,6 +316,9 @@ impl Driver {
             Command::RecordData { data, mean } => self.owned.record_data(&data, &mean)?,
             Command::RecordStart { incarnation, devices } => {
                 // A full disk must not end a run that could go on.
+                for change in self.owned.other_devices(&devices) {
+                    self.run.note(change);
+                }
                 if let Err(error) = self.owned.record_start(incarnation, devices) {
                     tracing::error!(%error, "the new incarnation can't be written down");
                     self.run.note(error.to_string());

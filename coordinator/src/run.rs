@@ -51,6 +51,7 @@ pub(crate) struct Settings {
     pub(crate) silence: Duration,
     pub(crate) max_restarts: u32,
     pub(crate) wait_for_workers: Duration,
+    pub(crate) wait_for_ready: Duration,
 }
 
 /// What the run is doing.
@@ -58,8 +59,8 @@ pub(crate) struct Settings {
 enum Phase {
     /// Waiting for a data set or for workers.
     Gathering,
-    /// `Begin` is out; who has answered.
-    Starting { ready: Vec<bool> },
+    /// `Begin` is out, since when; who has answered.
+    Starting { ready: Vec<bool>, since: Instant },
     /// Everyone may go on until `granted`.
     Training { granted: u64 },
     /// Who has answered; `counts`: for the rate, too.
@@ -299,11 +300,11 @@ impl Run {
     }
 
     fn tick(&mut self, now: Instant) {
-        for worker in self.members.silent(now, self.settings.silence) {
-            let reason = format!("nothing heard for {:.1} s", self.settings.silence.as_secs_f64());
-            self.out.push(Command::Disconnect { worker, reason: reason.clone() });
-            self.lose_worker(worker, &reason, now);
-        }
+        let reason = format!("nothing heard for {:.1} s", self.settings.silence.as_secs_f64());
+        self.drop_workers(self.members.silent(now, self.settings.silence), &reason, now);
+        let limit = self.settings.wait_for_ready;
+        let reason = format!("not ready {:.0} s after it was told to begin", limit.as_secs_f64());
+        self.drop_workers(self.not_ready(now, limit), &reason, now);
         self.begin_if_all_are_here(now);
         let limit = self.settings.wait_for_workers;
         let waited = |since: Option<Instant>| {
@@ -317,6 +318,23 @@ impl Run {
         };
         let seconds = limit.as_secs_f64();
         self.fail(format!("no {missing} came within {seconds:.0} s; start one and run it again"));
+    }
+
+    fn drop_workers(&mut self, workers: Vec<WorkerId>, reason: &str, now: Instant) {
+        for worker in workers {
+            self.out.push(Command::Disconnect { worker, reason: reason.to_string() });
+            self.lose_worker(worker, reason, now);
+        }
+    }
+
+    /// Those who beat their heart but haven't begun for longer than `limit`: something in them hangs.
+    fn not_ready(&self, now: Instant, limit: Duration) -> Vec<WorkerId> {
+        let Phase::Starting { ready, since } = &self.phase else { return Vec::new() };
+        if now.saturating_duration_since(*since) <= limit {
+            return Vec::new();
+        }
+        let seated = self.members.seated().unwrap_or_default();
+        seated.iter().zip(ready).filter(|(_, ready)| !**ready).map(|(w, _)| w.id).collect()
     }
 
     fn fail(&mut self, reason: String) {

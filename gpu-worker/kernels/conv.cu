@@ -43,18 +43,20 @@ extern "C" __global__ void conv_layout(
     if (blockIdx.x == 0 && i < out_side * out_side) places[i] = i / out_side * q + i % out_side;
 }
 
-// Weights for the gradient of the inputs: [groups, inputs, maps, k] from w's part, each kernel turned round.
-extern "C" __global__ void conv_turn(
-    float* __restrict__ turned,
-    const float* __restrict__ w,                                   // [groups · maps, pitch]
-    int groups, int maps, int inputs, int kernel_numbers, int pitch)
+// Weights as conv_forward reads them, neighbours in a tile beside each other: [groups, inputs, k, maps] from w's part. Of w,
+// two maps are map_step apart and two inputs input_step. Turned, every kernel is turned round.
+extern "C" __global__ void conv_weights(
+    float* __restrict__ laid,
+    const float* __restrict__ w,
+    int groups, int maps, int inputs, int kernel_numbers, int map_step, int input_step, int turned)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= groups * inputs * maps * kernel_numbers) return;
+    if (i >= groups * inputs * kernel_numbers * maps) return;
 
-    int k = i % kernel_numbers, map = i / kernel_numbers % maps;
-    int input = i / (kernel_numbers * maps) % inputs, group = i / (kernel_numbers * maps * inputs);
-    turned[i] = w[(long long)(group * maps + map) * pitch + input * kernel_numbers + kernel_numbers - 1 - k];
+    int map = i % maps, k = i / maps % kernel_numbers;
+    int input = i / (maps * kernel_numbers) % inputs, group = i / (maps * kernel_numbers * inputs);
+    long long group_step = turned ? inputs * input_step : maps * map_step;
+    laid[i] = w[group * group_step + (long long)map * map_step + input * input_step + (turned ? kernel_numbers - 1 - k : k)];
 }
 
 // An operand each thread of which stands for a column: element (d, column) is at[offsets[d]]. Forward, a column is a
@@ -88,14 +90,13 @@ struct Windows {
     }
 };
 
-// Forward, and the gradient of the inputs with laid-out dy and turned weights. Grid: column tiles of
+// Forward, and the gradient of the inputs with laid-out dy and turned kernels. Grid: column tiles of
 // (image, pixel), row tiles of maps, groups within splits.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_forward(
     float* __restrict__ y,                                         // [splits, n, groups · maps, pixels]
     const float* __restrict__ laid, const unsigned* __restrict__ offsets, const int* __restrict__ places,
-    const float* __restrict__ w, const float* __restrict__ bias,   // [groups · maps, pitch], [groups · maps] or null
-    int add, int activation, int n, int groups, int maps, int pixels, int depth_len, int pitch, int laid_group,
-    int strips_a_split)
+    const float* __restrict__ w, const float* __restrict__ bias,   // [groups, depth_len, maps], [groups · maps] or null
+    int add, int activation, int n, int groups, int maps, int pixels, int depth_len, int laid_group, int strips_a_split)
 {
     __shared__ __align__(16) Tile tile;
     int column = blockIdx.x * COLUMNS + threadIdx.x, first = blockIdx.y * ROWS;
@@ -107,7 +108,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_forward(
     Depth depth(depth_len, strips_a_split, split);
     Outputs outputs;
     outputs.add_product(
-        tile, AlongDepth<4>(w + (long long)group * maps * pitch, pitch, first, maps, depth),
+        tile, AcrossDepth<4>(w + (long long)group * depth_len * maps, maps, first, maps, depth),
         Windows(laid + (long long)image_group * laid_group + places[pixel], offsets + split * strips_a_split * STRIP),
         depth);
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use model::recipe::{Activation, Wire};
 
 use crate::error::Result;
+use crate::watch::Watch;
 
 pub mod cpu;
 #[expect(unsafe_code, reason = "launches and the driver's own calls, each with its argument")]
@@ -220,6 +221,17 @@ pub trait Backend: Send {
     fn reserve(&mut self, conv: Option<&Conv>, full: Option<&Full>, batch: usize) -> Result<()> {
         let _ = (conv, full, batch);
         Ok(())
+    }
+
+    /// Takes the memory for `n` tensors of up to `len` numbers on their way at once, each way.
+    fn reserve_transfers(&mut self, len: usize, n: usize) -> Result<()> {
+        let _ = (len, n);
+        Ok(())
+    }
+
+    /// Notices calls to the device that don't come back; a CPU has none.
+    fn watch(&self) -> Watch {
+        Watch::default()
     }
 
     // ---- transfers: queued in order with the operations

@@ -25,6 +25,8 @@ pub struct Config {
     pub peer_deadline: Duration,
     /// Longest wait for a minibatch.
     pub data_deadline: Duration,
+    /// Longest time that a call to a GPU may take: then it hangs.
+    pub device_deadline: Duration,
     /// Longest time without a coordinator before the worker gives up.
     pub coordinator_deadline: Duration,
 }
@@ -40,6 +42,7 @@ impl Config {
             advertise: None,
             peer_deadline: Duration::from_secs(60),
             data_deadline: Duration::from_secs(60),
+            device_deadline: Duration::from_secs(120),
             coordinator_deadline: Duration::from_secs(60),
         }
     }

@@ -164,6 +164,8 @@ impl<B: Backend> Half<B> {
         if mean.values.len() != want {
             return Err(Error::Shape { tensor: "mean image", got: mean.values.len(), want });
         }
+        let (len, at_once) = transfers(&plan, recipe);
+        dev.reserve_transfers(len, at_once)?;
         let mut on_device = dev.floats("mean image", want)?;
         upload(dev, &mean.values, &mut on_device)?;
         let input = Input {
@@ -335,6 +337,20 @@ fn lrn(recipe: &Recipe, maps: usize, pixels: usize, groups: usize) -> Lrn {
         alpha: recipe.lrn_alpha_on_sum() as f32,
         beta: recipe.lrn_beta as f32,
     }
+}
+
+/// The longest tensor that leaves or arrives in a step, and how many may be on their way at once:
+/// the slices of two exchange points, since a half that waits at the third has been told that the
+/// first were taken; and probabilities and losses, which leave beside them.
+fn transfers(plan: &Plan, recipe: &Recipe) -> (usize, usize) {
+    let slice = recipe.batch.div_ceil(recipe.slices.max(1));
+    let exchanged = plan.layers.iter().filter(|layer| layer.exchanges).flat_map(|layer| {
+        let a_map = layer.input.side * layer.input.side;
+        let n = if matches!(Work::of(layer), Work::Conv(_)) { slice } else { recipe.batch };
+        [layer.own_inputs.len(), layer.peer_inputs().len()].map(|maps| n * maps * a_map)
+    });
+    let outputs = recipe.batch * plan.classes;
+    (exchanged.max().unwrap_or(0).max(outputs), 2 * recipe.slices.max(1) + 4)
 }
 
 /// Runs of layers that need nothing from the other half after their first one.

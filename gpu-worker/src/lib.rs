@@ -12,6 +12,7 @@ pub mod checkpoint; // this half's shard
 pub mod views; // the average over test views
 pub mod pair; // both halves in one process: eval, predict, tests
 pub mod backend; // the operations, as a trait
+mod watch; // notices a device that hangs
 mod serve; // the network thread: orders, peer, loaders, store
 mod orders; // the engine thread: does what the orders say
 mod config;
@@ -21,3 +22,4 @@ pub use config::{Config, Device};
 pub use error::{Error, Result};
 pub use serve::run;
 pub use update::Rates;
+pub use watch::Watch;

@@ -29,11 +29,14 @@ use crate::error::{Error, Result};
 use crate::exchange::grpc::Inbound;
 use crate::orders::{Command, Network, engine};
 use crate::receive::Loaders;
+use crate::watch::Watch;
 
 pub(crate) mod store;
 
 /// The coordinator hears from every worker this often.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How often a device's calls are looked at.
+const LOOK: Duration = Duration::from_millis(500);
 /// How long a leaving worker lets its engine finish what it computes.
 const ENGINE_ENDS: Duration = Duration::from_secs(20);
 
@@ -74,17 +77,32 @@ pub async fn run(
         })
         .map_err(|why| Error::System { doing: "starting the engine's thread", why })?;
     tokio::pin!(shutdown);
-    let device = tokio::select! {
-        device = device => device.unwrap_or_else(|_| Err(thread_gone(&config)))?,
+    let (device, watch) = tokio::select! {
+        device = device => device.unwrap_or_else(|_| Err(thread_gone(&config))),
         () = &mut shutdown => return Ok(()),
+    }?;
+    let deadline = config.device_deadline;
+    let hangs = async {
+        let waited = hung(&watch, deadline).await;
+        Error::DeviceFault {
+            device: device.clone(),
+            doing: "call".into(),
+            why: format!(
+                "it has not come back for {:.0} s: the device hangs; the kernel's log (dmesg, lines with Xid) may say why, nvidia-smi --gpu-reset or a restart may help",
+                waited.as_secs_f64()
+            ),
+        }
     };
     let served = tokio::spawn(
         server().add_service(inbound.service()).serve_with_incoming(TcpIncoming::from(listener)),
     );
+    let device = device.clone();
     let mut desk = Desk { config, exchange, device, inbound, loaders, to_engine, from_engine };
     let result = tokio::select! {
         result = desk.work() => result,
         () = &mut shutdown => Ok(()),
+        // Its engine can't be reached any more: the process ends without it.
+        fault = hangs => return Err(fault),
     };
     desk.inbound.end();
     drop(desk); // its end of the orders: the engine finishes what it does and ends
@@ -94,6 +112,17 @@ pub async fn run(
     match tokio::time::timeout(ENGINE_ENDS, engine_ended).await {
         Ok(Ok(Some(fault))) => Err(fault),
         _ => result,
+    }
+}
+
+/// Resolves once a call has been going on for longer than `deadline`.
+async fn hung(watch: &Watch, deadline: Duration) -> Duration {
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        look.tick().await;
+        if let Some(waited) = watch.longest().filter(|waited| *waited > deadline) {
+            return waited;
+        }
     }
 }
 
@@ -109,19 +138,19 @@ fn thread_gone(config: &Config) -> Error {
 /// device can't be used any more.
 fn on_device(
     config: &Config,
-    opened: oneshot::Sender<Result<String>>,
+    opened: oneshot::Sender<Result<(String, Watch)>>,
     orders: &Receiver<Command>,
     network: &Network,
 ) -> Option<Error> {
     fn work<B: Backend>(
         dev: Result<B>,
-        opened: oneshot::Sender<Result<String>>,
+        opened: oneshot::Sender<Result<(String, Watch)>>,
         orders: &Receiver<Command>,
         network: &Network,
     ) -> Option<Error> {
         match dev {
             Ok(dev) => {
-                let _ = opened.send(Ok(dev.name()));
+                let _ = opened.send(Ok((dev.name(), dev.watch())));
                 engine(dev, orders, network)
             }
             Err(error) => {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use gpu_worker::backend::cuda::Search;
 use gpu_worker::backend::cuda::compile::Compiler;
 use gpu_worker::backend::cuda::program::Program;
 
@@ -60,7 +61,8 @@ impl MainLoop {
 /// # Panics
 /// If the compiler or the tools refuse: then the test has failed.
 pub fn of(tools: &Path, program: &Program, arch: u32) -> Vec<Kernel> {
-    let compiler = Compiler::new("test", arch).expect("NVRTC knows it");
+    let search = Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), pythons: Vec::new() };
+    let compiler = Compiler::new("test", arch, &search).expect("NVRTC knows it");
     let text = program.text(None).expect("built in");
     let compiled = compiler.compile(program.name, &text).expect("it compiles");
     let folder = tempfile::tempdir().expect("a temporary folder");

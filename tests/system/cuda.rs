@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use gpu_worker::Rates;
 use gpu_worker::backend::cpu::Cpu;
+use gpu_worker::backend::cuda::Search;
+use gpu_worker::backend::cuda::compile::Compiler;
 use gpu_worker::half::Mean;
 use gpu_worker::pair::Pair;
 use gpu_worker::receive::Minibatch;
@@ -148,6 +150,29 @@ fn a_device_that_fails_costs_a_restart_and_no_bits() {
     assert!(bits == undisturbed, "recovered, other bits");
 }
 
+/// A call to it never comes back: the worker ends all the same, and is replaced.
+#[test]
+fn a_device_that_hangs_costs_a_restart_and_no_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
+    if cuda_emulator::is_real() {
+        return;
+    }
+    let up = |name: &str, settings: &str| {
+        let folder = folder.path().join(name);
+        let more = ["--steps", "8", "--checkpoint-every", "4", "--devices", "cuda:0,cuda:1"];
+        let more = [&more[..], &["--device-deadline", "20"]].concat();
+        let said = small_up(&gpus, settings, &folder, &more);
+        (said, shards(&folder.join("run"), 8))
+    };
+    let (_, undisturbed) = up("undisturbed", "");
+    let once = folder.path().join("hung-once");
+    let (said, bits) = up("hanging", &format!("hang=1000,fault_file={}", once.display()));
+    assert!(once.is_file(), "it hung");
+    assert!(said.contains("the device hangs") && said.contains("started again"), "{said}");
+    assert!(bits == undisturbed, "recovered, other bits");
+}
+
 #[test]
 fn a_worker_whose_device_fails_ends_with_a_code_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
@@ -186,7 +211,8 @@ fn what_is_missing_is_named_with_what_to_do() {
         assert!(!said.contains("panicked"), "{said}");
         said
     };
-    let cases: [(&str, &str, &[&str], &[&str]); 9] = [
+    let not_nvrtc = cuda_emulator::library().to_string_lossy().into_owned();
+    let cases: [(&str, &str, &[&str], &[&str]); 10] = [
         ("cuda:0", "devices=0", &[], &["shows no GPU", "nvidia-smi", "use cpu"]),
         ("cuda:7", "devices=2", &[], &["no such GPU", "cuda:0", "cuda:1"]),
         ("cuda:GPU-ffff", "", &[], &["no such GPU", "GPU-"]),
@@ -196,6 +222,7 @@ fn what_is_missing_is_named_with_what_to_do() {
         ("cuda:0", "arch=135", &[], &["NVRTC 12.9 is too old", "pip install"]),
         ("cuda:0", "ptx_version=70", &[], &["driver is too old", "newer driver"]),
         ("cuda:0", "", &["--nvrtc", "/nowhere"], &["--nvrtc /nowhere", "libnvrtc.so.12"]),
+        ("cuda:0", "", &["--nvrtc", &not_nvrtc], &["this is not NVRTC", "libnvrtc.so.12"]),
     ];
     for (device, settings, more, wanted) in cases {
         let said = worker(device, settings, more);
@@ -203,6 +230,31 @@ fn what_is_missing_is_named_with_what_to_do() {
             assert!(said.contains(words), "{device} with {settings}: {words}?\n{said}");
         }
     }
+}
+
+/// What is there but of no use does not hide what could be used; without either, what to do is said.
+#[test]
+fn nvrtc_is_looked_for_until_one_fits() {
+    let Some(tools) = cuda_emulator::tools() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let wheels = folder.path().join("nvidia/cuda_nvrtc/lib");
+    std::fs::create_dir_all(&wheels).unwrap();
+    let compiler = |pythons: &[&Path]| {
+        let pythons = pythons.iter().map(|python| python.to_path_buf()).collect();
+        Compiler::new("cuda:0", 80, &Search { nvrtc: None, pythons })
+    };
+    let none = compiler(&[folder.path()]);
+    std::fs::copy(cuda_emulator::library(), wheels.join("libnvrtc.so.12")).unwrap();
+    let unfit = compiler(&[folder.path()]);
+    if none.is_ok() {
+        eprintln!("this machine has an NVRTC of its own: it is not missed");
+    } else {
+        let said = none.unwrap_err().to_string();
+        assert!(said.contains("was not found: pip install nvidia-cuda-nvrtc-cu12"), "{said}");
+        let said = unfit.unwrap_err().to_string();
+        assert!(said.contains("this is not NVRTC"), "{said}");
+    }
+    compiler(&[folder.path(), &tools]).unwrap();
 }
 
 /// The driver opens, the half does not fit: the run ends, and says what to change.

@@ -10,7 +10,7 @@ use std::process::Command;
 use gpu_worker::backend::cpu::Cpu;
 use gpu_worker::backend::cuda::product::{MULTIPROCESSORS, Product, THREADS};
 use gpu_worker::backend::cuda::program::PROGRAMS;
-use gpu_worker::backend::cuda::{Search, conv, full, libraries};
+use gpu_worker::backend::cuda::{conv, full};
 use gpu_worker::backend::{Backend, Full, Part, Sum};
 use gpu_worker::half::Work;
 use harness::golden::furthest_number;
@@ -29,8 +29,6 @@ const NOT_IN_A_STEP: (&str, &str) = ("conv1", "inputs");
 
 fn tools() -> Option<PathBuf> {
     let tools = cuda_emulator::tools()?;
-    let search = Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), pythons: Vec::new() };
-    libraries::nvrtc("test", &search).expect("it is there");
     if !tools.join("nvidia/cu13/bin/nvdisasm").exists() {
         eprintln!("skipped: no nvdisasm in {}", tools.display());
         return None;
@@ -230,9 +228,6 @@ impl Ratio {
 
 /// More than the fewest by this factor is too much.
 const TRAFFIC: f64 = 1.1;
-/// conv1's weights are 363 a map, no multiple of a sector's eight numbers: every line of eight
-/// that its forward pass reads of them lies in two sectors.
-const UNALIGNED: (&str, &str, f64) = ("conv1", "forward", 1.16);
 
 /// Runs `products_of_every_layers_shape_are_the_cpus` in a process of its own, whose driver counts.
 fn traffic() -> Option<Vec<Traffic>> {
@@ -277,10 +272,8 @@ fn traffic() -> Option<Vec<Traffic>> {
 
 fn assert_little(traffic: &[Traffic]) {
     for Traffic { layer, pass, shared, sectors, .. } in traffic {
-        let (unaligned, of, most) = UNALIGNED;
-        let most = if (*layer, *pass) == (unaligned, of) { most } else { TRAFFIC };
         assert!(shared.value() <= TRAFFIC, "{layer} {pass}: {} wavefronts", shared.value());
-        assert!(sectors.value() <= most, "{layer} {pass}: {} sectors", sectors.value());
+        assert!(sectors.value() <= TRAFFIC, "{layer} {pass}: {} sectors", sectors.value());
     }
 }
 

@@ -137,7 +137,7 @@ impl Run {
                 (seated[seat].id, Order::Begin(Box::new(begin)))
             })
             .collect();
-        self.phase = Phase::Starting { ready: vec![false; begins.len()] };
+        self.phase = Phase::Starting { ready: vec![false; begins.len()], since: now };
         let (incarnation, devices) = (self.incarnation, self.members.describe());
         tracing::info!(incarnation, step = self.step(), ?devices, "beginning");
         if let Some(kinds) = self.members.mixed() {

@@ -43,6 +43,7 @@ fn settings(until: Until, checkpoint_every: u64) -> Settings {
         until: Some(until),
         checkpoint_every,
         silence: Duration::from_secs(10),
+        wait_for_ready: Duration::from_secs(60),
         max_restarts: 3,
         wait_for_workers: Duration::from_secs(60),
     }
@@ -420,6 +421,24 @@ fn a_silent_worker_is_lost_and_a_heard_one_is_not() {
         [.., Command::Disconnect { worker: B, .. }, Command::Expect { .. }]
     ));
     assert_eq!(world.run.status().phase, "waiting for half B");
+}
+
+#[test]
+fn a_worker_that_beats_its_heart_but_never_begins_is_lost() {
+    let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
+    world.inbox.retain(|event| !matches!(event, Event::Worker { worker: B, .. }));
+    world.plays();
+    for seconds in [9, 9, 9, 9, 9, 9, 6] {
+        assert_eq!(world.run.status().phase, "starting");
+        world.later(seconds);
+        for worker in [A, B] {
+            world.happens(Event::Worker { worker, incarnation: 1, said: Said::Heartbeat });
+        }
+    }
+    world.later(1);
+    assert_eq!(world.run.status().phase, "waiting for half B");
+    world.joins(C);
+    assert_eq!(world.plays().ending, Some(Ending::Finished));
 }
 
 #[test]

@@ -13,7 +13,7 @@ impl Run {
     pub(super) fn advance(&mut self, seat: usize, said: Said) -> Result<(), String> {
         let step = self.step();
         match (&mut self.phase, said) {
-            (Phase::Starting { ready }, Said::Ready { step: at }) if at == step => {
+            (Phase::Starting { ready, .. }, Said::Ready { step: at }) if at == step => {
                 ready[seat] = true;
                 if ready.iter().all(|ready| *ready) {
                     self.settle(step);

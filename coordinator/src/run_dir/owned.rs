@@ -68,6 +68,18 @@ impl Owned {
         write_record(&self.dir.path, &self.dir.record)
     }
 
+    /// A sentence for each half that goes on on another device than it was on.
+    pub(crate) fn other_devices(&self, devices: &[String]) -> Vec<String> {
+        // Not the address: a worker that is started again has another.
+        let device = |described: &str| described.rsplit_once(" at ").map(|(d, _)| d.to_string());
+        let pairs = self.dir.record.devices.iter().zip(devices);
+        let changed = pairs.filter_map(|(then, now)| Some((device(then)?, device(now)?)));
+        changed
+            .filter(|(then, now)| then != now && !now.starts_with("standby"))
+            .map(|(then, now)| format!("{now}; before, {then}: bits may differ from here on"))
+            .collect()
+    }
+
     /// What is out of the ordinary about going on here.
     pub(crate) fn notices(&self) -> Vec<String> {
         let (then, now) = (&self.dir.record.cpu, cpu_model());
@@ -174,6 +186,19 @@ mod tests {
         assert!(said.contains("batch = 128 there, 64 asked for"), "{said}");
         assert!(said.contains("seed 1 there, 2 asked for"), "{said}");
         Owned::open(dir.path(), &recipe, 1).unwrap();
+    }
+
+    #[test]
+    fn another_device_is_said_another_address_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut owned = Owned::open(dir.path(), &Recipe::default(), 1).unwrap();
+        let devices = |b: &str| vec!["half A: cpu at h:1".to_string(), format!("half B: {b}")];
+        assert!(owned.other_devices(&devices("cpu at h:2")).is_empty());
+        owned.record_start(1, devices("cpu at h:2")).unwrap();
+        assert!(owned.other_devices(&devices("cpu at h:3")).is_empty());
+        let said = owned.other_devices(&devices("cuda:0 (X, NVRTC 12.9) at h:2"));
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("half B: cuda:0 (X, NVRTC 12.9); before, half B: cpu"));
     }
 
     #[test]

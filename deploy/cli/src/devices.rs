@@ -41,12 +41,17 @@ impl Environment {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct GpuArgs {
     /// NVRTC, which compiles the kernels: libnvrtc.so.12 or its folder [default: looked for on the
-    /// system's library paths and in the Python wheel nvidia-cuda-nvrtc-cu12]
+    /// system's library paths, in Python installations (the wheel nvidia-cuda-nvrtc-cu12, conda) and in
+    /// /usr/local/cuda and /opt/cuda]
     #[arg(long, value_name = "PATH")]
     pub nvrtc: Option<PathBuf>,
     /// Where compiled kernels are kept [default: ~/.cache/alexnet/kernels]
     #[arg(long, value_name = "DIR")]
     pub kernel_cache: Option<PathBuf>,
+    /// A GPU that doesn't come back from a call for so long counts as broken; its worker ends, to be
+    /// started again
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    pub device_deadline: u64,
     #[arg(skip)]
     pythons: Vec<PathBuf>,
 }
@@ -69,7 +74,9 @@ impl GpuArgs {
         let put = |name: &str, path: &Option<PathBuf>| -> Vec<OsString> {
             path.iter().flat_map(|path| [name.into(), path.into()]).collect()
         };
-        [put("--nvrtc", &self.nvrtc), put("--kernel-cache", &self.kernel_cache)].concat()
+        let deadline = ["--device-deadline".into(), self.device_deadline.to_string().into()];
+        [put("--nvrtc", &self.nvrtc), put("--kernel-cache", &self.kernel_cache), deadline.into()]
+            .concat()
     }
 }
 
@@ -186,6 +193,7 @@ mod tests {
         assert_eq!(environment.pythons, pythons);
         let mut gpu = GpuArgs::default();
         gpu.settle(&environment);
-        assert_eq!(gpu.typed(), ["--kernel-cache", "/home/a/.cache/alexnet/kernels"]);
+        let typed = ["--kernel-cache", "/home/a/.cache/alexnet/kernels", "--device-deadline", "0"];
+        assert_eq!(gpu.typed(), typed);
     }
 }

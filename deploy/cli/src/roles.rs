@@ -70,6 +70,7 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<()> {
     config.advertise = args.advertise.clone();
     config.search = args.gpu.search();
     config.kernel_cache = args.gpu.kernel_cache.clone();
+    config.device_deadline = Duration::from_secs(args.gpu.device_deadline);
     in_a_process(&args.listen, async move |listener, stop| {
         gpu_worker::run(config, listener, stop).await?;
         Ok(())

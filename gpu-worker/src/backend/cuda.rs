@@ -19,10 +19,12 @@ use super::{
     Backend, Conv, Download, Dropout, Finish, Full, Images, Lrn, Part, Pool, Sgd, Softmax, Sum,
 };
 use crate::error::{Error, Result};
+use crate::watch::Watch;
 
 pub mod device; // which GPUs are here
 pub mod libraries; // libcuda and NVRTC, found at run time
-pub mod compile; // NVRTC
+mod nvrtc; // the library's functions
+pub mod compile; // with it
 mod cache; // what it made, on disk
 pub mod program; // the kernels' texts, loaded on the device
 mod memory; // buffers, and every check of a length
@@ -71,6 +73,7 @@ pub struct Cuda {
     /// As asked for: `cuda:0`.
     label: String,
     name: String,
+    watch: Watch,
     // In the order in which they must go: memory before streams before the context.
     scratch: memory::Scratch,
     slots: transfer::Slots,
@@ -82,15 +85,14 @@ pub struct Cuda {
 }
 
 impl Cuda {
-    /// Opens the device, compiles and loads the kernels, takes the memory for transfers.
+    /// Opens the device, compiles and loads the kernels, takes some memory for transfers.
     ///
     /// # Errors
     /// [`Error::Device`] if a library, the device or a new enough driver is missing, with what to
     /// do; [`Error::DeviceFull`] if it has no room; [`Error::Kernel`] if a kernel doesn't compile.
     pub fn new(options: &Options) -> Result<Self> {
         let label = options.gpu.to_string();
-        let found = check(&options.gpu, &options.search)?;
-        let compiler = compile::Compiler::new(&label, found.capability)?;
+        let (found, compiler) = fitting(&options.gpu, &options.search)?;
         let context = device::open(&found, &label)?;
         // SAFETY: the streams are ordered by our own events: see transfer.rs, the only file that
         // uses another stream than `compute`, from which all memory is taken.
@@ -101,10 +103,17 @@ impl Cuda {
         let programs =
             program::Programs::load(&context, &label, &compiler, options.cache.as_deref(), folder)?;
         let (major, minor) = (found.capability / 10, found.capability % 10);
-        let name = format!("{label} ({}, compute capability {major}.{minor})", found.name);
+        // All that decides bits: run.json keeps it.
+        let name = format!(
+            "{label} ({}, compute capability {major}.{minor}, NVRTC {})",
+            found.name,
+            compiler.version()
+        );
+        info!(device = name, uuid = found.uuid, "opened");
         let mut dev = Self {
             label,
             name,
+            watch: Watch::default(),
             scratch: memory::Scratch::default(),
             slots: transfer::Slots::default(),
             programs,
@@ -113,13 +122,18 @@ impl Cuda {
             down,
             context,
         };
-        dev.slots = transfer::Slots::new(&dev)?;
-        info!(device = dev.name, uuid = found.uuid, nvrtc = compiler.version(), "opened");
+        transfer::reserve(&mut dev, transfer::USUAL.0, transfer::USUAL.1)?;
         Ok(dev)
     }
 }
 
 impl Cuda {
+    /// Makes a call that comes back once the device has got somewhere.
+    fn waited<T>(&self, call: impl FnOnce() -> T) -> T {
+        let _call = self.watch.call();
+        call()
+    }
+
     /// Bytes of the device's memory that are free, and all of it.
     ///
     /// # Errors
@@ -134,11 +148,13 @@ impl Cuda {
 /// # Errors
 /// As [`Cuda::new`], without opening the device.
 pub fn check(gpu: &Gpu, search: &Search) -> Result<Found> {
-    let label = gpu.to_string();
+    Ok(fitting(gpu, search)?.0)
+}
+
+fn fitting(gpu: &Gpu, search: &Search) -> Result<(Found, compile::Compiler)> {
     let found = device::find(gpu)?;
-    libraries::nvrtc(&label, search)?;
-    compile::Compiler::new(&label, found.capability)?;
-    Ok(found)
+    let compiler = compile::Compiler::new(&gpu.to_string(), found.capability, search)?;
+    Ok((found, compiler))
 }
 
 /// The GPUs here that can be used; never empty.
@@ -205,6 +221,14 @@ impl Backend for Cuda {
         Ok(())
     }
 
+    fn reserve_transfers(&mut self, len: usize, n: usize) -> Result<()> {
+        transfer::reserve(self, len, n)
+    }
+
+    fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
     fn upload(
         &mut self,
         from: &[Piece],
@@ -230,15 +254,17 @@ impl Backend for Cuda {
     }
 
     fn ms_between(&mut self, from: &CudaEvent, to: &CudaEvent) -> Result<f64> {
-        from.elapsed_ms(to).map(f64::from).map_err(fault(&self.label, "time between marks"))
+        self.waited(|| from.elapsed_ms(to))
+            .map(f64::from)
+            .map_err(fault(&self.label, "time between marks"))
     }
 
     fn passed(&mut self, mark: &CudaEvent) -> Result<bool> {
-        mark.try_is_complete().map_err(fault(&self.label, "exchange"))
+        self.waited(|| mark.try_is_complete()).map_err(fault(&self.label, "exchange"))
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.compute.synchronize().map_err(fault(&self.label, "finish"))
+        self.waited(|| self.compute.synchronize()).map_err(fault(&self.label, "finish"))
     }
 
     fn input(

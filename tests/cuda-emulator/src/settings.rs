@@ -25,7 +25,9 @@ pub struct Settings {
     pub drop_wait: u64,
     /// The n-th launch of the process meets an illegal address, counted from 1; 0 for none.
     pub fault: u64,
-    /// The fault comes only while this file does not exist, and makes it.
+    /// The n-th launch of the process never ends, counted from 1; 0 for none.
+    pub hang: u64,
+    /// The fault, or hang, comes only while this file does not exist, and makes it.
     pub fault_file: Option<PathBuf>,
     /// One JSON line a launch is appended here.
     pub counters: Option<PathBuf>,
@@ -48,6 +50,7 @@ impl Default for Settings {
             seed: 0,
             drop_wait: 0,
             fault: 0,
+            hang: 0,
             fault_file: None,
             counters: None,
             ptx_version: 88,
@@ -82,6 +85,7 @@ impl Settings {
             "seed" => self.seed = number(value)?,
             "drop_wait" => self.drop_wait = number(value)?,
             "fault" => self.fault = number(value)?,
+            "hang" => self.hang = number(value)?,
             "fault_file" => self.fault_file = Some(value.into()),
             "counters" => self.counters = Some(value.into()),
             "ptx_version" => self.ptx_version = number(value)?,
@@ -111,7 +115,8 @@ impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { devices, memory, used, arch, driver, seed, .. } = self;
         write!(f, "devices={devices},memory={memory},used={used},arch={arch},driver={driver}")?;
-        write!(f, ",seed={seed},drop_wait={},fault={}", self.drop_wait, self.fault)?;
+        let Self { drop_wait, fault, hang, .. } = self;
+        write!(f, ",seed={seed},drop_wait={drop_wait},fault={fault},hang={hang}")?;
         for (key, path) in [("fault_file", &self.fault_file), ("counters", &self.counters)] {
             if let Some(path) = path {
                 write!(f, ",{key}={}", path.display())?;
@@ -128,7 +133,12 @@ mod tests {
 
     #[test]
     fn what_settings_say_is_what_they_read() {
-        let said = Settings { fault: 3, fault_file: Some("/tmp/x".into()), ..Settings::default() };
+        let said = Settings {
+            fault: 3,
+            hang: 4,
+            fault_file: Some("/tmp/x".into()),
+            ..Settings::default()
+        };
         assert_eq!(Settings::parse(&said.to_string()), Ok(said));
     }
 

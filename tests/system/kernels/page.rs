@@ -131,7 +131,7 @@ const TRAFFIC_COUNTED: &str = "
 
 One image (full layers: 64) and one row tile of every layer, its inputs at full size. Wavefronts of shared memory and 32-byte sectors of global
 memory, over the fewest that could do: for the bytes of each request in a row from where they begin, and, in the last column, if all began at a
-sector's border. The bar is 1.1 for the first two; conv1's weights, 363 a map, are no whole sectors, so its forward pass misses it.
+sector's border. The bar is 1.1 for the first two; the last one is what lines of 13, 27 and 55 pixels cost, which no border of a sector fits.
 
 | layer, pass | shared wavefronts | global sectors | if aligned |
 |---|---|---|---|

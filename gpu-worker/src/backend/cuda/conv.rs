@@ -45,22 +45,15 @@ fn lay_out(
     }
 }
 
-/// Weights and where a row's part of them begins: in w, or turned round in the working memory.
-struct Weights {
-    address: u64,
-    pitch: usize,
-}
-
-/// The product of laid-out maps and weights, into `y` from `at` on; partial sums lie in the working
-/// memory from `partial` on.
+/// The product of laid-out maps and weights, into `y` from `at` on. In the working memory the
+/// weights begin at `w`, partial sums behind them.
 #[expect(clippy::too_many_arguments, reason = "outputs, inputs, sizes: a launch's list")]
 fn multiply(
     dev: &Cuda,
     sizes: &Sizes,
     n: usize,
     work: &Floats,
-    partial: usize,
-    weights: &Weights,
+    w: usize,
     ends: &Ends<'_>,
     y: &mut Floats,
     at: usize,
@@ -70,15 +63,15 @@ fn multiply(
     let launch = |to: u64, ends: &Ends<'_>| {
         let [offsets, places, laid, _] = sizes.regions(n);
         // SAFETY: order and types are those of conv.cu; at `to` there is room for all splits of n
-        // images, and the weights have all rows (the callers looked); the regions of `work` are as
-        // lay_out() left them and go by address, since they lie in one buffer.
+        // images; the regions of `work` are as lay_out() and lay_out_weights() left them and go by
+        // address, since they lie in one buffer.
         unsafe {
             dev.call("conv_forward")
                 .long(to)
                 .long(work.address(laid))
                 .long(work.address(offsets))
                 .long(work.address(places))
-                .long(weights.address)
+                .long(work.address(w))
                 .optional_read(ends.bias, 0)
                 .int(adds(ends.sum))
                 .int(ends.activation)
@@ -87,7 +80,6 @@ fn multiply(
                 .int(sizes.maps)
                 .int(sizes.pixels())
                 .int(sizes.depth())
-                .int(weights.pitch)
                 .int(sizes.inputs * sizes.plane())
                 .int(splits.strips)
                 .launch(product.grid(), THREADS)
@@ -96,6 +88,7 @@ fn multiply(
     if splits.count == 1 {
         return launch(y.address(at), ends);
     }
+    let partial = w + sizes.laid_weights();
     launch(work.address(partial), &Ends::NONE)?;
     let numbers = [n * sizes.output(), sizes.groups * sizes.maps, sizes.pixels()];
     sums::outputs(dev, numbers, &Partial { work, at: partial, splits }, ends, y, at)
@@ -119,11 +112,12 @@ pub(super) fn forward(
     let (from, pitch) = part_of_weights(conv, part);
     w.exactly(conv.maps * pitch)?;
     let ends = ends(sum, finish.as_ref(), conv.maps)?;
-    let work = dev.take_scratch(sizes.scratch(n, sizes.partial_outputs(n)))?;
-    let weights = Weights { address: w.address(from), pitch };
-    let partial = sizes.regions(n)[3];
+    let work = dev.take_scratch(sizes.scratch(n))?;
+    let laid = sizes.regions(n)[3];
+    let steps = Steps { map: pitch, input: conv.kernel * conv.kernel, turned: false };
     let done = lay_out(dev, &sizes, n, x, x_at, &work)
-        .and_then(|()| multiply(dev, &sizes, n, &work, partial, &weights, &ends, y, y_at));
+        .and_then(|()| lay_out_weights(dev, &sizes, w, from, &steps, work.address(laid)))
+        .and_then(|()| multiply(dev, &sizes, n, &work, laid, &ends, y, y_at));
     dev.give_scratch(work);
     done
 }
@@ -149,43 +143,50 @@ pub(super) fn backward_inputs(
     let (from, pitch) = part_of_weights(conv, part);
     w.exactly(conv.maps * pitch)?;
     let at_once = sizes.at_once(images.len());
-    let rest = sizes.turned_weights() + sizes.partial_outputs(at_once);
-    let work = dev.take_scratch(sizes.scratch(at_once, rest))?;
-    let last = sizes.regions(at_once)[3];
-    let turned = Weights { address: work.address(last), pitch: sizes.depth() };
-    let partial = last + sizes.turned_weights();
-    let mut done = turn(dev, &sizes, w, from, pitch, &turned);
+    let work = dev.take_scratch(sizes.scratch(at_once))?;
+    let laid = sizes.regions(at_once)[3];
+    let steps = Steps { map: conv.kernel * conv.kernel, input: pitch, turned: true };
+    let mut done = lay_out_weights(dev, &sizes, w, from, &steps, work.address(laid));
     for first in images.clone().step_by(at_once.max(1)) {
         let n = at_once.min(images.end - first);
         let (dy_at, dx_at) = (first * sizes.source(), first * sizes.output());
-        done = done.and_then(|()| lay_out(dev, &sizes, n, dy, dy_at, &work)).and_then(|()| {
-            multiply(dev, &sizes, n, &work, partial, &turned, &Ends::NONE, dx, dx_at)
-        });
+        done = done
+            .and_then(|()| lay_out(dev, &sizes, n, dy, dy_at, &work))
+            .and_then(|()| multiply(dev, &sizes, n, &work, laid, &Ends::NONE, dx, dx_at));
     }
     dev.give_scratch(work);
     done
 }
 
-/// Writes the weights of the turned convolution.
-fn turn(
+/// How far apart two maps' and two inputs' weights are in w, and whether kernels turn round.
+struct Steps {
+    map: usize,
+    input: usize,
+    turned: bool,
+}
+
+/// Lays out the part of the weights that begins at `from`, at address `to`.
+fn lay_out_weights(
     dev: &Cuda,
     sizes: &Sizes,
     w: &Floats,
     from: usize,
-    pitch: usize,
-    turned: &Weights,
+    steps: &Steps,
+    to: u64,
 ) -> Result<()> {
-    // SAFETY: order and types are those of conv.cu; w is whole (the caller looked), and the
+    // SAFETY: order and types are those of conv.cu; w is whole (the callers looked), and the
     // working memory has room for as many numbers as the part has.
     unsafe {
-        dev.call("conv_turn")
-            .long(turned.address)
+        dev.call("conv_weights")
+            .long(to)
             .read(w, from)
             .int(sizes.groups)
-            .int(sizes.inputs)
             .int(sizes.maps)
+            .int(sizes.inputs)
             .int(sizes.kernel * sizes.kernel)
-            .int(pitch)
+            .int(steps.map)
+            .int(steps.input)
+            .int(usize::from(steps.turned))
             .one_thread_each(sizes.weights())
     }
 }

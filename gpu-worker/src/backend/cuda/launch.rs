@@ -8,6 +8,7 @@ use cudarc::driver::{CudaFunction, CudaStream, result};
 use super::memory::{Bytes, Floats};
 use super::{Cuda, fault};
 use crate::error::{Error, Result};
+use crate::watch::Watch;
 
 /// Threads of a block where each thread owns one element.
 pub(super) const THREADS: u32 = 256;
@@ -18,6 +19,7 @@ pub(super) struct Call<'a> {
     stream: &'a CudaStream,
     function: &'a CudaFunction,
     device: &'a str,
+    watch: &'a Watch,
     name: &'static str,
     /// One argument each, in its first bytes.
     arguments: Vec<u64>,
@@ -32,6 +34,7 @@ impl Cuda {
             stream: &self.compute,
             function: self.programs.function(name),
             device: &self.label,
+            watch: &self.watch,
             name,
             arguments: Vec::with_capacity(16),
             too_large: None,
@@ -123,6 +126,7 @@ impl<'a> Call<'a> {
         let mut pointers: Vec<*mut c_void> =
             self.arguments.iter_mut().map(|argument| std::ptr::from_mut(argument).cast()).collect();
         let [x, y, z] = grid.map(|blocks| blocks as u32);
+        let _call = self.watch.call(); // a full queue waits for the device
         let bound = self.stream.context().bind_to_thread();
         // SAFETY: the caller answers for the arguments; each pointer leads to eight bytes that
         // hold one, little-endian, and the driver copies them before it returns.

@@ -1,16 +1,17 @@
 //! libcuda and NVRTC, found when the program runs: it is built without either.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use cudarc::{driver, nvrtc};
-use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use cudarc::driver;
 use tracing::debug;
 
+use super::nvrtc::Nvrtc;
 use crate::error::{Error, Result};
 
-/// What NVRTC is called in its wheels and packages.
-const NVRTC: &str = "libnvrtc.so.12";
+/// What NVRTC is called in its wheels and packages, and where only a toolkit's headers are.
+const NAMES: [&str; 2] = ["libnvrtc.so.12", "libnvrtc.so"];
+/// The oldest that the kernels are compiled with.
+const MAJOR: i32 = 12;
 
 /// Where people have NVRTC besides the system's library paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,12 +19,9 @@ pub struct Search {
     /// The library, or the folder it is in: then nowhere else is looked.
     pub nvrtc: Option<PathBuf>,
     /// Python installations (`$VIRTUAL_ENV`, `~/.local`): the wheel `nvidia-cuda-nvrtc-cu12` lies
-    /// in their `lib/python3.*/site-packages`.
+    /// in their `lib/python3.*/site-packages`, conda's package in their `lib`.
     pub pythons: Vec<PathBuf>,
 }
-
-/// Only one thread looks and loads; what is loaded stays.
-static LOOKING: Mutex<()> = Mutex::new(());
 
 /// Makes sure that the driver's library is there.
 ///
@@ -40,62 +38,89 @@ pub fn driver(device: &str) -> Result<()> {
     })
 }
 
-/// Makes sure that NVRTC is there: as told, on the system's paths, or in a Python wheel.
+/// The NVRTC to compile with: as told, or the first that `suits` on the system's library paths, in
+/// a Python installation or in a toolkit; the first of all if none does.
 ///
 /// # Errors
 /// [`Error::Device`] that says what to install or to name.
-pub fn nvrtc(device: &str, search: &Search) -> Result<()> {
+pub(super) fn nvrtc(
+    device: &str,
+    search: &Search,
+    suits: impl Fn(&Nvrtc) -> bool,
+) -> Result<Nvrtc> {
     let refused = |why: String| Error::Device { device: device.into(), why };
-    let _alone = LOOKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(told) = &search.nvrtc {
-        let path = if told.is_dir() { told.join(NVRTC) } else { told.clone() };
-        return load(&path).map_err(|why| {
+        let names = NAMES.map(|name| told.join(name));
+        let path = if told.is_dir() {
+            names.iter().find(|path| path.exists()).unwrap_or(&names[0])
+        } else {
+            told
+        };
+        return load_file(path).map_err(|why| {
             refused(format!(
-                "--nvrtc {}: {why}; name {NVRTC} of CUDA 12, or its folder",
-                told.display()
+                "--nvrtc {}: {why}; name {} of CUDA 12, or its folder",
+                told.display(),
+                NAMES[0]
             ))
         });
     }
-    // SAFETY: loads and unloads NVRTC, whose initialisers are NVIDIA's own.
-    if unsafe { nvrtc::sys::is_culib_present() } {
-        return Ok(());
-    }
-    let wheels = search.pythons.iter().flat_map(|python| wheels(python));
-    let toolkits = ["/usr/local/cuda/lib64", "/opt/cuda/lib64"].map(PathBuf::from);
-    for folder in wheels.chain(toolkits) {
-        let path = folder.join(NVRTC);
-        if path.exists() {
-            debug!(path = %path.display(), "NVRTC found");
-            return load(&path).map_err(|why| refused(format!("{}: {why}", path.display())));
+    let mut first = None;
+    let mut not_nvrtc = String::new();
+    for path in candidates(search) {
+        // A name without a folder is the system's to find.
+        let found = if path.components().count() == 1 { load(&path) } else { load_file(&path) };
+        match found {
+            Ok(nvrtc) if suits(&nvrtc) => {
+                debug!(path = %path.display(), "NVRTC found");
+                return Ok(nvrtc);
+            }
+            Ok(nvrtc) => first = first.or(Some(nvrtc)),
+            Err(why) if path.exists() => {
+                not_nvrtc = format!(" ({}: {why})", path.display());
+            }
+            Err(_) => {}
         }
     }
-    Err(refused(format!(
-        "NVRTC, which compiles the kernels, was not found: pip install nvidia-cuda-nvrtc-cu12, or name {NVRTC} with --nvrtc"
-    )))
+    first.ok_or_else(|| {
+        refused(format!(
+            "NVRTC, which compiles the kernels, was not found{not_nvrtc}: pip install nvidia-cuda-nvrtc-cu12, or name {} with --nvrtc",
+            NAMES[0]
+        ))
+    })
 }
 
-/// Loads a library so that cudarc, which asks by name, gets this one.
-fn load(path: &Path) -> std::result::Result<(), String> {
+/// Where NVRTC may be, best first.
+fn candidates(search: &Search) -> Vec<PathBuf> {
+    let installed = search.pythons.iter().flat_map(|python| folders(python));
+    let toolkits = ["/usr/local/cuda/lib64", "/opt/cuda/lib64"].map(PathBuf::from);
+    let folders = installed.chain(toolkits);
+    let files = folders.flat_map(|folder| NAMES.map(|name| folder.join(name)));
+    NAMES.map(PathBuf::from).into_iter().chain(files.filter(|path| path.exists())).collect()
+}
+
+fn load_file(path: &Path) -> std::result::Result<Nvrtc, String> {
     // dlopen searches its own paths for a name without a folder.
     let path = std::path::absolute(path).map_err(|e| e.to_string())?;
     if !path.exists() {
         return Err("there is no such file".into());
     }
-    // SAFETY: the operator names NVIDIA's library; its initialisers are what any program that uses
-    // it runs.
-    let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) };
-    std::mem::forget(library.map_err(|e| e.to_string())?);
-    // SAFETY: as in `nvrtc` above.
-    if unsafe { nvrtc::sys::is_culib_present() } {
-        return Ok(());
-    }
-    Err("this is not NVRTC of CUDA 12".into())
+    load(&path)
 }
 
-/// The folders in which a Python installation has the wheel's library.
-fn wheels(python: &Path) -> Vec<PathBuf> {
-    let mut found = vec![python.join("nvidia/cuda_nvrtc/lib")]; // pip install --target
-    let Ok(entries) = std::fs::read_dir(python.join("lib")) else { return found };
+fn load(path: &Path) -> std::result::Result<Nvrtc, String> {
+    let nvrtc = Nvrtc::load(path).map_err(|why| format!("this is not NVRTC ({why})"))?;
+    match nvrtc.version() {
+        (major, _) if major >= MAJOR => Ok(nvrtc),
+        (major, minor) => Err(format!("this is NVRTC {major}.{minor}")),
+    }
+}
+
+/// The folders in which a Python installation has it.
+fn folders(python: &Path) -> Vec<PathBuf> {
+    let lib = python.join("lib");
+    // Conda's, and that of pip install --target.
+    let mut found = vec![lib.clone(), python.join("nvidia/cuda_nvrtc/lib")];
+    let Ok(entries) = std::fs::read_dir(lib) else { return found };
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with("python3") {
             for packages in ["site-packages", "dist-packages"] {

@@ -40,7 +40,7 @@ macro_rules! program {
 /// Every program of the worker.
 pub const PROGRAMS: &[Program] = &[
     program!("input": "input"),
-    program!("conv" after "tile" "activated": "conv_layout" "conv_turn" "conv_forward" "conv_maps_last" "conv_backward_weights"),
+    program!("conv" after "tile" "activated": "conv_layout" "conv_weights" "conv_forward" "conv_maps_last" "conv_backward_weights"),
     program!("full" after "tile": "full_forward" "full_backward_inputs" "full_backward_weights"),
     program!("relu": "relu_forward" "relu_backward" "tanh_forward" "tanh_backward"),
     program!("lrn": "lrn_forward" "lrn_backward"),

@@ -24,13 +24,12 @@ use super::pinned::Pinned;
 use super::{Cuda, fault};
 use crate::backend::{Download, Encoded};
 use crate::error::{Error, Result};
+use crate::watch::Watch;
 
-/// Bytes of numbers in a slot: more than a slice of any exchange at batch 128.
-const SLOT: usize = 4 << 20;
+/// Numbers in a slot, and slots each way, before anybody has said what will be moved.
+pub(super) const USUAL: (usize, usize) = (1 << 20, 2);
 /// In front of the numbers on their way down: the largest magnitude's bits.
 const HEADER: usize = 16;
-/// Slots each way; the exchange of a step has no more tensors on their way at once.
-const SLOTS: usize = 8;
 
 /// Powers of two that an f32 and its inverse both have; as on the CPU.
 const EXPONENTS: std::ops::RangeInclusive<i32> = -126..=126;
@@ -47,14 +46,14 @@ struct Slot {
 }
 
 impl Slot {
-    fn new(dev: &Cuda) -> Result<Self> {
+    fn new(dev: &Cuda, bytes: usize) -> Result<Self> {
         // Whoever waits for one sleeps: a spinning thread would take a core from the loader.
         let sleeping = Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC);
         let event = || dev.context.new_event(sleeping).map_err(fault(&dev.label, "event"));
         let slot = Self {
-            host: Pinned::new(&dev.context, HEADER + SLOT)
+            host: Pinned::new(&dev.context, HEADER + bytes)
                 .map_err(fault(&dev.label, "page-locked memory"))?,
-            device: Bytes::zeros(dev, "transfer slot", HEADER + SLOT)?,
+            device: Bytes::zeros(dev, "transfer slot", HEADER + bytes)?,
             ready: event()?,
             done: event()?,
         };
@@ -74,15 +73,17 @@ impl Drop for Slot {
 /// The slots of both ways.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
+    /// Bytes of numbers in one.
+    bytes: usize,
     up: Vec<Slot>,
     next_up: usize,
     down: Arc<Mutex<Vec<Slot>>>,
 }
 
 impl Slots {
-    pub(super) fn new(dev: &Cuda) -> Result<Self> {
-        let slots = || (0..SLOTS).map(|_| Slot::new(dev)).collect::<Result<Vec<_>>>();
-        Ok(Self { up: slots()?, next_up: 0, down: Arc::new(Mutex::new(slots()?)) })
+    fn new(dev: &Cuda, bytes: usize, n: usize) -> Result<Self> {
+        let slots = || (0..n).map(|_| Slot::new(dev, bytes)).collect::<Result<Vec<_>>>();
+        Ok(Self { bytes, up: slots()?, next_up: 0, down: Arc::new(Mutex::new(slots()?)) })
     }
 }
 
@@ -117,6 +118,18 @@ impl Pieces<'_> {
     }
 }
 
+/// Takes `n` slots each way for tensors of up to `len` numbers.
+pub(super) fn reserve(dev: &mut Cuda, len: usize, n: usize) -> Result<()> {
+    let (bytes, have) = (len * 4, dev.slots.up.len());
+    if bytes > dev.slots.bytes || n > have {
+        let bytes = bytes.max(dev.slots.bytes);
+        // First those that were: a card that is nearly full has no room for both.
+        dev.slots = Slots::default();
+        dev.slots = Slots::new(dev, bytes, n.max(have))?;
+    }
+    Ok(())
+}
+
 impl Cuda {
     /// Brings `len` bytes up, slot by slot; `place` moves a slot's bytes, from number `at` of them
     /// on, where they belong.
@@ -127,14 +140,15 @@ impl Cuda {
         mut place: impl FnMut(&Self, &Bytes, Range<usize>) -> Result<()>,
     ) -> Result<()> {
         let mut slots = std::mem::take(&mut self.slots.up);
+        let n_slots = slots.len();
         let mut pieces = Pieces { rest: from, at: 0 };
         let mut at = 0;
         let moved = (|| {
             while at < len {
-                let n = SLOT.min(len - at);
+                let n = self.slots.bytes.min(len - at);
                 let slot = &mut slots[self.slots.next_up];
-                self.slots.next_up = (self.slots.next_up + 1) % SLOTS;
-                slot.done.synchronize().map_err(fault(&self.label, "upload"))?;
+                self.slots.next_up = (self.slots.next_up + 1) % n_slots;
+                self.waited(|| slot.done.synchronize()).map_err(fault(&self.label, "upload"))?;
                 pieces.fill(&mut slot.host.bytes_mut()[..n]);
                 self.copy_up(slot, n).map_err(fault(&self.label, "upload"))?;
                 place(self, &slot.device, at..at + n)?;
@@ -228,15 +242,16 @@ pub(super) fn download(
 ) -> Result<Download> {
     from.at_least(range.end)?;
     let width = width(wire);
-    if range.len() * width <= SLOT {
+    let slot = dev.slots.bytes;
+    if range.len() * width <= slot {
         let one = send(dev, from, range.clone(), &range, wire)?;
         return Ok(Download::Pending(Box::new(move || one.wait())));
     }
     // Weights on their way to a checkpoint: slot by slot, one ahead.
     let mut bytes = Vec::with_capacity(range.len() * width);
     let (mut exponent, mut last) = (0, None);
-    for start in range.clone().step_by(SLOT / width) {
-        let these = start..range.end.min(start + SLOT / width);
+    for start in range.clone().step_by(slot / width) {
+        let these = start..range.end.min(start + slot / width);
         let next = send(dev, from, these, &range, wire)?;
         if let Some(last) = last.replace(next) {
             bytes.extend_from_slice(&last.wait()?.bytes);
@@ -256,6 +271,7 @@ struct Leaving {
     n_bytes: usize,
     wire: Wire,
     device: String,
+    watch: Watch,
 }
 
 /// A slot that returns to its shelf when the last reader has let go of it.
@@ -301,7 +317,7 @@ fn send(
 ) -> Result<Leaving> {
     let shelf = dev.slots.down.clone();
     let kept = arrived(&shelf);
-    let slot = kept.map_or_else(|| Slot::new(dev), Ok)?;
+    let slot = kept.map_or_else(|| Slot::new(dev, dev.slots.bytes), Ok)?;
     let mut lent = Lent { slot: Some(slot), shelf };
     let Slot { host, device, ready, done } = lent.slot.as_mut().expect("just put there");
     let failed = fault(&dev.label, "download");
@@ -337,7 +353,8 @@ fn send(
         result::memcpy_dtoh_async(to, device.address(0), dev.down.cu_stream()).map_err(&failed)?;
     }
     done.record(&dev.down).map_err(&failed)?;
-    Ok(Leaving { slot: lent, n_bytes, wire, device: dev.label.clone() })
+    let (device, watch) = (dev.label.clone(), dev.watch.clone());
+    Ok(Leaving { slot: lent, n_bytes, wire, device, watch })
 }
 
 fn zero_header(compute: &CudaStream, slot: &mut Bytes) -> std::result::Result<(), DriverError> {
@@ -348,8 +365,10 @@ fn zero_header(compute: &CudaStream, slot: &mut Bytes) -> std::result::Result<()
 
 impl Leaving {
     fn wait(self) -> Result<Encoded> {
-        let Self { slot, n_bytes, wire, device } = self;
+        let Self { slot, n_bytes, wire, device, watch } = self;
+        let call = watch.call();
         slot.slot().done.synchronize().map_err(fault(&device, "download"))?;
+        drop(call);
         let largest = slot.as_ref().first_chunk().map_or(0, |bits| u32::from_le_bytes(*bits));
         let exponent = match wire {
             Wire::F32 => 0,

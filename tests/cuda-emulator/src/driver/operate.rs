@@ -112,6 +112,13 @@ impl Driver {
             ));
             return Err(code::ILLEGAL_ADDRESS);
         }
+        if settings.hang == launching.number && fault_is_due(settings.fault_file.as_deref()) {
+            let name = &launching.function.program.name;
+            report::say(&format!("{name}: never ends, as asked for"));
+            loop {
+                std::thread::park();
+            }
+        }
         let view = self.memory.view(device);
         let cores = match settings.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),

@@ -78,7 +78,7 @@ impl Sizes {
     }
 
     /// As many, up to where the next region may begin.
-    pub(super) fn turned_weights(&self) -> usize {
+    pub(super) fn laid_weights(&self) -> usize {
         self.weights().next_multiple_of(ALIGNED)
     }
 
@@ -151,9 +151,9 @@ impl Sizes {
         if self.apart > 1 { 1 } else { n }
     }
 
-    /// Numbers of working memory for a pass whose last region holds `rest`.
-    pub(super) fn scratch(&self, n: usize, rest: usize) -> usize {
-        self.regions(n)[3] + rest
+    /// Numbers of working memory for the outputs of `n` images.
+    pub(super) fn scratch(&self, n: usize) -> usize {
+        self.regions(n)[3] + self.laid_weights() + self.partial_outputs(n)
     }
 }
 
@@ -173,7 +173,8 @@ pub(in crate::backend::cuda) fn scratch_len(conv: &Conv, batch: usize) -> usize 
     let Ok(sizes) = Sizes::new(conv, &Part(0..conv.inputs)) else { return 0 };
     let turned = sizes.turned();
     let outputs = Splits::most(0) * batch.div_ceil(USUAL_IMAGES);
-    let gradients = turned.scratch(turned.at_once(batch), turned.turned_weights() + outputs);
+    let [forward, gradients] = [(sizes, batch), (turned, turned.at_once(batch))]
+        .map(|(sizes, n)| sizes.regions(n)[3] + sizes.laid_weights() + outputs);
     let weights = sizes.weight_regions(batch)[3] + Splits::most(sizes.weights());
-    sizes.scratch(batch, outputs).max(gradients).max(weights)
+    forward.max(gradients).max(weights)
 }
