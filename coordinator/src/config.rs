@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::recipe::Recipe;
+use proto::trust::Trust;
 use tokio::sync::watch;
 
 use crate::error::Error;
@@ -39,6 +40,8 @@ pub struct Config {
     pub max_restarts: u32,
     /// How long a run that had started waits for a replacement.
     pub wait_for_workers: Duration,
+    /// Whom it talks to.
+    pub trust: Trust,
     /// Where to publish progress, e.g. for a live line.
     pub progress: Option<watch::Sender<RunStatus>>,
 }
@@ -57,6 +60,7 @@ impl Config {
             silence: Duration::from_secs(10),
             max_restarts: 10,
             wait_for_workers: Duration::from_secs(60),
+            trust: Trust::default(),
             progress: None,
         }
     }

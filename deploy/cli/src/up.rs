@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use model::recipe::Recipe;
 use proto::process::{Backoff, asked_to_stop};
+use proto::trust::{Role as Certified, Trust};
 use proto::wire::RunStatus;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::args::{DEFAULT_SEED, LogFormat, RecipeArgs, UpArgs};
+use crate::certs::CertsArgs;
 use crate::children::{self, End, Role, Running};
 use crate::devices::{Devices, GpuArgs, devices};
 use crate::memory::Memory;
@@ -48,6 +50,8 @@ pub(crate) struct Plan {
     pub devices: Devices,
     /// Where the GPUs' libraries are.
     pub gpu: GpuArgs,
+    /// For TLS between the processes.
+    pub certs: CertsArgs,
     /// Loader processes.
     pub loaders: u16,
     /// Of the children's logs.
@@ -102,6 +106,7 @@ impl Plan {
             run,
             devices,
             gpu: args.gpu.clone(),
+            certs: args.certs.clone(),
             loaders: args.loaders,
             log_format,
         })
@@ -132,6 +137,7 @@ impl Plan {
     /// # Errors
     /// If a process can't be started or the run can't go on.
     pub(crate) async fn train(&self, started: impl FnOnce(Vec<(String, u32)>)) -> Result<String> {
+        let trust = self.certs.trust(Certified::Operator)?;
         let logs = children::logs(&self.run)?;
         let coordinator = Role::new("coordinator", &logs, self.coordinator("127.0.0.1:0"));
         let coordinator = coordinator.start().await?;
@@ -151,7 +157,7 @@ impl Plan {
         }
         // Restarted, it listens where everyone looks for it.
         let again = Role::new("coordinator", &logs, self.coordinator(&address));
-        let ended = self.watch(coordinator, again, &mut kept_alive, notices).await;
+        let ended = self.watch(&trust, coordinator, again, &mut kept_alive, notices).await;
         if let Ok(said) = &ended {
             // At a run's end everyone leaves by itself; where none began, nobody was told to.
             let began = said != roles::ALREADY_FINISHED;
@@ -164,13 +170,14 @@ impl Plan {
     /// Until the coordinator ends.
     async fn watch(
         &self,
+        trust: &Trust,
         mut coordinator: Running,
         again: Role,
         others: &mut JoinSet<Result<()>>,
         mut notices: mpsc::UnboundedReceiver<String>,
     ) -> Result<String> {
         let mut progress = Progress::new(self.recipe.batch);
-        let mut states = ask_again_and_again(&coordinator.address)?;
+        let mut states = ask_again_and_again(trust, &coordinator.address)?;
         let mut asked = Box::pin(asked_to_stop());
         let (mut stopping, mut restarts, mut backoff) = (false, 0, Backoff::default());
         let mut born = Instant::now();
@@ -219,7 +226,7 @@ impl Plan {
                     }
                     stopping = true;
                     asked = Box::pin(asked_to_stop());
-                    progress.notice(&ask_to_stop(&coordinator.address).await);
+                    progress.notice(&ask_to_stop(trust, &coordinator.address).await);
                 }
             }
         };
@@ -261,13 +268,14 @@ impl Plan {
 
     fn child(&self, kind: &str, listen: &str) -> Vec<OsString> {
         let format = self.log_format.name();
-        [kind, "--with-parent", "--listen", listen, "--log-format", format].map(Into::into).into()
+        let args = [kind, "--with-parent", "--listen", listen, "--log-format", format];
+        args.into_iter().map(Into::into).chain(self.certs.typed()).collect()
     }
 }
 
 /// Asks for a checkpoint and the end; says what the coordinator answered.
-async fn ask_to_stop(address: &str) -> String {
-    let answer = match status::client(address) {
+async fn ask_to_stop(trust: &Trust, address: &str) -> String {
+    let answer = match status::client(trust, address) {
         Ok(mut client) => status::stop(&mut client, "Ctrl-C").await,
         Err(error) => Err(error),
     };
@@ -281,8 +289,8 @@ async fn ask_to_stop(address: &str) -> String {
 }
 
 /// The coordinator's state, as often as [`ASK_EVERY`] says, until nobody looks.
-fn ask_again_and_again(address: &str) -> Result<watch::Receiver<RunStatus>> {
-    let mut client = status::client(address)?;
+fn ask_again_and_again(trust: &Trust, address: &str) -> Result<watch::Receiver<RunStatus>> {
+    let mut client = status::client(trust, address)?;
     let (show, states) = watch::channel(RunStatus::default());
     tokio::spawn(async move {
         while !show.is_closed() {

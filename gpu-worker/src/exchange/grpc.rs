@@ -10,14 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::recipe::Wire;
-use proto::process::{Backoff, MESSAGE_LIMIT, dial};
+use proto::process::{Backoff, MESSAGE_LIMIT};
 use proto::status::{Reaction, reaction};
 use proto::tensor::{Assembler, chunks};
+use proto::trust::{Role, Trust, only};
 use proto::wire::exchange_client::ExchangeClient;
 use proto::wire::exchange_server::{Exchange as Service, ExchangeServer};
 use proto::wire::{self, Frame, Header, Sent};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Arrival, ArrivedKey, Direction, Key, Pass, Peer};
@@ -44,14 +46,11 @@ struct Link {
 /// The receiving end: a service that knows the present incarnation.
 #[derive(Clone)]
 pub(crate) struct Inbound {
+    trust: Trust,
+    /// This worker, for errors: `this worker (10.0.0.2:4002)`.
+    own: String,
     link: Arc<watch::Sender<Option<Link>>>,
     outbound: Arc<Mutex<Option<tokio::task::AbortHandle>>>,
-}
-
-impl Default for Inbound {
-    fn default() -> Self {
-        Self { link: Arc::new(watch::Sender::new(None)), outbound: Arc::default() }
-    }
 }
 
 /// The engine's end of a connection.
@@ -62,6 +61,11 @@ pub(crate) struct GrpcPeer {
 }
 
 impl Inbound {
+    pub(crate) fn new(trust: Trust, own: String) -> Self {
+        let link = Arc::new(watch::Sender::new(None));
+        Self { trust, own, link, outbound: Arc::default() }
+    }
+
     /// The service to serve.
     pub(crate) fn service(&self) -> ExchangeServer<Self> {
         ExchangeServer::new(self.clone()).max_decoding_message_size(MESSAGE_LIMIT)
@@ -92,8 +96,12 @@ impl Inbound {
             waiting: waiting.clone(),
         };
         self.link.send_replace(Some(link));
+        let (trust, own) = (self.trust.clone(), self.own.clone());
         let task = tokio::spawn(async move {
-            let ended = send_all(&peer, run_id, incarnation, from_engine).await;
+            let ended = match reach(&trust, &own, &peer).await {
+                Ok(channel) => send_all(channel, run_id, incarnation, from_engine).await,
+                Err(error) => Err(error),
+            };
             if let Err(error) = ended {
                 let _ = inbox.send(Err(error));
             }
@@ -137,6 +145,7 @@ impl Service for Inbound {
         &self,
         request: Request<Streaming<Frame>>,
     ) -> std::result::Result<Response<Sent>, Status> {
+        only(&request, "Exchange", &[Role::Worker])?;
         let mut stream = request.into_inner();
         let greeting = stream
             .message()
@@ -243,24 +252,28 @@ fn arrival(
     })
 }
 
-/// Dials, greets, and sends what the engine hands over until it drops its end.
+/// Dials the other half until it is there.
+async fn reach(trust: &Trust, own: &str, peer: &str) -> Result<Channel> {
+    let started = Instant::now();
+    let mut backoff = Backoff::default();
+    loop {
+        match trust.dial(Role::Worker, peer).await {
+            Ok(channel) => return Ok(channel),
+            Err(e) if e.refused || started.elapsed() > DIALLING => {
+                return Err(Error::PeerLost { why: e.by(own) });
+            }
+            Err(_) => backoff.pause().await,
+        }
+    }
+}
+
+/// Greets, and sends what the engine hands over until it drops its end.
 async fn send_all(
-    peer: &str,
+    channel: Channel,
     run_id: String,
     incarnation: u64,
     mut from_engine: mpsc::UnboundedReceiver<(Key, Download)>,
 ) -> Result<()> {
-    let started = Instant::now();
-    let mut backoff = Backoff::default();
-    let channel = loop {
-        match dial(peer).await {
-            Ok(channel) => break channel,
-            Err(e) if started.elapsed() > DIALLING => {
-                return Err(Error::PeerLost { why: format!("{peer} can't be reached: {e}") });
-            }
-            Err(_) => backoff.pause().await,
-        }
-    };
     // Few frames in flight: the windows, not this queue, are the buffer.
     let (frames, stream) = mpsc::channel(4);
     let feed = async move {
