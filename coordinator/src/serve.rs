@@ -192,12 +192,15 @@ impl Serve {
 
     /// Asks a loader what it serves; `mean` is `[3, side, side]` f32.
     async fn describe(&self, address: &str) -> Result<(DataSet, bytes::Bytes), Error> {
-        let unreachable = |why: String| Error::LoaderUnreachable { address: address.to_string(), why };
+        let unreachable =
+            |why: String| Error::LoaderUnreachable { address: address.to_string(), why };
         let ask = async {
-            let channel = self.trust.dial(Role::Loader, address).await.map_err(|e| {
-                unreachable(e.by(&format!("the coordinator ({})", self.address)))
-            })?;
-            let mut client = LoaderClient::new(channel).max_decoding_message_size(DESCRIPTION_LIMIT);
+            let channel =
+                self.trust.dial(Role::Loader, address).await.map_err(|e| {
+                    unreachable(e.by(&format!("the coordinator ({})", self.address)))
+                })?;
+            let mut client =
+                LoaderClient::new(channel).max_decoding_message_size(DESCRIPTION_LIMIT);
             let answer = client.describe(wire::DescribeRequest {}).await;
             answer.map_err(|status| unreachable(status.message().to_string()))
         };

@@ -144,7 +144,8 @@ impl<B: Backend> Running<B> {
         if begin.shard.is_empty() {
             info!(step = begin.step, device = dev.name(), "initial values");
         } else {
-            let shard = store::get(&network.trust, &network.coordinator, &begin.shard, &begin.shard_sha256);
+            let shard =
+                store::get(&network.trust, &network.coordinator, &begin.shard, &begin.shard_sha256);
             let shard = network.handle.block_on(shard)?;
             half.restore(dev, &begin.shard, &shard)?;
             info!(step = begin.step, device = dev.name(), shard = begin.shard, "restored");
@@ -327,7 +328,13 @@ impl<B: Backend> Running<B> {
         self.stands_at(order.step)?;
         let shard = self.half.shard(dev, self.step)?;
         let bytes = shard.len() as u64;
-        let put = store::put(&network.trust, &network.coordinator, &order.shard, self.incarnation, shard.into());
+        let put = store::put(
+            &network.trust,
+            &network.coordinator,
+            &order.shard,
+            self.incarnation,
+            shard.into(),
+        );
         // A checkpoint that can't be kept doesn't end training: earlier ones are intact.
         let (sha256, error) = match network.handle.block_on(put) {
             Ok(sha256) => (sha256, String::new()),

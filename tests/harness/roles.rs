@@ -35,7 +35,8 @@ impl Machine {
         Self { namespace: Some(name.into()), ..self.clone() }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// The program with these arguments, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = match &self.namespace {
             None => Command::new(&self.program),
             Some(name) => {
@@ -45,6 +46,7 @@ impl Machine {
             }
         };
         command.args(args).env_remove("ALEXNET_CERTS").env("NO_COLOR", "1");
+        command.env("RUST_LOG", "info,gpu_worker::orders=debug");
         command
     }
 

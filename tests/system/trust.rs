@@ -208,9 +208,12 @@ fn a_role_can_do_only_what_is_its_own() {
         refused(call.unwrap_err(), &["Describe takes a worker's or a coordinator's"]);
         // A dialler who meets another role than it looks for turns away.
         let met = operator.dial(Role::Coordinator, &loader.address).await.unwrap_err();
-        says(&met.to_string(), &["a coordinator is expected there", "says loader", &loader.address]);
+        says(
+            &met.to_string(),
+            &["a coordinator is expected there", "says loader", &loader.address],
+        );
     });
-    loader.wait_for("refuses");
+    loader.wait_for("refuses this loader's certificate");
 }
 
 /// The other way round: TLS at one end only, and a certificate of the server that nobody takes.
@@ -222,8 +225,7 @@ fn a_worker_with_certificates_does_not_talk_to_a_coordinator_without() {
     let machine = Machine::here(PROGRAM, folder);
     let coordinator = coordinator(&machine, folder, "127.0.0.1:0", &["--steps", "10"]);
     let address = &coordinator.address;
-    let (well, said) =
-        machine.run(&["worker", "--coordinator", address, "--certs", text(&certs)]);
+    let (well, said) = machine.run(&["worker", "--coordinator", address, "--certs", text(&certs)]);
     assert!(!well, "{said}");
     says(&said, &[address, "speaks without TLS", "start it with --certs too"]);
     coordinator.wait_for("it speaks TLS, and this process was started without --certs");

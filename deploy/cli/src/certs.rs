@@ -151,7 +151,9 @@ impl Order {
                 "{shown} has {AUTHORITY} but not {AUTHORITY_KEY}: run this on the machine where \
                  the authority was made, then copy the new files here"
             ),
-            (false, true) => bail!("{shown} has {AUTHORITY_KEY} but lost {AUTHORITY}: copy it back"),
+            (false, true) => {
+                bail!("{shown} has {AUTHORITY_KEY} but lost {AUTHORITY}: copy it back")
+            }
             (false, false) if self.renew => {
                 bail!("{shown} has no authority to renew certificates from; leave --renew out")
             }
@@ -162,8 +164,8 @@ impl Order {
             self.new_authority()?;
         }
         let key = folder.join(AUTHORITY_KEY);
-        let text = fs::read_to_string(&key)
-            .with_context(|| format!("{} can't be read", key.display()))?;
+        let text =
+            fs::read_to_string(&key).with_context(|| format!("{} can't be read", key.display()))?;
         let key_pair = KeyPair::from_pem(&text)
             .with_context(|| format!("{} is not a private key in PEM", key.display()))?;
         let issuer = Issuer::new(self.authority(&key_pair)?, key_pair);

@@ -26,10 +26,9 @@ pub(crate) fn run(args: &StatusArgs) -> Result<()> {
     };
     let trust = args.certs.trust(Role::Operator)?;
     let asking = async { ask(&mut client(&trust, &address)?).await };
-    let status =
-        one_thread()?.block_on(asking).with_context(|| {
-            format!("the run at {address} can't be asked: it may be over, or never have started")
-        })?;
+    let status = one_thread()?.block_on(asking).with_context(|| {
+        format!("the run at {address} can't be asked: it may be over, or never have started")
+    })?;
     let line = |what: &str, value: String| say::line(format_args!("{what:<12} {value}"));
     line("run", format!("{} in {}", status.run_id, status.run_dir));
     line("phase", status.phase.clone());

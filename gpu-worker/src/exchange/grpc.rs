@@ -33,6 +33,7 @@ const MOST_WAITING: u64 = 512 << 20;
 /// How long a stream of a later incarnation waits for this worker's own order to begin it.
 const GREETING: Duration = Duration::from_secs(10);
 const DIALLING: Duration = Duration::from_secs(30);
+const A_MOMENT: Duration = Duration::from_secs(2);
 
 /// Where arrivals of the present incarnation go.
 #[derive(Clone)]
@@ -256,14 +257,21 @@ fn arrival(
 async fn reach(trust: &Trust, own: &str, peer: &str) -> Result<Channel> {
     let started = Instant::now();
     let mut backoff = Backoff::default();
+    let mut told = false;
     loop {
-        match trust.dial(Role::Worker, peer).await {
+        let error = match trust.dial(Role::Worker, peer).await {
             Ok(channel) => return Ok(channel),
-            Err(e) if e.refused || started.elapsed() > DIALLING => {
-                return Err(Error::PeerLost { why: e.by(own) });
-            }
-            Err(_) => backoff.pause().await,
+            Err(error) => error,
+        };
+        if error.refused || started.elapsed() > DIALLING {
+            return Err(Error::PeerLost { why: error.by(own) });
         }
+        // Halves begin within moments of each other; what lasts longer someone may have to mend.
+        if !told && started.elapsed() > A_MOMENT {
+            tracing::warn!("{}; trying on", error.by(own));
+            told = true;
+        }
+        backoff.pause().await;
     }
 }
 

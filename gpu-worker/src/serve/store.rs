@@ -67,11 +67,7 @@ pub(crate) async fn get(
     Ok(bytes)
 }
 
-async fn fetch(
-    trust: &Trust,
-    coordinator: &str,
-    name: &str,
-) -> std::result::Result<Bytes, String> {
+async fn fetch(trust: &Trust, coordinator: &str, name: &str) -> std::result::Result<Bytes, String> {
     let dialled = trust.dial(Role::Coordinator, coordinator).await;
     let channel = dialled.map_err(|e| e.by("this worker"))?;
     let mut client = StoreClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);

@@ -100,9 +100,12 @@ fn connector(
         let (trust, address) = (trust.clone(), address.clone());
         async move {
             let opened = open(&trust, role, &address).await;
-            opened
-                .map(TokioIo::new)
-                .map_err(|(why, refused)| DialError { role, address, why, refused })
+            opened.map(TokioIo::new).map_err(|(why, refused)| DialError {
+                role,
+                address,
+                why,
+                refused,
+            })
         }
     })
 }

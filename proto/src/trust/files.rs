@@ -83,10 +83,8 @@ impl Tls {
         let own = pem(&certificate, &read(&certificate)?)?;
         let bytes = read(&key)?;
         for_own_eyes(&key)?;
-        let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|e| Refused {
-            path: key,
-            why: format!("not a private key in PEM: {e}"),
-        })?;
+        let key = PrivateKeyDer::from_pem_slice(&bytes)
+            .map_err(|e| Refused { path: key, why: format!("not a private key in PEM: {e}") })?;
         let mut roots = RootCertStore::empty();
         roots.add(root).map_err(|e| Refused { path: authority, why: e.to_string() })?;
         let refused = |why: String| Refused { path: certificate.clone(), why };
@@ -146,7 +144,9 @@ fn validity(
     let early = at(UnixTime::since_unix_epoch(Duration::ZERO));
     let late = at(FAR);
     let (
-        Some(Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })),
+        Some(Error::InvalidCertificate(CertificateError::NotValidYetContext {
+            not_before, ..
+        })),
         Some(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })),
     ) = (&early, &late)
     else {

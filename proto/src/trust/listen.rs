@@ -21,6 +21,8 @@ const MOST_HANDSHAKES: usize = 64;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// After an `accept` that failed, for want of file descriptors as a rule.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Refusals told one after another before there is one a second.
+const AT_ONCE: f64 = 20.0;
 /// A TLS alert, unencrypted and fatal: `protocol_version`.
 const ALERT: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 70];
 
@@ -118,21 +120,37 @@ impl tokio_stream::Stream for Incoming {
     }
 }
 
-/// Who was refused, in the log: a line a second at most.
-#[derive(Debug, Default)]
+/// Who was refused, in the log: after some lines at once, one a second.
+#[derive(Debug)]
 pub(super) struct Refusals {
-    last: Mutex<(Option<Instant>, u64)>,
+    state: Mutex<Said>,
+}
+
+#[derive(Debug)]
+struct Said {
+    /// Lines that may be said now, as of `since`.
+    left: f64,
+    since: Instant,
+    unsaid: u64,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self { state: Mutex::new(Said { left: AT_ONCE, since: Instant::now(), unsaid: 0 }) }
+    }
 }
 
 impl Refusals {
     pub(super) fn tell(&self, from: SocketAddr, why: &str) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.0.is_some_and(|at| at.elapsed() < Duration::from_secs(1)) {
-            last.1 += 1;
+        let mut said = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        said.left = (said.left + said.since.elapsed().as_secs_f64()).min(AT_ONCE);
+        said.since = Instant::now();
+        if said.left < 1.0 {
+            said.unsaid += 1;
             return;
         }
-        let unsaid = std::mem::take(&mut last.1);
-        last.0 = Some(Instant::now());
+        said.left -= 1.0;
+        let unsaid = std::mem::take(&mut said.unsaid);
         tracing::warn!(%from, unsaid, "a connection is refused: {why}");
     }
 }

@@ -105,7 +105,9 @@ fn certificate(why: &CertificateError) -> String {
             };
             let shown = Role::ALL.iter().find(|r| presented.iter().any(|p| p.contains(r.name())));
             let shown = shown.map_or("nobody's of a run", |role| role.name());
-            format!("a {expected} is expected there, its certificate says {shown}: is the address right?")
+            format!(
+                "a {expected} is expected there, its certificate says {shown}: is the address right?"
+            )
         }
         other => format!("its certificate can't be used: {other}"),
     }
@@ -125,9 +127,11 @@ fn refusal(alert: AlertDescription, own: &Own) -> String {
                 date(UnixTime::now())
             ),
         },
-        AlertDescription::UnknownCA
-        | AlertDescription::DecryptError
-        | AlertDescription::BadCertificate => format!(
+        AlertDescription::BadCertificate => format!(
+            "it refuses this {role}'s certificate, as a rule because it looks for another role at \
+             this address"
+        ),
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => format!(
             "it refuses this {role}'s certificate as another authority's, so it belongs to \
              another run; all processes of a run take theirs from one `alexnet certs` folder"
         ),
@@ -159,8 +163,7 @@ mod tests {
     /// Two clocks that differ: both times are said, whichever end notices.
     #[test]
     fn a_clock_that_is_wrong_is_told_with_both_times() {
-        let why =
-            CertificateError::NotValidYetContext { time: at(20_000), not_before: at(20_001) };
+        let why = CertificateError::NotValidYetContext { time: at(20_000), not_before: at(20_001) };
         let said_here = said(Error::InvalidCertificate(why), &worker());
         for words in ["2024-10-04 00:00 UTC", "2024-10-05 00:00 UTC", "clocks"] {
             assert!(said_here.contains(words), "{said_here}");
