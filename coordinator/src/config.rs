@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::recipe::Recipe;
+use proto::trust::Trust;
 use tokio::sync::watch;
 
 use crate::error::Error;
@@ -44,6 +45,8 @@ pub struct Config {
     pub wait_for_ready: Duration,
     /// Where to answer Prometheus.
     pub metrics: Option<TcpListener>,
+    /// Whom it talks to.
+    pub trust: Trust,
     /// Where to publish progress, e.g. for a live line.
     pub progress: Option<watch::Sender<RunStatus>>,
 }
@@ -64,6 +67,7 @@ impl Config {
             wait_for_workers: Duration::from_secs(60),
             wait_for_ready: Duration::from_secs(180),
             metrics: None,
+            trust: Trust::default(),
             progress: None,
         }
     }

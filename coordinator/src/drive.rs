@@ -8,7 +8,6 @@ use proto::wire::coordinator_server::CoordinatorServer;
 use proto::wire::store_server::StoreServer;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_stream::wrappers::TcpListenerStream;
 use tracing::Instrument;
 
 use crate::checkpoint::{self, Manifest};
@@ -76,6 +75,7 @@ pub async fn run(
     let path = config.run_dir.clone();
     let (recipe, seed) = (config.recipe.clone(), config.seed);
     let opened = blocking(move || open(&path, &recipe, seed)).await?;
+    let trust = config.trust.clone();
     let mut driver = Driver::new(config, opened)?;
     if driver.run.is_finished() {
         tracing::info!(step = driver.run.kept_step(), "nothing is left to do");
@@ -89,6 +89,8 @@ pub async fn run(
     let (inbox, events) = mpsc::channel(EVENTS);
     let serve = Serve {
         run_id: driver.owned.dir.record.run_id.clone(),
+        address: listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()),
+        trust: trust.clone(),
         inbox,
         status: driver.status.subscribe(),
         next_id: std::sync::Arc::default(),
@@ -101,7 +103,7 @@ pub async fn run(
         .add_service(
             StoreServer::new(driver.store.clone()).max_decoding_message_size(MESSAGE_LIMIT),
         )
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+        .serve_with_incoming_shutdown(trust.accept(listener), async {
             let _ = closed.await;
         });
     let mut server = tokio::spawn(server);

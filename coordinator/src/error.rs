@@ -94,7 +94,7 @@ pub enum Error {
         ours: String,
     },
     /// A loader that announced itself but can't be called.
-    #[error("the loader at {address} can't be asked for its data set: {why}")]
+    #[error("the loader that announced {address} can't be asked for its data set: {why}")]
     LoaderUnreachable {
         /// What it announced.
         address: String,

@@ -5,10 +5,10 @@ mod words; // wire ⇄ the words of the state machine
 
 pub(crate) use links::Links;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use proto::process::{DESCRIPTION_LIMIT, VERSION};
+use proto::trust::{Role, Trust, only};
 use proto::wire::coordinator_server::Coordinator;
 use proto::wire::loader_client::LoaderClient;
 use proto::wire::{self, worker_event};
@@ -43,6 +43,9 @@ pub(crate) enum Inbox {
 #[derive(Debug, Clone)]
 pub(crate) struct Serve {
     pub(crate) run_id: String,
+    /// Its own, for errors.
+    pub(crate) address: String,
+    pub(crate) trust: Trust,
     pub(crate) inbox: mpsc::Sender<Inbox>,
     pub(crate) status: watch::Receiver<RunStatus>,
     pub(crate) next_id: std::sync::Arc<std::sync::atomic::AtomicU64>,
@@ -80,6 +83,7 @@ impl Coordinator for Serve {
         &self,
         request: Request<Streaming<wire::WorkerEvent>>,
     ) -> Result<Response<Self::WorkStream>, Status> {
+        only(&request, "Work", &[Role::Worker])?;
         let (orders, stream) = mpsc::channel(ORDERS);
         let (serve, events) = (self.clone(), request.into_inner());
         // Answered at once: a client may wait for the answer before it says anything.
@@ -95,11 +99,11 @@ impl Coordinator for Serve {
         &self,
         request: Request<Streaming<wire::LoaderEvent>>,
     ) -> Result<Response<Self::ServeStream>, Status> {
+        only(&request, "Serve", &[Role::Loader])?;
         let (orders, stream) = mpsc::channel(ORDERS);
-        let (serve, from) = (self.clone(), request.remote_addr());
-        let events = request.into_inner();
+        let (serve, events) = (self.clone(), request.into_inner());
         tokio::spawn(async move {
-            if let Err(refusal) = serve.loader(events, orders.clone(), from).await {
+            if let Err(refusal) = serve.loader(events, orders.clone()).await {
                 serve.refuse("loader", refusal, &orders).await;
             }
         });
@@ -173,18 +177,53 @@ impl Serve {
         &self,
         mut events: Streaming<wire::LoaderEvent>,
         orders: LoaderOrders,
-        from: Option<SocketAddr>,
     ) -> Result<(), Status> {
         let wire::LoaderEvent { address, version } = introduction(&mut events).await?;
         same_version("loader", version)?;
-        tracing::debug!(address, ?from, "a loader is there");
-        let (data, mean) = describe(&address).await?;
+        tracing::debug!(address, "a loader is there");
+        let (data, mean) = self.describe(&address).await?;
         let id = LoaderId(self.id());
         self.tell(Inbox::Loader { id, orders }).await?;
         let data = Box::new(data);
         self.tell(Inbox::Event(Event::LoaderJoined { loader: id, address, data, mean })).await?;
         while let Ok(Some(_)) = events.message().await {}
         self.tell(Inbox::Event(Event::LoaderLeft { loader: id })).await
+    }
+
+    /// Asks a loader what it serves; `mean` is `[3, side, side]` f32.
+    async fn describe(&self, address: &str) -> Result<(DataSet, bytes::Bytes), Error> {
+        let unreachable =
+            |why: String| Error::LoaderUnreachable { address: address.to_string(), why };
+        let ask = async {
+            let channel =
+                self.trust.dial(Role::Loader, address).await.map_err(|e| {
+                    unreachable(e.by(&format!("the coordinator ({})", self.address)))
+                })?;
+            let mut client =
+                LoaderClient::new(channel).max_decoding_message_size(DESCRIPTION_LIMIT);
+            let answer = client.describe(wire::DescribeRequest {}).await;
+            answer.map_err(|status| unreachable(status.message().to_string()))
+        };
+        let answer = tokio::time::timeout(DESCRIPTION, ask).await;
+        let set = answer.map_err(|_| unreachable("no answer within 10 s".into()))??.into_inner();
+        let side = set.side as usize;
+        let (got, want) = (set.mean.len(), 12 * side * side);
+        if got != want {
+            let why = format!("a mean image of {got} bytes, {side}×{side} pictures need {want}");
+            return Err(unreachable(why));
+        }
+        let colors = <[f32; 9]>::try_from(set.colors.as_slice())
+            .map_err(|_| unreachable(format!("{} colour numbers, not 9", set.colors.len())))?;
+        let data = DataSet {
+            name: set.name,
+            digest: set.digest,
+            side: set.side,
+            classes: set.classes,
+            n_train: set.n_train,
+            n_val: set.n_val,
+            colors,
+        };
+        Ok((data, set.mean))
     }
 }
 
@@ -199,48 +238,6 @@ fn same_version(who: &'static str, theirs: String) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Version { who, theirs, ours: VERSION })
-}
-
-/// Asks a loader what it serves; `mean` is `[3, side, side]` f32.
-async fn describe(address: &str) -> Result<(DataSet, bytes::Bytes), Error> {
-    let unreachable = |why: String| Error::LoaderUnreachable { address: address.to_string(), why };
-    let ask = async {
-        let channel = proto::process::dial(address).await.map_err(|e| unreachable(sources(&e)))?;
-        let mut client = LoaderClient::new(channel).max_decoding_message_size(DESCRIPTION_LIMIT);
-        let answer = client.describe(wire::DescribeRequest {}).await;
-        answer.map_err(|status| unreachable(status.message().to_string()))
-    };
-    let answer = tokio::time::timeout(DESCRIPTION, ask).await;
-    let set = answer.map_err(|_| unreachable("no answer within 10 s".into()))??.into_inner();
-    let side = set.side as usize;
-    let (got, want) = (set.mean.len(), 12 * side * side);
-    if got != want {
-        let why = format!("a mean image of {got} bytes, {side}×{side} pictures need {want}");
-        return Err(unreachable(why));
-    }
-    let colors = <[f32; 9]>::try_from(set.colors.as_slice())
-        .map_err(|_| unreachable(format!("{} colour numbers, not 9", set.colors.len())))?;
-    let data = DataSet {
-        name: set.name,
-        digest: set.digest,
-        side: set.side,
-        classes: set.classes,
-        n_train: set.n_train,
-        n_val: set.n_val,
-        colors,
-    };
-    Ok((data, set.mean))
-}
-
-/// An error with its causes: tonic's own text is only "transport error".
-fn sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 impl From<Error> for Status {

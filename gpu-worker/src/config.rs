@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use proto::trust::Trust;
+
 use crate::backend::cuda::{Gpu, Search};
 use crate::error::Error;
 
@@ -21,6 +23,8 @@ pub struct Config {
     pub kernel_cache: Option<PathBuf>,
     /// `host:port` at which the other half reaches this worker; None: the listener's own address.
     pub advertise: Option<String>,
+    /// Whom it talks to.
+    pub trust: Trust,
     /// Longest wait for the other half's next tensor.
     pub peer_deadline: Duration,
     /// Longest wait for a minibatch.
@@ -40,6 +44,7 @@ impl Config {
             search: Search::default(),
             kernel_cache: None,
             advertise: None,
+            trust: Trust::default(),
             peer_deadline: Duration::from_secs(60),
             data_deadline: Duration::from_secs(60),
             device_deadline: Duration::from_secs(120),

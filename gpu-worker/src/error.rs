@@ -81,6 +81,9 @@ pub enum Error {
         /// What happened.
         why: String,
     },
+    /// Nobody could find this worker.
+    #[error("{0}")]
+    Address(String),
     /// The run ended with an error; the coordinator says why.
     #[error("the run ended: {0}")]
     RunFailed(String),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use model::halves::{Cut, Half as Side, Plan};
 use model::recipe::Wire;
 use model::shape::Network as Sizes;
+use proto::trust::Trust;
 use proto::wire::{
     BatchRequest, Begin, Checkpoint, Evaluate, Evaluated, Failed, Ready, Saved, Split, StepDone,
     Train, WorkerEvent, worker_event::Event,
@@ -46,6 +47,7 @@ pub(crate) struct Network {
     pub(crate) events: UnboundedSender<WorkerEvent>,
     pub(crate) loaders: Arc<Loaders>,
     pub(crate) coordinator: String,
+    pub(crate) trust: Trust,
     pub(crate) peer_deadline: Duration,
     pub(crate) data_deadline: Duration,
 }
@@ -142,7 +144,8 @@ impl<B: Backend> Running<B> {
         if begin.shard.is_empty() {
             info!(step = begin.step, device = dev.name(), "initial values");
         } else {
-            let shard = store::get(&network.coordinator, &begin.shard, &begin.shard_sha256);
+            let shard =
+                store::get(&network.trust, &network.coordinator, &begin.shard, &begin.shard_sha256);
             let shard = network.handle.block_on(shard)?;
             half.restore(dev, &begin.shard, &shard)?;
             info!(step = begin.step, device = dev.name(), shard = begin.shard, "restored");
@@ -325,7 +328,13 @@ impl<B: Backend> Running<B> {
         self.stands_at(order.step)?;
         let shard = self.half.shard(dev, self.step)?;
         let bytes = shard.len() as u64;
-        let put = store::put(&network.coordinator, &order.shard, self.incarnation, shard.into());
+        let put = store::put(
+            &network.trust,
+            &network.coordinator,
+            &order.shard,
+            self.incarnation,
+            shard.into(),
+        );
         // A checkpoint that can't be kept doesn't end training: earlier ones are intact.
         let (sha256, error) = match network.handle.block_on(put) {
             Ok(sha256) => (sha256, String::new()),

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::shape::Shape;
-use proto::process::{Backoff, DESCRIPTION_LIMIT, dial};
+use proto::process::{Backoff, DESCRIPTION_LIMIT};
 use proto::status::{Reaction, reaction};
 use proto::tensor::{Assembler, bytes_to_floats};
+use proto::trust::{Role, Trust};
 use proto::wire::loader_client::LoaderClient;
 use proto::wire::{BatchHead, BatchRequest, DataSet, DescribeRequest, batch_part::Part};
 use tokio::runtime::Handle;
@@ -104,10 +105,15 @@ impl Minibatch {
 /// The loaders of the run; any of them answers any request.
 #[derive(Debug, Default)]
 pub(crate) struct Loaders {
+    trust: Trust,
     known: Mutex<Vec<(String, Option<Channel>)>>,
 }
 
 impl Loaders {
+    pub(crate) fn new(trust: Trust) -> Self {
+        Self { trust, known: Mutex::default() }
+    }
+
     /// Takes over the coordinator's list, keeping connections.
     pub(crate) fn set(&self, addresses: Vec<String>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,9 +148,9 @@ impl Loaders {
         if let Some(channel) = channel {
             return Ok(channel);
         }
-        let channel = dial(&address)
-            .await
-            .map_err(|e| Status::unavailable(format!("no loader at {address}: {e}")))?;
+        // One that isn't trusted is like one that isn't there: others may be.
+        let dialled = self.trust.dial(Role::Loader, &address).await;
+        let channel = dialled.map_err(|e| Status::unavailable(e.by("this worker")))?;
         self.keep(&address, Some(channel.clone()));
         Ok(channel)
     }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use proto::process::{Backoff, VERSION, dial, server};
+use proto::process::{Backoff, VERSION, server};
 use proto::status::{Reaction, reaction};
+use proto::trust::{Role, advertised};
 use proto::wire::coordinator_client::CoordinatorClient;
 use proto::wire::order::Order as Kind;
 use proto::wire::worker_event::Event;
@@ -17,7 +18,6 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 
@@ -54,9 +54,9 @@ pub async fn run(
     let own = listener
         .local_addr()
         .map_err(|why| Error::System { doing: "reading the listener's address", why })?;
-    let exchange = config.advertise.clone().unwrap_or_else(|| own.to_string());
-    let inbound = Inbound::default();
-    let loaders = Arc::new(Loaders::default());
+    let exchange = advertised(own, config.advertise.as_deref()).map_err(Error::Address)?;
+    let inbound = Inbound::new(config.trust.clone(), format!("this worker ({exchange})"));
+    let loaders = Arc::new(Loaders::new(config.trust.clone()));
     let (to_engine, orders) = channel();
     let (events, from_engine) = mpsc::unbounded_channel();
     let network = Network {
@@ -64,6 +64,7 @@ pub async fn run(
         events,
         loaders: loaders.clone(),
         coordinator: config.coordinator.clone(),
+        trust: config.trust.clone(),
         peer_deadline: config.peer_deadline,
         data_deadline: config.data_deadline,
     };
@@ -94,7 +95,7 @@ pub async fn run(
         }
     };
     let served = tokio::spawn(
-        server().add_service(inbound.service()).serve_with_incoming(TcpIncoming::from(listener)),
+        server().add_service(inbound.service()).serve_with_incoming(config.trust.accept(listener)),
     );
     let device = device.clone();
     let mut desk = Desk { config, exchange, device, inbound, loaders, to_engine, from_engine };
@@ -219,8 +220,9 @@ impl Desk {
                         why.message().into()
                     } else {
                         format!(
-                            "not there for {} s ({}); is it running, and is the address right?",
+                            "not there for {} s: this worker ({}) {}",
                             self.config.coordinator_deadline.as_secs(),
+                            self.exchange,
                             why.message()
                         )
                     },
@@ -232,8 +234,8 @@ impl Desk {
     }
 
     async fn join(&mut self) -> std::result::Result<Joined, Status> {
-        let channel =
-            dial(&self.config.coordinator).await.map_err(|e| Status::unavailable(e.to_string()))?;
+        let Config { trust, coordinator, .. } = &self.config;
+        let channel = trust.dial(Role::Coordinator, coordinator).await?;
         let (events, stream) = mpsc::channel(64);
         let join = Join {
             version: VERSION.into(),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use proto::trust::Trust;
+
 use crate::Error;
 use crate::synthetic::Spec;
 
@@ -16,6 +18,8 @@ pub struct Config {
     pub coordinator: Option<String>,
     /// `host:port` under which workers find this loader; else the listener's own address.
     pub advertise: Option<String>,
+    /// Whom it talks to.
+    pub trust: Trust,
     /// Threads that decode; 0 = one a core.
     pub threads: usize,
 }
@@ -23,7 +27,7 @@ pub struct Config {
 impl Config {
     /// For `data` alone: no coordinator, all cores.
     pub fn new(data: DataSpec) -> Self {
-        Self { data, coordinator: None, advertise: None, threads: 0 }
+        Self { data, coordinator: None, advertise: None, trust: Trust::default(), threads: 0 }
     }
 }
 

@@ -107,7 +107,7 @@ pub enum Error {
         why: String,
     },
     /// The coordinator doesn't want this loader.
-    #[error("coordinator {address} refuses this loader: {why}")]
+    #[error("coordinator {address}: {why}")]
     Refused {
         /// Where.
         address: String,

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::tensor::{chunks, floats_to_bytes};
+use proto::trust::{Role, only};
 use proto::wire;
 use proto::wire::batch_part::Part;
 use proto::wire::loader_server::{Loader, LoaderServer};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Response, Status};
 use tracing::{Instrument, debug, debug_span, info};
@@ -49,7 +49,7 @@ pub async fn run(
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = proto::process::server()
         .add_service(LoaderServer::new(Service(recent)))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+        .serve_with_incoming_shutdown(config.trust.accept(listener), async {
             let _ = stopped.await;
         });
     let mut server = tokio::spawn(server);
@@ -84,8 +84,9 @@ struct Service(Recent);
 impl Loader for Service {
     async fn describe(
         &self,
-        _: tonic::Request<wire::DescribeRequest>,
+        request: tonic::Request<wire::DescribeRequest>,
     ) -> Result<Response<wire::DataSet>, Status> {
+        only(&request, "Describe", &[Role::Worker, Role::Coordinator])?;
         let data = self.0.source().describe();
         Ok(Response::new(wire::DataSet {
             name: data.name.clone(),
@@ -105,6 +106,7 @@ impl Loader for Service {
         &self,
         request: tonic::Request<wire::BatchRequest>,
     ) -> Result<Response<Self::BatchStream>, Status> {
+        only(&request, "Batch", &[Role::Worker, Role::Coordinator])?;
         let asked = request.into_inner();
         let data = self.0.source().describe();
         if asked.data_set != data.digest {

@@ -1,8 +1,10 @@
-//! What every process does at start and stop: tracing, signals, connections.
+//! What every process does at start and stop: tracing, signals, settings of connections.
 
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint, Server};
+
+use crate::trust::{DialError, Role, Trust};
 
 /// The program's version: both ends of every connection must run the same.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -19,7 +21,6 @@ const CONNECTION_WINDOW: u32 = 64 << 20;
 /// The receiver's frame size: larger than HTTP/2's 16 KiB, small enough to stay in cache.
 const FRAME: u32 = 64 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(5);
-const DIAL: Duration = Duration::from_secs(5);
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,29 +78,26 @@ pub fn server() -> Server {
         .tcp_nodelay(true)
 }
 
-/// An endpoint for `host:port`, with the same settings.
+/// An endpoint for `host:port`, with the same settings; [`crate::trust`] makes the connection.
 ///
 /// # Errors
 /// If the address can't be read.
-pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
-    let address = address.strip_prefix("http://").unwrap_or(address);
+pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true)
-        .connect_timeout(DIAL)
-        .tcp_nodelay(true))
+        .keep_alive_while_idle(true))
 }
 
-/// Dials `host:port` once.
+/// Dials `host:port` once, without TLS.
 ///
 /// # Errors
 /// If nobody answers there in five seconds.
-pub async fn dial(address: &str) -> Result<Channel, tonic::transport::Error> {
-    endpoint(address)?.connect().await
+pub async fn dial(address: &str) -> Result<Channel, DialError> {
+    Trust::default().dial(Role::Coordinator, address).await
 }
 
 /// A run of pauses between tries: 0.05 s, doubling up to 2 s.

@@ -9,6 +9,8 @@
 //! | DATA_LOSS           | a checksum does not match             | asks again; if again, stops         |
 //! | INVALID_ARGUMENT    | a message that means nothing here     | stops: a bug, or another version    |
 //! | NOT_FOUND           | no such file or picture               | stops and names it                  |
+//! | UNAUTHENTICATED     | the ends don't trust each other       | stops: certificates don't heal      |
+//! | PERMISSION_DENIED   | a certificate of another role         | stops and says both                 |
 //! | RESOURCE_EXHAUSTED  | the run is full, or the disk is       | waits, or goes on without           |
 
 use tonic::{Code, Status};

@@ -9,6 +9,7 @@ use coordinator::{Outcome, RunStatus, Until};
 use gpu_worker::Device;
 use loader::DataSpec;
 use model::recipe::Recipe;
+use proto::trust::{Role as Certified, Trust};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
@@ -29,6 +30,8 @@ pub struct Cluster {
     pub checkpoint_every: u64,
     /// The seed.
     pub seed: u64,
+    /// Folder of certificates: TLS between the roles.
+    pub certs: Option<PathBuf>,
 }
 
 /// A role on its thread.
@@ -103,7 +106,13 @@ impl Cluster {
             loaders: 1,
             checkpoint_every: 5,
             seed: crate::small::SEED,
+            certs: None,
         }
+    }
+
+    fn trust(&self, role: Certified) -> Trust {
+        let read = |folder: &PathBuf| Trust::read(folder, role).expect("certificates");
+        self.certs.as_ref().map(read).unwrap_or_default()
     }
 
     /// Starts the coordinator.
@@ -124,6 +133,7 @@ impl Cluster {
         let mut config = coordinator::Config::new(&self.run_dir, self.recipe.clone(), self.seed);
         config.until = Some(self.until);
         config.checkpoint_every = self.checkpoint_every;
+        config.trust = self.trust(Certified::Coordinator);
         let (tell, progress) = watch::channel(RunStatus::default());
         config.progress = Some(tell);
         change(&mut config);
@@ -136,12 +146,14 @@ impl Cluster {
         let mut config = loader::Config::new(self.data.clone());
         config.coordinator = Some(coordinator.to_string());
         config.threads = 1;
+        config.trust = self.trust(Certified::Loader);
         start(move |listener, stop| loader::run(config, listener, stop))
     }
 
     /// Starts one worker.
     pub fn worker(&self, coordinator: &str) -> Role<gpu_worker::Result<()>> {
-        let config = gpu_worker::Config::new(coordinator, Device::Cpu { threads: 1 });
+        let mut config = gpu_worker::Config::new(coordinator, Device::Cpu { threads: 1 });
+        config.trust = self.trust(Certified::Worker);
         start(move |listener, stop| gpu_worker::run(config, listener, stop))
     }
 

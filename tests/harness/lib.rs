@@ -1,9 +1,13 @@
 //! What the system tests stand on: small recipes, made-up minibatches, golden data.
 
 pub mod cluster; // all roles in this process, over real sockets
+pub mod certs; // certificates, good and bad
 pub mod gpu; // the emulated driver, or a real one
 pub mod golden; // what an independent implementation computed, and how close is close
+pub mod hosts; // two hosts: network namespaces with a cable between
+pub mod proxy; // a stretch of that cable: delay, cut, heal
 pub mod machine_code; // what NVRTC makes of the kernels
 pub mod process; // `alexnet up` in real processes
 pub mod scrape; // a run's metrics, as Prometheus reads them
+pub mod roles; // single roles as real processes
 pub mod small; // small networks and pictures

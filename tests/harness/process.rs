@@ -117,6 +117,15 @@ pub fn wait(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
+/// As [`wait`], for what may take long beside other work.
+pub fn wait_long(what: &str, mut is: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is() {
+        assert!(started.elapsed() < 10 * PATIENCE, "no {what} within {:?}", 10 * PATIENCE);
+        pause();
+    }
+}
+
 /// Whether a process is there (and not just a zombie).
 pub fn lives(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))

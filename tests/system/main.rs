@@ -8,5 +8,7 @@ mod kernels; // what their machine code says of speed
 mod processes; // `alexnet` as a person runs it
 mod resume; // the same bits, whatever happens
 mod step; // the step is right: against PyTorch, halves against the whole
+mod hosts; // two hosts train as one
+mod trust; // who is let in, and what the others are told
 mod tidy; // the words around the code are true
 mod watching; // who watches a run sees what it does

@@ -1,6 +1,7 @@
 //! The `Store` service: streams on one side, blocking disk work on the other.
 
 use bytes::Bytes;
+use proto::trust::{Role, only};
 use proto::wire::{self, store_server};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,6 +21,7 @@ impl store_server::Store for Store {
         &self,
         request: Request<Streaming<wire::FilePart>>,
     ) -> Result<Response<wire::Stored>, Status> {
+        only(&request, "Store", &[Role::Worker])?;
         let mut parts = request.into_inner();
         let first = parts.message().await?;
         let first = first.ok_or_else(|| Error::Invalid("a file without its first part".into()))?;
@@ -55,6 +57,7 @@ impl store_server::Store for Store {
         &self,
         request: Request<wire::FileRequest>,
     ) -> Result<Response<Self::GetStream>, Status> {
+        only(&request, "Store", &[Role::Worker, Role::Operator])?;
         let name = request.into_inner().name;
         let store = self.clone();
         let (to_network, stream) = mpsc::channel(IN_FLIGHT);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::certs::{CertsArgs, CertsToMake};
 use crate::devices::GpuArgs;
 
 const EXAMPLES: &str = "\
@@ -41,11 +42,21 @@ Examples:
   alexnet prepare ilsvrc2012/ data/imagenet";
 
 const ROLES_EXAMPLES: &str = "\
-One run on two machines, 10.0.0.1 (coordinator, half A) and 10.0.0.2 (half B):
-  1$ alexnet coordinator --listen 10.0.0.1:4000 --run runs/two --recipe caffe --epochs 20
-  1$ alexnet loader --coordinator 10.0.0.1:4000 --listen 10.0.0.1:4001 --data data/my-pictures
-  1$ alexnet worker --coordinator 10.0.0.1:4000 --listen 10.0.0.1:4002
-  2$ alexnet worker --coordinator 10.0.0.1:4000 --listen 10.0.0.2:4002";
+One run on two machines, 10.0.0.1 (coordinator, half A) and 10.0.0.2 (half B); ALEXNET_CERTS may
+stand for --certs:
+  1$ alexnet certs certs                       copy authority.pem and worker*.pem to machine 2
+  1$ alexnet coordinator --certs certs --listen 10.0.0.1:4000 --run runs/two --recipe caffe
+  1$ alexnet loader --certs certs --coordinator 10.0.0.1:4000 --listen 10.0.0.1:4001 --data DIR
+  1$ alexnet worker --certs certs --coordinator 10.0.0.1:4000 --listen 10.0.0.1:4002
+  2$ alexnet worker --certs certs --coordinator 10.0.0.1:4000 --listen 10.0.0.2:4002";
+
+pub(crate) const CERTS_EXAMPLES: &str = "\
+Examples:
+  alexnet certs certs                          an authority, and a certificate for each role
+  alexnet certs certs --renew --roles worker   a new one for workers, from the same authority
+
+Each machine gets authority.pem and the .pem and -key.pem of its roles; authority-key.pem stays.
+Certificates name roles, not addresses: one worker.pem serves all workers of a run.";
 
 /// Trains AlexNet as in 2012: in two halves, each a process of its own.
 #[derive(Debug, Parser)]
@@ -103,6 +114,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Say what a running coordinator is doing
     Status(StatusArgs),
+    /// Make a run's certificates: who has one of them may take part
+    Certs(CertsToMake),
     /// One role: seats workers, owns the run directory
     Coordinator(CoordinatorArgs),
     /// One role: trains one half of the network
@@ -191,6 +204,10 @@ pub(crate) struct UpArgs {
     /// The GPUs' libraries.
     #[command(flatten)]
     pub gpu: GpuArgs,
+
+    /// For TLS between the processes; without, they talk in the clear on this machine alone.
+    #[command(flatten)]
+    pub certs: CertsArgs,
 
     /// Loader processes
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -354,6 +371,9 @@ pub(crate) struct StatusArgs {
     /// The coordinator's address [default: that of the newest run under runs/]
     #[arg(value_name = "ADDRESS")]
     pub address: Option<String>,
+    /// Its own certificate is the operator's.
+    #[command(flatten)]
+    pub certs: CertsArgs,
 }
 
 /// Where a role listens, and how it ends.
@@ -362,6 +382,14 @@ pub(crate) struct ListenArgs {
     /// Address to listen on; port 0 takes a free one, the line `ready HOST:PORT` says which
     #[arg(long, default_value = "127.0.0.1:0", value_name = "HOST:PORT")]
     pub listen: String,
+
+    /// Listens beyond this machine without --certs: everyone on that network can read and steer it
+    #[arg(long)]
+    pub insecure: bool,
+
+    /// TLS.
+    #[command(flatten)]
+    pub certs: CertsArgs,
 
     /// Ends when standard input closes: set by `up`, so that its children never outlive it
     #[arg(long, hide = true)]
@@ -402,8 +430,9 @@ pub(crate) struct WorkerArgs {
     /// The GPU's libraries.
     #[command(flatten)]
     pub gpu: GpuArgs,
-    /// Address others reach it at, where that is not the one it listens on
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Address others reach it at, where that is not the one it listens on (NAT, 0.0.0.0); without
+    /// a port, the listener's
+    #[arg(long, value_name = "HOST[:PORT]")]
     pub advertise: Option<String>,
 }
 
@@ -420,8 +449,9 @@ pub(crate) struct LoaderArgs {
     /// A prepared folder, or synthetic[:SIDE]
     #[arg(long, value_name = "DIR")]
     pub data: String,
-    /// Address others reach it at, where that is not the one it listens on
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Address others reach it at, where that is not the one it listens on (NAT, 0.0.0.0); without
+    /// a port, the listener's
+    #[arg(long, value_name = "HOST[:PORT]")]
     pub advertise: Option<String>,
     /// Threads that decode
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use model::shape::Network;
 
 use crate::args::{BenchArgs, DEFAULT_SEED, LogFormat, RecipeArgs};
+use crate::certs::CertsArgs;
 use crate::devices::devices;
 use crate::metrics::{Metrics, Step};
 use crate::roles::one_thread;
@@ -57,6 +58,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         run: folder.path().join("run"),
         devices,
         gpu: args.gpu.clone(),
+        certs: CertsArgs::default(),
         loaders: 1,
         metrics: None,
         log_format: LogFormat::Compact,

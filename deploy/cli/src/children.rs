@@ -18,6 +18,8 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::certs::CERTS_VARIABLE;
+
 /// First words of the line with which a child says its address.
 pub(crate) const READY: &str = "ready ";
 /// First words of the line, before that one, with which it says where its metrics are.
@@ -91,6 +93,7 @@ impl Role {
         let mut child = Command::new(program)
             .args(&self.args)
             .env("NO_COLOR", "1") // the log is a file
+            .env_remove(CERTS_VARIABLE) // its command line says all
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -8,6 +8,7 @@ use clap::Args;
 use gpu_worker::Device;
 use gpu_worker::backend::cuda::{self, Search};
 
+use crate::certs::CERTS_VARIABLE;
 use crate::say;
 
 /// What the program reads of its environment.
@@ -15,6 +16,8 @@ use crate::say;
 pub struct Environment {
     /// `RUST_LOG`: what is logged.
     pub rust_log: Option<String>,
+    /// `ALEXNET_CERTS`: a folder of certificates.
+    pub certs: Option<PathBuf>,
     /// Where programs keep what they can make again: compiled kernels.
     pub cache: Option<PathBuf>,
     /// Python installations, whose wheels may hold NVRTC.
@@ -31,6 +34,7 @@ impl Environment {
         let system = ["/usr/local", "/usr"].map(PathBuf::from);
         Self {
             rust_log: variable("RUST_LOG").and_then(|value| value.into_string().ok()),
+            certs: path(CERTS_VARIABLE),
             cache: path("XDG_CACHE_HOME").or_else(|| in_home(".cache")),
             pythons: pythons.into_iter().flatten().chain(system).collect(),
         }

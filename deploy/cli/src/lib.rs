@@ -9,6 +9,7 @@ mod report; // what a run reached, and what to type next
 mod memory; // what `up` remembers in a run directory
 mod recipe; // what is trained, on what, where
 mod roles; // one role in this process
+pub mod certs; // a run's authority and certificates; public for tests that need expired ones
 mod status;
 mod prepare;
 mod network; // a trained network in this process
@@ -55,9 +56,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>, environment: &Environment) 
             args.gpu.settle(environment);
         }
         Command::Bench(args) => args.gpu.settle(environment),
-        Command::Worker(args) => args.gpu.settle(environment),
+        Command::Worker(args) => {
+            args.gpu.settle(environment);
+            args.listen.certs.settle(environment);
+        }
+        Command::Loader(args) => args.listen.certs.settle(environment),
+        // A run that `up` began here has none, unless it was told.
+        Command::Status(args) if args.address.is_some() => args.certs.settle(environment),
         Command::ProductRate(args) => args.gpu.settle(environment),
-        Command::Coordinator(args) => args.recipe.settle(),
+        Command::Coordinator(args) => {
+            args.recipe.settle();
+            args.listen.certs.settle(environment);
+        }
         _ => {}
     }
     match start_logging(&cli, environment.rust_log.clone()).and_then(|()| run_command(&cli)) {
@@ -97,6 +107,7 @@ fn run_command(cli: &Cli) -> Result<()> {
         Command::Plot(args) => plot::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Status(args) => status::run(args),
+        Command::Certs(args) => certs::run(args),
         Command::Coordinator(args) => roles::coordinator(args),
         Command::Worker(args) => roles::worker(args),
         Command::Loader(args) => roles::loader(args),

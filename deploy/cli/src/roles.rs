@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use coordinator::Ending;
+use proto::trust::{Role, Trust};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -39,7 +40,9 @@ pub(crate) fn coordinator(args: &CoordinatorArgs) -> Result<()> {
     if let Some(address) = &args.watch.metrics {
         config.metrics = Some(metrics(address)?);
     }
-    in_a_process(&args.listen, async move |listener, stop| {
+    let trust = args.listen.certs.trust(Role::Coordinator)?;
+    config.trust = trust.clone();
+    in_a_process(&args.listen, &trust, async move |listener, stop| {
         let outcome = coordinator::run(config, listener, stop).await?;
         say::line(match outcome.ending {
             Ending::Finished => FINISHED,
@@ -71,7 +74,9 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<()> {
     config.search = args.gpu.search();
     config.kernel_cache = args.gpu.kernel_cache.clone();
     config.device_deadline = Duration::from_secs(args.gpu.device_deadline);
-    in_a_process(&args.listen, async move |listener, stop| {
+    let trust = args.listen.certs.trust(Role::Worker)?;
+    config.trust = trust.clone();
+    in_a_process(&args.listen, &trust, async move |listener, stop| {
         gpu_worker::run(config, listener, stop).await?;
         Ok(())
     })
@@ -79,20 +84,22 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<()> {
 
 /// `alexnet loader`.
 pub(crate) fn loader(args: &LoaderArgs) -> Result<()> {
+    let trust = args.listen.certs.trust(Role::Loader)?;
     let config = loader::Config {
         data: args.data.parse()?,
         coordinator: args.coordinator.clone(),
         advertise: args.advertise.clone(),
+        trust: trust.clone(),
         threads: usize::from(args.threads),
     };
-    in_a_process(&args.listen, async move |listener, stop| {
+    in_a_process(&args.listen, &trust, async move |listener, stop| {
         loader::run(config, listener, stop).await?;
         Ok(())
     })
 }
 
 /// Listens, says so, and runs a role until it ends, is asked to, or its parent is gone.
-fn in_a_process<R>(args: &ListenArgs, role: R) -> Result<()>
+fn in_a_process<R>(args: &ListenArgs, trust: &Trust, role: R) -> Result<()>
 where
     R: AsyncFnOnce(TcpListener, Asked) -> Result<()>,
 {
@@ -100,6 +107,16 @@ where
     let done = runtime.block_on(async {
         let listener = listen(&args.listen).await?;
         let address = listener.local_addr().context("the listener has no address")?;
+        if !(address.ip().is_loopback() || trust.is_secure() || args.insecure) {
+            bail!(
+                "listening on {address} without TLS lets everyone on that network read and steer \
+                 the run: add --certs DIR (`alexnet certs DIR` makes them), or --insecure on a \
+                 network that you trust"
+            );
+        }
+        if let Some(until) = trust.valid_until() {
+            tracing::info!(until, "connections are encrypted, with a certificate");
+        }
         say::line(format_args!("{READY}{address}"));
         let (ask, asked) = oneshot::channel();
         let parent = parent_gone(args.with_parent);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
+use proto::trust::{Role, Trust};
 use proto::wire::coordinator_client::CoordinatorClient;
 use proto::wire::{RunStatus, StatusRequest, StopRequest};
 use tonic::transport::Channel;
@@ -23,10 +24,11 @@ pub(crate) fn run(args: &StatusArgs) -> Result<()> {
         Some(address) => address.clone(),
         None => newest_run(Path::new("runs"))?,
     };
-    let status =
-        one_thread()?.block_on(async { ask(&mut client(&address)?).await }).with_context(|| {
-            format!("no coordinator answers at {address}: the run may be over, or never started")
-        })?;
+    let trust = args.certs.trust(Role::Operator)?;
+    let asking = async { ask(&mut client(&trust, &address)?).await };
+    let status = one_thread()?.block_on(asking).with_context(|| {
+        format!("the run at {address} can't be asked: it may be over, or never have started")
+    })?;
     let line = |what: &str, value: String| say::line(format_args!("{what:<12} {value}"));
     line("run", format!("{} in {}", status.run_id, status.run_dir));
     line("phase", status.phase.clone());
@@ -48,10 +50,8 @@ pub(crate) fn run(args: &StatusArgs) -> Result<()> {
 }
 
 /// A connection that is made when it is first used, and again when it was lost.
-pub(crate) fn client(address: &str) -> Result<CoordinatorClient<Channel>> {
-    let endpoint = proto::process::endpoint(address)
-        .with_context(|| format!("{address:?} is not an address like 127.0.0.1:4000"))?;
-    Ok(CoordinatorClient::new(endpoint.connect_lazy()))
+pub(crate) fn client(trust: &Trust, address: &str) -> Result<CoordinatorClient<Channel>> {
+    Ok(CoordinatorClient::new(trust.dial_lazily(Role::Coordinator, address)?))
 }
 
 /// How the run stands.

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use model::recipe::Recipe;
 use proto::process::{Backoff, asked_to_stop};
+use proto::trust::{Role as Certified, Trust};
 use proto::wire::RunStatus;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::args::{DEFAULT_SEED, LogFormat, RecipeArgs, UpArgs};
+use crate::certs::CertsArgs;
 use crate::children::{self, End, Role, Running};
 use crate::devices::{Devices, GpuArgs, devices};
 use crate::memory::Memory;
@@ -48,6 +50,8 @@ pub(crate) struct Plan {
     pub devices: Devices,
     /// Where the GPUs' libraries are.
     pub gpu: GpuArgs,
+    /// For TLS between the processes.
+    pub certs: CertsArgs,
     /// Loader processes.
     pub loaders: u16,
     /// `--metrics`, as typed.
@@ -104,6 +108,7 @@ impl Plan {
             run,
             devices,
             gpu: args.gpu.clone(),
+            certs: args.certs.clone(),
             loaders: args.loaders,
             metrics: args.watch.metrics.clone(),
             log_format,
@@ -135,6 +140,7 @@ impl Plan {
     /// # Errors
     /// If a process can't be started or the run can't go on.
     pub(crate) async fn train(&self, started: impl FnOnce(Vec<(String, u32)>)) -> Result<String> {
+        let trust = self.certs.trust(Certified::Operator)?;
         let logs = children::logs(&self.run)?;
         let args = self.coordinator("127.0.0.1:0", self.metrics.as_deref());
         let coordinator = Role::new("coordinator", &logs, args).start().await?;
@@ -158,7 +164,7 @@ impl Plan {
         // Restarted, it listens where everyone looks for it.
         let metrics = coordinator.metrics.as_deref().map(host_and_port);
         let again = Role::new("coordinator", &logs, self.coordinator(&address, metrics));
-        let ended = self.watch(coordinator, again, &mut kept_alive, notices).await;
+        let ended = self.watch(&trust, coordinator, again, &mut kept_alive, notices).await;
         if let Ok(said) = &ended {
             // At a run's end everyone leaves by itself; where none began, nobody was told to.
             let began = said != roles::ALREADY_FINISHED;
@@ -171,13 +177,14 @@ impl Plan {
     /// Until the coordinator ends.
     async fn watch(
         &self,
+        trust: &Trust,
         mut coordinator: Running,
         again: Role,
         others: &mut JoinSet<Result<()>>,
         mut notices: mpsc::UnboundedReceiver<String>,
     ) -> Result<String> {
         let mut progress = Progress::new(self.recipe.batch);
-        let mut states = ask_again_and_again(&coordinator.address)?;
+        let mut states = ask_again_and_again(trust, &coordinator.address)?;
         let mut asked = Box::pin(asked_to_stop());
         let (mut stopping, mut restarts, mut backoff) = (false, 0, Backoff::default());
         let mut born = Instant::now();
@@ -226,7 +233,7 @@ impl Plan {
                     }
                     stopping = true;
                     asked = Box::pin(asked_to_stop());
-                    progress.notice(&ask_to_stop(&coordinator.address).await);
+                    progress.notice(&ask_to_stop(trust, &coordinator.address).await);
                 }
             }
         };
@@ -269,7 +276,8 @@ impl Plan {
 
     fn child(&self, kind: &str, listen: &str) -> Vec<OsString> {
         let format = self.log_format.name();
-        [kind, "--with-parent", "--listen", listen, "--log-format", format].map(Into::into).into()
+        let args = [kind, "--with-parent", "--listen", listen, "--log-format", format];
+        args.into_iter().map(Into::into).chain(self.certs.typed()).collect()
     }
 }
 
@@ -279,8 +287,8 @@ fn host_and_port(url: &str) -> &str {
 }
 
 /// Asks for a checkpoint and the end; says what the coordinator answered.
-async fn ask_to_stop(address: &str) -> String {
-    let answer = match status::client(address) {
+async fn ask_to_stop(trust: &Trust, address: &str) -> String {
+    let answer = match status::client(trust, address) {
         Ok(mut client) => status::stop(&mut client, "Ctrl-C").await,
         Err(error) => Err(error),
     };
@@ -294,8 +302,8 @@ async fn ask_to_stop(address: &str) -> String {
 }
 
 /// The coordinator's state, as often as [`ASK_EVERY`] says, until nobody looks.
-fn ask_again_and_again(address: &str) -> Result<watch::Receiver<RunStatus>> {
-    let mut client = status::client(address)?;
+fn ask_again_and_again(trust: &Trust, address: &str) -> Result<watch::Receiver<RunStatus>> {
+    let mut client = status::client(trust, address)?;
     let (show, states) = watch::channel(RunStatus::default());
     tokio::spawn(async move {
         while !show.is_closed() {

@@ -10,14 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::recipe::Wire;
-use proto::process::{Backoff, MESSAGE_LIMIT, dial};
+use proto::process::{Backoff, MESSAGE_LIMIT};
 use proto::status::{Reaction, reaction};
 use proto::tensor::{Assembler, chunks};
+use proto::trust::{Role, Trust, only};
 use proto::wire::exchange_client::ExchangeClient;
 use proto::wire::exchange_server::{Exchange as Service, ExchangeServer};
 use proto::wire::{self, Frame, Header, Sent};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Arrival, ArrivedKey, Direction, Key, Pass, Peer};
@@ -31,6 +33,7 @@ const MOST_WAITING: u64 = 512 << 20;
 /// How long a stream of a later incarnation waits for this worker's own order to begin it.
 const GREETING: Duration = Duration::from_secs(10);
 const DIALLING: Duration = Duration::from_secs(30);
+const A_MOMENT: Duration = Duration::from_secs(2);
 
 /// Where arrivals of the present incarnation go.
 #[derive(Clone)]
@@ -44,14 +47,11 @@ struct Link {
 /// The receiving end: a service that knows the present incarnation.
 #[derive(Clone)]
 pub(crate) struct Inbound {
+    trust: Trust,
+    /// This worker, for errors: `this worker (10.0.0.2:4002)`.
+    own: String,
     link: Arc<watch::Sender<Option<Link>>>,
     outbound: Arc<Mutex<Option<tokio::task::AbortHandle>>>,
-}
-
-impl Default for Inbound {
-    fn default() -> Self {
-        Self { link: Arc::new(watch::Sender::new(None)), outbound: Arc::default() }
-    }
 }
 
 /// The engine's end of a connection.
@@ -62,6 +62,11 @@ pub(crate) struct GrpcPeer {
 }
 
 impl Inbound {
+    pub(crate) fn new(trust: Trust, own: String) -> Self {
+        let link = Arc::new(watch::Sender::new(None));
+        Self { trust, own, link, outbound: Arc::default() }
+    }
+
     /// The service to serve.
     pub(crate) fn service(&self) -> ExchangeServer<Self> {
         ExchangeServer::new(self.clone()).max_decoding_message_size(MESSAGE_LIMIT)
@@ -92,8 +97,12 @@ impl Inbound {
             waiting: waiting.clone(),
         };
         self.link.send_replace(Some(link));
+        let (trust, own) = (self.trust.clone(), self.own.clone());
         let task = tokio::spawn(async move {
-            let ended = send_all(&peer, run_id, incarnation, from_engine).await;
+            let ended = match reach(&trust, &own, &peer).await {
+                Ok(channel) => send_all(channel, run_id, incarnation, from_engine).await,
+                Err(error) => Err(error),
+            };
             if let Err(error) = ended {
                 let _ = inbox.send(Err(error));
             }
@@ -137,6 +146,7 @@ impl Service for Inbound {
         &self,
         request: Request<Streaming<Frame>>,
     ) -> std::result::Result<Response<Sent>, Status> {
+        only(&request, "Exchange", &[Role::Worker])?;
         let mut stream = request.into_inner();
         let greeting = stream
             .message()
@@ -243,24 +253,35 @@ fn arrival(
     })
 }
 
-/// Dials, greets, and sends what the engine hands over until it drops its end.
+/// Dials the other half until it is there.
+async fn reach(trust: &Trust, own: &str, peer: &str) -> Result<Channel> {
+    let started = Instant::now();
+    let mut backoff = Backoff::default();
+    let mut told = false;
+    loop {
+        let error = match trust.dial(Role::Worker, peer).await {
+            Ok(channel) => return Ok(channel),
+            Err(error) => error,
+        };
+        if error.refused || started.elapsed() > DIALLING {
+            return Err(Error::PeerLost { why: error.by(own) });
+        }
+        // Halves begin within moments of each other; what lasts longer someone may have to mend.
+        if !told && started.elapsed() > A_MOMENT {
+            tracing::warn!("{}; trying on", error.by(own));
+            told = true;
+        }
+        backoff.pause().await;
+    }
+}
+
+/// Greets, and sends what the engine hands over until it drops its end.
 async fn send_all(
-    peer: &str,
+    channel: Channel,
     run_id: String,
     incarnation: u64,
     mut from_engine: mpsc::UnboundedReceiver<(Key, Download)>,
 ) -> Result<()> {
-    let started = Instant::now();
-    let mut backoff = Backoff::default();
-    let channel = loop {
-        match dial(peer).await {
-            Ok(channel) => break channel,
-            Err(e) if started.elapsed() > DIALLING => {
-                return Err(Error::PeerLost { why: format!("{peer} can't be reached: {e}") });
-            }
-            Err(_) => backoff.pause().await,
-        }
-    };
     // Few frames in flight: the windows, not this queue, are the buffer.
     let (frames, stream) = mpsc::channel(4);
     let feed = async move {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto::process::{MESSAGE_LIMIT, dial};
+use proto::process::MESSAGE_LIMIT;
 use proto::tensor::{Assembler, chunks};
+use proto::trust::{Role, Trust};
 use proto::wire::store_client::StoreClient;
 use proto::wire::{FilePart, FileRequest};
 use sha2::{Digest, Sha256};
@@ -18,6 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Streams a shard into the run directory; returns its SHA-256.
 pub(crate) async fn put(
+    trust: &Trust,
     coordinator: &str,
     name: &str,
     incarnation: u64,
@@ -25,7 +27,8 @@ pub(crate) async fn put(
 ) -> Result<String> {
     let sha256 = sha256(&shard);
     let failed = |why: String| Error::Shard { shard: name.into(), why };
-    let channel = dial(coordinator).await.map_err(|e| failed(e.to_string()))?;
+    let dialled = trust.dial(Role::Coordinator, coordinator).await;
+    let channel = dialled.map_err(|e| failed(e.by("this worker")))?;
     let (first_name, first_sha) = (name.to_string(), sha256.clone());
     let parts = chunks(shard).enumerate().map(move |(i, chunk)| {
         let (name, sha256) =
@@ -45,10 +48,15 @@ pub(crate) async fn put(
 }
 
 /// Fetches a shard and checks it.
-pub(crate) async fn get(coordinator: &str, name: &str, sha256_wanted: &str) -> Result<Bytes> {
+pub(crate) async fn get(
+    trust: &Trust,
+    coordinator: &str,
+    name: &str,
+    sha256_wanted: &str,
+) -> Result<Bytes> {
     let failed = |why: String| Error::Shard { shard: name.into(), why };
     let broke_off = |why: String| Error::Store { shard: name.into(), why };
-    let bytes = tokio::time::timeout(DEADLINE, fetch(coordinator, name))
+    let bytes = tokio::time::timeout(DEADLINE, fetch(trust, coordinator, name))
         .await
         .map_err(|_| broke_off(format!("not here after {} s", DEADLINE.as_secs())))?
         .map_err(broke_off)?;
@@ -59,8 +67,9 @@ pub(crate) async fn get(coordinator: &str, name: &str, sha256_wanted: &str) -> R
     Ok(bytes)
 }
 
-async fn fetch(coordinator: &str, name: &str) -> std::result::Result<Bytes, String> {
-    let channel = dial(coordinator).await.map_err(|e| e.to_string())?;
+async fn fetch(trust: &Trust, coordinator: &str, name: &str) -> std::result::Result<Bytes, String> {
+    let dialled = trust.dial(Role::Coordinator, coordinator).await;
+    let channel = dialled.map_err(|e| e.by("this worker"))?;
     let mut client = StoreClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
     let said = |status: tonic::Status| status.message().to_string();
     let mut stream =

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use proto::process::{Backoff, VERSION, dial};
+use proto::process::{Backoff, VERSION};
 use proto::status::{Reaction, reaction};
+use proto::trust::{Role, advertised};
 use proto::wire::LoaderEvent;
 use proto::wire::coordinator_client::CoordinatorClient;
 use tokio_stream::StreamExt;
@@ -16,10 +17,11 @@ use crate::{Config, Error};
 /// dialled again for ever: the coordinator may be restarting.
 pub(super) async fn until_finished(config: &Config, own: SocketAddr) -> Result<(), Error> {
     let Some(coordinator) = &config.coordinator else { return std::future::pending().await };
-    let address = announced(config, own)?;
+    let address = advertised(own, config.advertise.as_deref())
+        .map_err(|why| Error::Setting { setting: "advertise", why })?;
     let mut backoff = Backoff::default();
     loop {
-        let why = match stay(coordinator, &address).await {
+        let why = match stay(config, coordinator, &address).await {
             Stayed::Finished => return Ok(()),
             Stayed::Refused(why) => {
                 return Err(Error::Refused { address: coordinator.clone(), why });
@@ -36,31 +38,22 @@ pub(super) async fn until_finished(config: &Config, own: SocketAddr) -> Result<(
     }
 }
 
-/// The address that workers are given.
-fn announced(config: &Config, own: SocketAddr) -> Result<String, Error> {
-    match &config.advertise {
-        Some(address) => Ok(address.clone()),
-        None if own.ip().is_unspecified() => Err(Error::Setting {
-            setting: "advertise",
-            why: format!(
-                "listening on {own} says nothing about how workers reach this machine; \
-                 give its host:port, or listen on one address"
-            ),
-        }),
-        None => Ok(own.to_string()),
-    }
-}
-
 enum Stayed {
     Finished,
     Refused(String),
     Lost { why: String, was_in: bool },
 }
 
-async fn stay(coordinator: &str, address: &str) -> Stayed {
-    let channel = match dial(coordinator).await {
+async fn stay(config: &Config, coordinator: &str, address: &str) -> Stayed {
+    let channel = match config.trust.dial(Role::Coordinator, coordinator).await {
         Ok(channel) => channel,
-        Err(e) => return Stayed::Lost { why: e.to_string(), was_in: false },
+        Err(e) => {
+            let why = e.by(&format!("this loader ({address})"));
+            return match e.refused {
+                true => Stayed::Refused(why),
+                false => Stayed::Lost { why, was_in: false },
+            };
+        }
     };
     let event = LoaderEvent { address: address.into(), version: VERSION.into() };
     // One event, and then the stream stays open: its end would mean that this loader leaves.

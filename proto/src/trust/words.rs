@@ -1,0 +1,188 @@
+//! What a failed handshake means, in words that say what to do.
+
+use std::io;
+
+use time::OffsetDateTime;
+use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
+
+use super::Role;
+use super::files::Own;
+
+/// A moment, as people write it.
+pub fn date(time: UnixTime) -> String {
+    match OffsetDateTime::from_unix_timestamp(time.as_secs().try_into().unwrap_or(i64::MAX)) {
+        Ok(t) => format!(
+            "{}-{:02}-{:02} {:02}:{:02} UTC",
+            t.year(),
+            u8::from(t.month()),
+            t.day(),
+            t.hour(),
+            t.minute()
+        ),
+        Err(_) => format!("{} s after 1970", time.as_secs()),
+    }
+}
+
+fn renewing(folder: &str, role: &str) -> String {
+    format!("renew it where authority-key.pem is: alexnet certs {folder} --renew --roles {role}")
+}
+
+/// Whether a process's own certificate can be used at this moment.
+pub(super) fn valid_now(own: &Own) -> Result<(), String> {
+    let Own { role, folder, valid } = own;
+    let now = UnixTime::now();
+    if now.as_secs() > valid.1.as_secs() {
+        let how = renewing(&folder.display().to_string(), role.name());
+        let (end, now) = (date(valid.1), date(now));
+        return Err(format!("expired on {end}, and it is {now}; {how}"));
+    }
+    if now.as_secs() < valid.0.as_secs() {
+        return Err(format!(
+            "valid from {} only, and this machine's clock says {}: set the clock",
+            date(valid.0),
+            date(now)
+        ));
+    }
+    Ok(())
+}
+
+/// The TLS error in an I/O error.
+fn tls_error(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Why a handshake, or the first read after it, failed; `own` is this end's certificate. True if
+/// trying again can't help.
+pub(super) fn explain(error: &io::Error, own: &Own) -> (String, bool) {
+    match tls_error(error) {
+        Some(Error::InvalidCertificate(why)) => (certificate(why), true),
+        Some(Error::NoCertificatesPresented) => {
+            ("it showed no certificate; start it with --certs".into(), true)
+        }
+        Some(Error::AlertReceived(alert)) => (refusal(*alert, own), true),
+        Some(Error::InvalidMessage(_)) => {
+            ("it speaks without TLS; start it with --certs too".into(), true)
+        }
+        Some(other) => (format!("no TLS connection comes about: {other}"), true),
+        None if is_end(error) => {
+            ("it broke off in mid-handshake; its log may say why".into(), false)
+        }
+        None => (error.to_string(), false),
+    }
+}
+
+/// Whether the other end closed the connection, one way or the other.
+pub(super) fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
+}
+
+/// What is wrong with the other end's certificate.
+fn certificate(why: &CertificateError) -> String {
+    match why {
+        CertificateError::ExpiredContext { time, not_after } => format!(
+            "its certificate expired on {}, and it is {}; {}",
+            date(*not_after),
+            date(*time),
+            renewing("DIR", "ROLE")
+        ),
+        CertificateError::NotValidYetContext { time, not_before } => format!(
+            "its certificate is valid from {} only, and this machine's clock says {}: one of the \
+             two machines' clocks is wrong",
+            date(*not_before),
+            date(*time)
+        ),
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "its certificate is another authority's, so it belongs to another run; all processes \
+             of a run take theirs from one `alexnet certs` folder"
+                .into()
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let expected = match expected {
+                ServerName::DnsName(name) => name.as_ref(),
+                _ => "another",
+            };
+            let shown = Role::ALL.iter().find(|r| presented.iter().any(|p| p.contains(r.name())));
+            let shown = shown.map_or("nobody's of a run", |role| role.name());
+            format!(
+                "a {expected} is expected there, its certificate says {shown}: is the address right?"
+            )
+        }
+        other => format!("its certificate can't be used: {other}"),
+    }
+}
+
+/// The other end refuses this one's certificate; TLS says little more than that.
+fn refusal(alert: AlertDescription, own: &Own) -> String {
+    let Own { role, valid, .. } = own;
+    match alert {
+        AlertDescription::CertificateExpired => match valid_now(own) {
+            Err(why) => format!("it refuses this {role}'s certificate: {why}"),
+            Ok(()) => format!(
+                "it refuses this {role}'s certificate as expired or not yet valid, but it is \
+                 valid from {} to {} and the clock here says {}: compare `date` on both machines",
+                date(valid.0),
+                date(valid.1),
+                date(UnixTime::now())
+            ),
+        },
+        AlertDescription::BadCertificate => format!(
+            "it refuses this {role}'s certificate, as a rule because it looks for another role at \
+             this address"
+        ),
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => format!(
+            "it refuses this {role}'s certificate as another authority's, so it belongs to \
+             another run; all processes of a run take theirs from one `alexnet certs` folder"
+        ),
+        AlertDescription::CertificateRequired => {
+            format!("it wants a certificate, and this {role} showed none")
+        }
+        other => format!("it ends the handshake: {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(days: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(days * 86_400))
+    }
+
+    fn said(error: Error, own: &Own) -> String {
+        explain(&io::Error::new(io::ErrorKind::InvalidData, error), own).0
+    }
+
+    fn worker() -> Own {
+        Own { role: Role::Worker, folder: "certs".into(), valid: (at(0), at(100_000)) }
+    }
+
+    /// Two clocks that differ: both times are said, whichever end notices.
+    #[test]
+    fn a_clock_that_is_wrong_is_told_with_both_times() {
+        let why = CertificateError::NotValidYetContext { time: at(20_000), not_before: at(20_001) };
+        let said_here = said(Error::InvalidCertificate(why), &worker());
+        for words in ["2024-10-04 00:00 UTC", "2024-10-05 00:00 UTC", "clocks"] {
+            assert!(said_here.contains(words), "{said_here}");
+        }
+        let there = said(Error::AlertReceived(AlertDescription::CertificateExpired), &worker());
+        for words in ["1970-01-01", "2243-10-17", "compare `date` on both machines"] {
+            assert!(there.contains(words), "{there}");
+        }
+    }
+
+    #[test]
+    fn an_expired_certificate_is_told_with_its_end_and_the_way_to_renew_it() {
+        let why = CertificateError::ExpiredContext { time: at(20_001), not_after: at(20_000) };
+        let here = said(Error::InvalidCertificate(why), &worker());
+        assert!(here.contains("expired on 2024-10-04") && here.contains("--renew"), "{here}");
+        let own = Own { valid: (at(0), at(1)), ..worker() };
+        let there = said(Error::AlertReceived(AlertDescription::CertificateExpired), &own);
+        for words in ["this worker's certificate", "expired on 1970-01-02", "--roles worker"] {
+            assert!(there.contains(words), "{there}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Certificates for tests.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use alexnet::certs::Order;
+use proto::trust::Role;
+
+/// A run's certificates in `folder/name`, valid for a day.
+pub fn certificates(folder: &Path, name: &str) -> PathBuf {
+    certificates_until(folder, name, SystemTime::now() + Duration::from_secs(24 * 3600))
+}
+
+/// A run's certificates in `folder/name`, valid until then.
+pub fn certificates_until(folder: &Path, name: &str, until: SystemTime) -> PathBuf {
+    let folder = folder.join(name);
+    let from = SystemTime::now() - Duration::from_secs(3600);
+    let order = Order { folder, roles: Role::ALL.to_vec(), renew: false, from, until };
+    order.make().expect("certificates");
+    order.folder
+}

@@ -1,0 +1,93 @@
+//! Two hosts with a cable between them: network namespaces with an address each, the rate by a
+//! token bucket, the delay by a proxy before each service.
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::proxy::{Proxy, WORD};
+use crate::roles::Machine;
+
+/// Number of the next pair: tests of one process may have several at once.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// Two hosts; gone when dropped.
+#[derive(Debug)]
+pub struct Hosts {
+    /// Each one's namespace.
+    names: [String; 2],
+    /// Starts processes on each.
+    pub machines: [Machine; 2],
+}
+
+/// Each host's address.
+pub const ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
+
+impl Hosts {
+    /// Two hosts; `rate` as `tc` takes it, such as `1gbit`.
+    ///
+    /// # Errors
+    /// A line saying why this machine can't have them.
+    pub fn new(here: &Machine, rate: Option<&str>) -> Result<Self, String> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let names = ["a", "b"].map(|n| format!("alexnet-{}-{number}{n}", std::process::id()));
+        let machines = [0, 1].map(|i| here.in_namespace(&names[i]));
+        ip(&format!("netns add {}", names[0]))?;
+        let hosts = Self { names, machines };
+        ip(&format!("netns add {}", hosts.names[1]))?;
+        let [a, b] = &hosts.names;
+        ip(&format!("-n {a} link add cable type veth peer name cable netns {b}"))?;
+        for (name, address) in hosts.names.iter().zip(ADDRESSES) {
+            ip(&format!("-n {name} address add {address}/24 dev cable"))?;
+            ip(&format!("-n {name} link set cable up"))?;
+            ip(&format!("-n {name} link set lo up"))?;
+            if let Some(rate) = rate {
+                // A burst of 5 MB: what 10 Gbit/s carry in 4 ms, the kernel's tick.
+                let bucket = format!("rate {rate} burst 5mb latency 50ms");
+                let add = format!("-n {name} qdisc add dev cable root tbf {bucket}");
+                said("tc", &add)?;
+            }
+        }
+        Ok(hosts)
+    }
+
+    /// A stretch of cable on one host before `port`: connections to the port it returns arrive at
+    /// `port`, each byte `delay_us` later.
+    pub fn delay(&self, host: usize, port: u16, delay_us: u32) -> (Proxy, String) {
+        let [listen, target] = [port + 1000, port].map(|p| format!("{}:{p}", ADDRESSES[host]));
+        let delay = delay_us.to_string();
+        let mut command = self.machines[host].command(&[WORD, &listen, &target, &delay]);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = child.expect("the proxy starts");
+        let mut line = String::new();
+        let mut said = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+        std::io::BufRead::read_line(&mut said, &mut line).expect("a line");
+        assert!(line.starts_with("ready "), "the proxy doesn't listen: {line}");
+        (Proxy::of(child), listen)
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let _ = ip(&format!("netns del {name}"));
+        }
+    }
+}
+
+fn ip(args: &str) -> Result<(), String> {
+    said("ip", args)
+}
+
+fn said(program: &str, args: &str) -> Result<(), String> {
+    let output = Command::new(program)
+        .args(args.split(' '))
+        .output()
+        .map_err(|e| format!("no network namespaces here: {program}: {e}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "no network namespaces here: {program} {args}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
+    }
+}

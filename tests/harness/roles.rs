@@ -1,0 +1,116 @@
+//! Single roles as real processes, here or in a network namespace.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use crate::process::wait;
+
+/// Where processes run.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    program: String,
+    namespace: Option<String>,
+    /// Folder of logs and runs.
+    folder: PathBuf,
+}
+
+/// A role that listens.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+    /// Where it listens.
+    pub address: String,
+}
+
+impl Machine {
+    /// This one; `program` is the program under test, `folder` takes the logs.
+    pub fn here(program: &str, folder: &Path) -> Self {
+        Self { program: program.into(), namespace: None, folder: folder.into() }
+    }
+
+    /// A network namespace.
+    pub fn in_namespace(&self, name: &str) -> Self {
+        Self { namespace: Some(name.into()), ..self.clone() }
+    }
+
+    /// The program with these arguments, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = match &self.namespace {
+            None => Command::new(&self.program),
+            Some(name) => {
+                let mut ip = Command::new("ip");
+                ip.args(["netns", "exec", name, &self.program]);
+                ip
+            }
+        };
+        command.args(args).env_remove("ALEXNET_CERTS").env("NO_COLOR", "1");
+        command.env("RUST_LOG", "info,gpu_worker::orders=debug");
+        command
+    }
+
+    /// Runs a command to its end: whether it went well, and all it said.
+    pub fn run(&self, args: &[&str]) -> (bool, String) {
+        let output = self.command(args).output().expect("the program starts");
+        let both = [&output.stdout[..], &output.stderr[..]].concat();
+        (output.status.success(), String::from_utf8_lossy(&both).into_owned())
+    }
+
+    /// Starts a role and waits until it listens; its log is `name.log`.
+    pub fn start(&self, name: &str, args: &[&str]) -> Running {
+        let log = self.folder.join(format!("{name}.log"));
+        let file = std::fs::File::create(&log).expect("a log file");
+        let mut child = self
+            .command(args)
+            .stdout(Stdio::piped())
+            .stderr(file)
+            .spawn()
+            .expect("the program starts");
+        let mut line = String::new();
+        let mut said = BufReader::new(child.stdout.take().expect("a pipe"));
+        said.read_line(&mut line).expect("a line of text");
+        // What it prints later fits into the pipe.
+        child.stdout = Some(said.into_inner());
+        let mut running = Running { child, log, address: String::new() };
+        match line.strip_prefix("ready ") {
+            Some(address) => running.address = address.trim().into(),
+            None => panic!("{name} doesn't listen: {line}{}", running.log()),
+        }
+        running
+    }
+}
+
+impl Running {
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it has logged something.
+    pub fn wait_for(&self, words: &str) {
+        wait(&format!("{words:?} in {}", self.log.display()), || self.log().contains(words));
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> ExitStatus {
+        let mut status = None;
+        wait(&format!("end of {}", self.log.display()), || {
+            status = self.child.try_wait().expect("a child");
+            status.is_some()
+        });
+        status.expect("waited for")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
