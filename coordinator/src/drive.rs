@@ -21,6 +21,7 @@ use crate::run_dir::Owned;
 use crate::serve::{Inbox, Links, Serve};
 use crate::status::RunStatus;
 use crate::store::Store;
+use crate::timing::Recorder;
 
 const TICK: Duration = Duration::from_millis(200);
 /// How often a run that waits says for what.
@@ -166,6 +167,7 @@ struct Driver {
     run: Run,
     owned: Owned,
     metrics: Metrics,
+    timing: Recorder,
     store: Store,
     links: Links,
     keep: usize,
@@ -187,6 +189,7 @@ impl Driver {
             seed: config.seed,
             until: config.until,
             checkpoint_every: config.checkpoint_every,
+            timing_every: config.timing_every,
             silence: config.silence,
             max_restarts: config.max_restarts,
             wait_for_workers: config.wait_for_workers,
@@ -196,9 +199,11 @@ impl Driver {
         let run = Run::new(settings, kept, record.data_set.clone(), record.incarnation, notices);
         let status = watch::Sender::new(run.status());
         let store = Store::new(path);
+        let timing = Recorder::new(&owned.dir, config.timing_every);
         Ok(Self {
             run,
             metrics,
+            timing,
             store,
             links: Links::default(),
             keep: config.keep,
@@ -250,6 +255,7 @@ impl Driver {
         match message {
             Inbox::Worker { id, orders } => self.links.worker(id, orders),
             Inbox::Loader { id, orders } => self.links.loader(id, orders),
+            Inbox::Spans { loader, spans } => self.timing.loader(&loader, &spans),
             Inbox::Event(event) => {
                 self.links.forget(&event);
                 return Some(event);
@@ -291,6 +297,7 @@ impl Driver {
 
     /// Does one thing; some have an answer.
     async fn obey(&mut self, command: Command) -> Result<Option<Event>, Error> {
+        self.timing.sees(&command);
         match command {
             Command::Order { worker, incarnation, order } => {
                 return Ok(self.links.order(worker, incarnation, order));
@@ -307,10 +314,12 @@ impl Driver {
             }
             Command::CutMetrics { bytes } => self.metrics.cut(bytes)?,
             Command::Write(line) => self.metrics.write(&line),
+            Command::Timing { part, timing } => self.timing.half(part, *timing),
             Command::Expect { incarnation, shards } => self.store.expect(incarnation, shards),
             Command::Keep(manifest) => {
                 let step = manifest.step;
                 let kept = self.keep(*manifest).await;
+                self.timing.kept();
                 let result = kept.map(Box::new).map_err(|error| error.to_string());
                 return Ok(Some(Event::Kept { step, result }));
             }

@@ -14,6 +14,8 @@ mod rate;
 pub mod checkpoint;
 pub mod run_dir;
 mod metrics;
+pub mod timing; // timed steps, a line a half
+mod trace; // the same as a picture over time, for Perfetto
 mod durable;
 mod drive;
 mod serve;

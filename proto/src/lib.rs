@@ -8,6 +8,7 @@
 pub mod convert; // wire ⇄ model, both ways, checked
 pub mod tensor; // long runs of bytes ⇄ chunks below the message limit
 pub mod status; // error → gRPC code → what the caller then does
+pub mod timing; // which steps are timed; a clock each process
 pub mod process; // what every process does at start and stop: tracing, signals, connections
 
 /// The messages and services of `schema/`, generated at build time.

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Arrival, ArrivedKey, Direction, Key, Pass, Peer};
+use super::{Arrival, ArrivedKey, Direction, Key, Pass, Peer, Travel};
 use crate::backend::Download;
 use crate::error::{Error, Result};
 
@@ -59,7 +59,11 @@ pub(crate) struct GrpcPeer {
     out: mpsc::UnboundedSender<(Key, Download)>,
     inbox: Receiver<Result<Arrival>>,
     waiting: Arc<AtomicU64>,
+    sent: Travels,
 }
+
+/// What has been sent since the engine last asked.
+type Travels = Arc<Mutex<Vec<Travel>>>;
 
 impl Inbound {
     /// The service to serve.
@@ -92,15 +96,17 @@ impl Inbound {
             waiting: waiting.clone(),
         };
         self.link.send_replace(Some(link));
+        let sent = Travels::default();
+        let record = sent.clone();
         let task = tokio::spawn(async move {
-            let ended = send_all(&peer, run_id, incarnation, from_engine).await;
+            let ended = send_all(&peer, run_id, incarnation, from_engine, &record).await;
             if let Err(error) = ended {
                 let _ = inbox.send(Err(error));
             }
         });
         let mut outbound = self.outbound.lock().unwrap_or_else(PoisonError::into_inner);
         *outbound = Some(task.abort_handle());
-        GrpcPeer { out, inbox: from_network, waiting }
+        GrpcPeer { out, inbox: from_network, waiting, sent }
     }
 
     /// The link a greeting belongs to, waiting a while for a later incarnation to begin here too.
@@ -249,6 +255,7 @@ async fn send_all(
     run_id: String,
     incarnation: u64,
     mut from_engine: mpsc::UnboundedReceiver<(Key, Download)>,
+    sent: &Travels,
 ) -> Result<()> {
     let started = Instant::now();
     let mut backoff = Backoff::default();
@@ -282,12 +289,18 @@ async fn send_all(
                     .map_err(|e| Error::PeerLost { why: e.to_string() })??,
             };
             let header = header(&run_id, incarnation, key, encoded.wire, encoded.exponent);
+            let (bytes, began) = (encoded.bytes.len() as u64, Instant::now());
             let announced = std::iter::once(None);
             for chunk in announced.chain(chunks(encoded.bytes).map(Some)) {
                 let frame = Frame { header: Some(header.clone()), chunk };
                 if frames.send(frame).await.is_err() {
                     return Ok(());
                 }
+            }
+            // Evaluations are not timed: nobody would ever ask for theirs.
+            if let Pass::Train(_) = key.pass {
+                let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+                sent.push(Travel { key, bytes, began, ended: Instant::now() });
             }
         }
         Ok::<(), Error>(())
@@ -351,5 +364,9 @@ impl Peer for GrpcPeer {
         let bytes: usize = arrival.parts.iter().map(bytes::Bytes::len).sum();
         self.waiting.fetch_sub(bytes as u64, Ordering::Relaxed);
         Ok(Some(arrival))
+    }
+
+    fn sent(&mut self) -> Vec<Travel> {
+        std::mem::take(&mut self.sent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
