@@ -25,8 +25,9 @@ pub struct HalfStep {
     pub step_ms: f64,
     /// Of it, in no layer and no wait.
     pub rest_ms: f64,
-    /// The most by which its clock's distance from the coordinator's may be wrong.
-    pub clock_uncertainty_ms: f64,
+    /// The most by which its clock's distance from the coordinator's may be wrong; unknown if the
+    /// half was never asked.
+    pub clock_uncertainty_ms: Option<f64>,
     /// Top to bottom, pass by pass; what took no time is left out.
     pub layers: Vec<LayerTime>,
 }
@@ -117,7 +118,11 @@ impl Recorder {
     /// Takes what a half says.
     pub(crate) fn half(&mut self, part: Cut, timing: Timing) {
         let half = part_name(part);
-        self.trace.add(&half, &timing.spans, timing.step.as_ref().map(|s| s.clock_uncertainty_ms));
+        self.trace.add(
+            &half,
+            &timing.spans,
+            timing.step.as_ref().and_then(|s| s.clock_uncertainty_ms),
+        );
         if let Some(step) = timing.step {
             self.lines.write(&HalfStep { half, ..step });
         }
@@ -158,7 +163,7 @@ impl Recorder {
 
     fn begin(&mut self, what: &'static str, step: u64, now: i64) {
         // Each half has the same order.
-        if self.every > 0 && self.busy.is_none_or(|(busy, ..)| busy != what) {
+        if self.every > 0 && self.busy.is_none_or(|(busy, at, _)| (busy, at) != (what, step)) {
             self.busy = Some((what, step, now));
         }
     }

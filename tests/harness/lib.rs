@@ -5,4 +5,5 @@ pub mod gpu; // the emulated driver, or a real one
 pub mod golden; // what an independent implementation computed, and how close is close
 pub mod machine_code; // what NVRTC makes of the kernels
 pub mod process; // `alexnet up` in real processes
+pub mod trace; // what a viewer of traces takes for granted
 pub mod small; // small networks and pictures

@@ -8,4 +8,5 @@ mod kernels; // what their machine code says of speed
 mod processes; // `alexnet` as a person runs it
 mod resume; // the same bits, whatever happens
 mod step; // the step is right: against PyTorch, halves against the whole
+mod timing; // where steps go
 mod tidy; // the words around the code are true

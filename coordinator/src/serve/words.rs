@@ -58,7 +58,7 @@ fn timing(said: wire::Timing, clock: &Clock) -> Timing {
         step: said.step,
         step_ms: said.step_ms,
         rest_ms: said.rest_ms,
-        clock_uncertainty_ms: clock.uncertainty_ms().unwrap_or(f64::INFINITY),
+        clock_uncertainty_ms: clock.uncertainty_ms(),
         layers: said.layers.into_iter().map(layer).collect(),
     });
     Timing { step, spans: clock.ours(said.spans) }

@@ -95,8 +95,8 @@ fn a_trace_that_a_crash_cut_off_goes_on_with_the_same_rows() {
 }
 
 #[test]
-fn a_full_disk_ends_the_trace_and_nothing_else() {
-    let mut trace = Trace::new("/dev/full".into(), 0);
+fn a_trace_that_can_not_be_written_ends_and_nothing_else() {
+    let mut trace = Trace::new(dir().0.path().join("nowhere/trace.json"), 0);
     trace.add("half A", &[span("compute", "x", 1, 1, 2)], None);
     assert!(trace.failed);
     trace.add("half A", &[span("compute", "x", 1, 1, 2)], None);

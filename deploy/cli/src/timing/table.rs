@@ -1,5 +1,7 @@
-//! The table: a row a layer, then a row an exchange, medians over the timed steps.
+//! The tables: what each layer computes, what crosses, and what that adds up to; medians over the
+//! timed steps.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anyhow::{Result, bail};
@@ -7,58 +9,30 @@ use coordinator::timing::{HalfStep, LayerTime};
 
 use super::Halves;
 
-/// What is measured of a layer's row.
-type Value = fn(&LayerTime) -> f64;
+/// Which rows of a step's layers are meant.
+type Is<'a> = &'a dyn Fn(&LayerTime) -> bool;
 
-/// A column of the first table: its heading, and what of a layer's row belongs to it.
-type Column = (&'static str, fn(&LayerTime) -> f64);
+/// A heading, its width, and what stands below it.
+type Column = (&'static str, usize, fn(&Half, Is) -> f64);
 
-const LAYERS: [Column; 6] = [
-    ("forward", |row| of_pass(row, "forward")),
-    ("inputs", |row| of_pass(row, "backward_inputs")),
-    ("weights", |row| of_pass(row, "backward_weights")),
-    ("update", |row| of_pass(row, "update")),
-    ("wait", |row| row.wait_ms),
-    ("late", |row| row.peer_late_ms),
+const COMPUTED: [Column; 6] = [
+    ("forward", 9, |half, is| half.pass("forward", is)),
+    ("inputs", 8, |half, is| half.pass("backward_inputs", is)),
+    ("weights", 8, |half, is| half.pass("backward_weights", is)),
+    ("update", 8, |half, is| half.pass("update", is)),
+    ("all", 8, |half, is| half.sum(is, |row| row.compute_ms)),
+    ("GFLOP/s", 9, |half, is| {
+        half.per_ms(is, |row| row.gflop_per_s * row.compute_ms, |row| row.compute_ms)
+    }),
 ];
 
-fn of_pass(row: &LayerTime, pass: &str) -> f64 {
-    if row.pass == pass { row.compute_ms } else { 0.0 }
-}
-
-/// All of the compute stream's time.
-fn whole(row: &LayerTime) -> f64 {
-    row.compute_ms + row.wait_ms + row.peer_late_ms
-}
-
-/// Both tables and what they add up to.
-///
-/// # Errors
-/// If no step is in them.
-pub(super) fn of(halves: &Halves) -> Result<String> {
-    let halves: Vec<Half> = halves.iter().map(|(name, steps)| Half::new(name, steps)).collect();
-    let Some(first) = halves.first().filter(|half| !half.steps.is_empty()) else {
-        bail!("no step of this run has been timed yet");
-    };
-    let mut text = String::new();
-    let steps: Vec<u64> = first.steps.iter().map(|step| step.step).collect();
-    let _ = writeln!(text, "medians over {}, in ms\n", said(&steps));
-    layers(&mut text, &halves);
-    exchange(&mut text, &halves);
-    let _ = writeln!(text);
-    halves.iter().for_each(|half| half.sum(&mut text));
-    Ok(text)
-}
-
-/// `4 timed steps (2, 3, 4, 50)`; the middle of many is left out.
-fn said(steps: &[u64]) -> String {
-    let list = |steps: &[u64]| steps.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-    let names = match steps {
-        [a, b, c, d, .., last] if steps.len() > 6 => format!("{}, … {last}", list(&[*a, *b, *c, *d])),
-        few => list(few),
-    };
-    format!("{} timed step{} ({names})", steps.len(), if steps.len() == 1 { "" } else { "s" })
-}
+const CROSSED: [Column; 5] = [
+    ("MB", 9, |half, is| half.sum(is, |row| row.bytes as f64 / 1e6)),
+    ("transfer", 10, |half, is| half.sum(is, |row| row.transfer_ms)),
+    ("GB/s", 7, |half, is| half.per_ms(is, |row| row.bytes as f64 / 1e6, |row| row.transfer_ms)),
+    ("wait", 8, |half, is| half.sum(is, |row| row.wait_ms)),
+    ("late", 8, |half, is| half.sum(is, |row| row.peer_late_ms)),
+];
 
 /// A half's timed steps.
 struct Half<'a> {
@@ -66,154 +40,156 @@ struct Half<'a> {
     steps: Vec<&'a HalfStep>,
 }
 
+/// All of it as text.
+///
+/// # Errors
+/// If no step is in it.
+pub(super) fn of(halves: &Halves) -> Result<String> {
+    let halves: Vec<Half> = halves.iter().map(Half::new).collect();
+    let Some(first) = halves.iter().max_by_key(|half| half.steps.len()) else {
+        bail!("no step of this run has been timed yet");
+    };
+    let steps: Vec<u64> = first.steps.iter().map(|step| step.step).collect();
+    let mut text = format!("medians over {}, in ms\n\n", said(&steps));
+    computed(&mut text, &halves);
+    crossed(&mut text, &halves);
+    text.push('\n');
+    halves.iter().for_each(|half| half.adds_up(&mut text));
+    Ok(text)
+}
+
+/// `4 timed steps (2, 3, 4, 50)`; most of many are left out.
+fn said(steps: &[u64]) -> String {
+    let list = |steps: &[u64]| steps.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let names = match steps {
+        [some @ .., last] if steps.len() > 6 => format!("{} … {last}", list(&some[..4])),
+        few => list(few),
+    };
+    format!("{} timed step{} ({names})", steps.len(), if steps.len() == 1 { "" } else { "s" })
+}
+
+fn computed(text: &mut String, halves: &[Half]) {
+    let mut layers: Vec<&str> = Vec::new();
+    let rows = halves.iter().flat_map(|half| &half.steps).flat_map(|step| &step.layers);
+    for row in rows.filter(|row| row.compute_ms > 0.0) {
+        if !layers.contains(&row.layer.as_str()) {
+            layers.push(&row.layer);
+        }
+    }
+    heading(text, "computed", 10, halves, &COMPUTED);
+    for layer in layers {
+        line(text, &format!("{layer:10}"), halves, &COMPUTED, &|row| row.layer == layer);
+    }
+    line(text, &format!("{:10}", "all"), halves, &COMPUTED, &|_| true);
+}
+
+fn crossed(text: &mut String, halves: &[Half]) {
+    let waits = |row: &LayerTime| row.bytes > 0 || row.wait_ms + row.peer_late_ms > 0.0;
+    let mut points: Vec<(&str, &str)> = Vec::new();
+    let rows = halves.iter().flat_map(|half| &half.steps).flat_map(|step| &step.layers);
+    for row in rows.filter(|row| waits(row)) {
+        if !points.contains(&(&row.layer, &row.pass)) {
+            points.push((&row.layer, &row.pass));
+        }
+    }
+    text.push('\n');
+    heading(text, "received", 20, halves, &CROSSED);
+    for (layer, pass) in points {
+        let what = match (layer, pass) {
+            ("data", _) => "pictures",
+            (_, "forward") => "activations",
+            _ => "gradient",
+        };
+        let is = |row: &LayerTime| row.layer == layer && row.pass == pass;
+        line(text, &format!("{layer:7}{what:13}"), halves, &CROSSED, &is);
+    }
+    line(text, &format!("{:20}", "all"), halves, &CROSSED, &|_| true);
+}
+
+fn heading(text: &mut String, what: &str, width: usize, halves: &[Half], columns: &[Column]) {
+    let wide = columns.iter().map(|(_, width, _)| width).sum();
+    let _ = write!(text, "{:width$}", "");
+    for half in halves {
+        let _ = write!(text, "  {:─^wide$}", format!(" {} ", half.name));
+    }
+    let _ = write!(text, "\n{what:width$}");
+    for _ in halves {
+        text.push_str("  ");
+        for (name, width, _) in columns {
+            let _ = write!(text, "{name:>width$}");
+        }
+    }
+    text.push('\n');
+}
+
+fn line(text: &mut String, label: &str, halves: &[Half], columns: &[Column], is: Is) {
+    text.push_str(label);
+    for half in halves {
+        text.push_str("  ");
+        columns.iter().for_each(|(_, width, value)| text.push_str(&cell(value(half, is), *width)));
+    }
+    text.push('\n');
+}
+
 impl<'a> Half<'a> {
-    fn new(name: &'a str, steps: &'a std::collections::BTreeMap<u64, HalfStep>) -> Self {
+    fn new((name, steps): (&'a String, &'a BTreeMap<u64, HalfStep>)) -> Self {
         Self { name, steps: steps.values().collect() }
     }
 
-    /// The median over steps of a value summed over the rows that `is` says.
-    fn median(&self, is: impl Fn(&LayerTime) -> bool, value: impl Fn(&LayerTime) -> f64) -> f64 {
-        median(self.steps.iter().map(|step| {
-            step.layers.iter().filter(|row| is(row)).map(&value).sum::<f64>()
+    /// The median over steps of a sum over rows.
+    fn sum(&self, is: Is, value: impl Fn(&LayerTime) -> f64) -> f64 {
+        median(self.steps.iter().map(|step| sum(step, is, &value)))
+    }
+
+    fn pass(&self, pass: &str, is: Is) -> f64 {
+        self.sum(&|row| row.pass == pass && is(row), |row| row.compute_ms)
+    }
+
+    /// The median over steps of a sum over rows divided by another.
+    fn per_ms(
+        &self,
+        is: Is,
+        what: impl Fn(&LayerTime) -> f64,
+        ms: impl Fn(&LayerTime) -> f64,
+    ) -> f64 {
+        median(self.steps.iter().map(|step| match sum(step, is, &ms) {
+            ms if ms > 0.0 => sum(step, is, &what) / ms,
+            _ => 0.0,
         }))
     }
 
-    /// What the layers, waits and the rest are of a step.
-    fn sum(&self, text: &mut String) {
-        let all = |value: Value| self.median(|_| true, value);
+    /// Says what layers, waits and the rest are of a step.
+    fn adds_up(&self, text: &mut String) {
         let step = median(self.steps.iter().map(|step| step.step_ms));
         let rest = median(self.steps.iter().map(|step| step.rest_ms));
-        let share = |ms: f64| 100.0 * ms / step;
-        let (compute, wait) = (all(|row| row.compute_ms), all(|row| row.wait_ms + row.peer_late_ms));
+        let compute = self.sum(&|_| true, |row| row.compute_ms);
+        let waits = self.sum(&|_| true, |row| row.wait_ms + row.peer_late_ms);
+        let share = |ms: f64| 100.0 * ms / step.max(1e-9);
         let _ = writeln!(
             text,
-            "{}: computes {compute:.1} + waits {wait:.1} + rest {rest:.1} = {:.1} of a step of \
-             {step:.1} ms (waits {:.2} %, rest {:.2} %)",
+            "{}: computes {compute:.1} + waits {waits:.1} ({:.2} %) + rest {rest:.1} ({:.2} %) = \
+             {:.1}; a step takes {step:.1} ms",
             self.name,
-            compute + wait + rest,
-            share(wait),
-            share(rest)
+            share(waits),
+            share(rest),
+            compute + waits + rest,
         );
-        let transfers = self.steps.iter().map(|step| hidden(step));
-        if self.steps.iter().any(|step| step.layers.iter().any(|row| row.bytes > 0)) {
+        let crosses = |row: &LayerTime| row.bytes > 0;
+        if self.steps.iter().any(|step| step.layers.iter().any(crosses)) {
+            let hidden = 1.0 - self.per_ms(&crosses, |row| row.wait_ms, |row| row.transfer_ms);
             let _ = writeln!(
                 text,
-                "{:width$}  hidden under compute: {:.1} % of the exchange (1 − wait / transfer)",
+                "{:width$}  {:.1} % of the exchange lies under compute (1 − wait / transfer)",
                 "",
-                100.0 * median(transfers),
-                width = self.name.len() - 1
+                100.0 * hidden,
+                width = self.name.len(),
             );
         }
     }
 }
 
-/// Share of the exchange that no one waited for, once it had begun.
-fn hidden(step: &HalfStep) -> f64 {
-    let crossing = step.layers.iter().filter(|row| row.bytes > 0);
-    let (wait, transfer) =
-        crossing.fold((0.0, 0.0), |(w, t), row| (w + row.wait_ms, t + row.transfer_ms));
-    if transfer > 0.0 { (1.0 - wait / transfer).max(0.0) } else { 1.0 }
-}
-
-fn layers(text: &mut String, halves: &[Half]) {
-    heading(text, halves, 8 * (LAYERS.len() + 1) + 9);
-    let _ = write!(text, "{:8}", "layer");
-    for _ in halves {
-        LAYERS.iter().for_each(|(name, _)| drop(write!(text, "{name:>8}")));
-        let _ = write!(text, "{:>8}{:>9}", "all", "GFLOP/s");
-    }
-    text.push('\n');
-    let of = |name: &'static str| move |row: &LayerTime| row.layer == name;
-    for name in names(halves, |row| &row.layer) {
-        let _ = write!(text, "{name:8}");
-        for half in halves {
-            let is = |row: &LayerTime| row.layer == name;
-            LAYERS.iter().for_each(|(_, value)| text.push_str(&cell(half.median(is, value), 8)));
-            text.push_str(&cell(half.median(is, whole), 8));
-            text.push_str(&cell(rate(half, is), 9));
-        }
-        text.push('\n');
-    }
-    let _ = of;
-    let _ = write!(text, "{:8}", "all");
-    for half in halves {
-        LAYERS.iter().for_each(|(_, value)| text.push_str(&cell(half.median(|_| true, value), 8)));
-        text.push_str(&cell(half.median(|_| true, whole), 8));
-        text.push_str(&cell(rate(half, |_| true), 9));
-    }
-    text.push('\n');
-}
-
-/// Median over steps of operations a second of compute time, in billions.
-fn rate(half: &Half, is: impl Fn(&LayerTime) -> bool) -> f64 {
-    median(half.steps.iter().map(|step| {
-        let rows = step.layers.iter().filter(|row| is(row));
-        let (gflop, ms) = rows.fold((0.0, 0.0), |(gflop, ms), row| {
-            (gflop + row.gflop_per_s * row.compute_ms / 1e3, ms + row.compute_ms)
-        });
-        if ms > 0.0 { 1e3 * gflop / ms } else { 0.0 }
-    }))
-}
-
-fn exchange(text: &mut String, halves: &[Half]) {
-    const COLUMNS: [(&str, Value, usize); 5] = [
-        ("MB", |row| row.bytes as f64 / 1e6, 8),
-        ("transfer", |row| row.transfer_ms, 10),
-        ("GB/s", |row| row.gb_per_s, 7),
-        ("wait", |row| row.wait_ms, 8),
-        ("late", |row| row.peer_late_ms, 8),
-    ];
-    let crossing = |row: &LayerTime| row.bytes > 0;
-    let points = names(halves, |row| if crossing(row) { &row.layer } else { "" });
-    if points.is_empty() {
-        return;
-    }
-    text.push('\n');
-    let wide = COLUMNS.iter().map(|(.., width)| width).sum();
-    let _ = write!(text, "{:12}", "");
-    heading_from(text, halves, wide);
-    let _ = write!(text, "{:20}", "received");
-    for _ in halves {
-        COLUMNS.iter().for_each(|(name, _, width)| drop(write!(text, "{name:>width$}")));
-    }
-    text.push('\n');
-    for point in points {
-        for (pass, what) in [("forward", "activations"), ("backward_inputs", "gradient")] {
-            let is = |row: &LayerTime| row.layer == point && row.pass == pass && crossing(row);
-            if !halves.iter().any(|half| half.median(is, |row| row.bytes as f64) > 0.0) {
-                continue;
-            }
-            let _ = write!(text, "{point:7}{what:13}");
-            for half in halves {
-                for (_, value, width) in COLUMNS {
-                    text.push_str(&cell(half.median(is, value), width));
-                }
-            }
-            text.push('\n');
-        }
-    }
-}
-
-fn heading(text: &mut String, halves: &[Half], wide: usize) {
-    heading_from(text, halves, wide);
-}
-
-fn heading_from(text: &mut String, halves: &[Half], wide: usize) {
-    let _ = write!(text, "{:8}", "");
-    halves.iter().for_each(|half| drop(write!(text, "{:>wide$}", half.name)));
-    text.push('\n');
-}
-
-/// Every name that some step has, in the order of the first step that has all of the others.
-fn names<'a>(halves: &[Half<'a>], name: impl Fn(&'a LayerTime) -> &'a str) -> Vec<&'a str> {
-    let mut names: Vec<&str> = Vec::new();
-    let rows = halves.iter().flat_map(|half| &half.steps).flat_map(|step| &step.layers);
-    for name in rows.map(name).filter(|name| !name.is_empty()) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    names
+fn sum(step: &HalfStep, is: Is, value: impl Fn(&LayerTime) -> f64) -> f64 {
+    step.layers.iter().filter(|row| is(row)).map(value).sum()
 }
 
 /// A number with as many digits as tell something; nothing for nothing.
@@ -233,5 +209,59 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
         0 => 0.0,
         n if n % 2 == 1 => values[n / 2],
         n => f64::midpoint(values[n / 2 - 1], values[n / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(layer: &str, pass: &str, compute_ms: f64) -> LayerTime {
+        LayerTime { layer: layer.into(), pass: pass.into(), compute_ms, ..LayerTime::default() }
+    }
+
+    /// A step whose layers compute `ms` longer than those of another.
+    fn step(half: &str, step: u64, ms: f64) -> HalfStep {
+        let crossing = LayerTime {
+            bytes: 8_000_000,
+            transfer_ms: 4.0,
+            wait_ms: 1.0,
+            peer_late_ms: 2.0,
+            gflop_per_s: 100.0,
+            ..row("conv3", "forward", 20.0 + ms)
+        };
+        let layers = vec![row("conv1", "forward", 50.0), crossing, row("conv3", "update", 5.0)];
+        let (half, step_ms) = (half.to_string(), 79.5 + ms);
+        HalfStep { half, step, step_ms, rest_ms: 1.5, clock_uncertainty_ms: Some(0.1), layers }
+    }
+
+    #[test]
+    fn medians_totals_and_what_is_hidden_are_those_of_the_steps() {
+        let mut halves = Halves::new();
+        for half in ["half A", "half B"] {
+            let steps = [(2, 0.0), (3, 9.0), (4, 2.0)].map(|(s, ms)| (s, step(half, s, ms)));
+            halves.insert(half.to_string(), steps.into());
+        }
+        let text = of(&halves).unwrap();
+        let numbers = |label: &str| -> Vec<String> {
+            let line = text.lines().find(|line| line.starts_with(label)).expect(label);
+            line[label.len()..].split_whitespace().map(String::from).collect()
+        };
+        assert!(text.starts_with("medians over 3 timed steps (2, 3, 4), in ms"), "{text}");
+        let conv3 = ["22.0", "·", "·", "5.00", "27.0", "81.5"];
+        assert_eq!(numbers("conv3 "), [conv3, conv3].concat());
+        let crossed = ["8.00", "4.00", "2.00", "1.00", "2.00"];
+        assert_eq!(numbers("conv3  activations"), [crossed, crossed].concat());
+        assert_eq!(numbers("all")[4], "77.0");
+        let adds_up = "half B: computes 77.0 + waits 3.0 (3.68 %) + rest 1.5 (1.84 %) = 81.5; \
+                       a step takes 81.5 ms";
+        assert!(text.contains(adds_up), "{text}");
+        assert!(text.contains("75.0 % of the exchange"), "{text}");
+    }
+
+    #[test]
+    fn of_many_steps_a_few_are_named() {
+        assert_eq!(said(&[7]), "1 timed step (7)");
+        assert_eq!(said(&[2, 3, 4, 50, 100, 150, 200]), "7 timed steps (2, 3, 4, 50 … 200)");
     }
 }
