@@ -166,8 +166,9 @@ fn records_table_and_trace_of_a_run_say_the_same() {
     let trace = Trace::read(&run.join("trace.json"));
     trace.assert_sound();
     assert_eq!(trace.steps(), BTreeSet::from(steps));
-    // Both ways at conv3 and fc6 in four slices, at fc7 and fc8 in one, and the logits: each half.
-    assert_eq!(trace.n_arrows(), steps.len() * 2 * (2 * (4 + 4 + 1 + 1) + 1));
+    // conv3 in four slices up and down, fc6 up in conv5's four and down in one, fc7 and fc8 in one
+    // each way, the logits: for each half.
+    assert_eq!(trace.n_arrows(), steps.len() * 2 * (8 + 5 + 2 + 2 + 1));
     for row in [
         "half A compute",
         "half A send",

@@ -329,6 +329,12 @@ pub(crate) struct TimingArgs {
     /// The step to draw [default: the last one in the trace]
     #[arg(long, requires = "picture")]
     pub step: Option<u64>,
+    /// Draw it from this millisecond on
+    #[arg(long, requires = "picture", value_name = "MS")]
+    pub from: Option<f64>,
+    /// Draw it up to this millisecond
+    #[arg(long, requires = "picture", value_name = "MS")]
+    pub to: Option<f64>,
 }
 
 /// `alexnet bench`.

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &TimingArgs) -> Result<()> {
         say::line(format_args!("\nover time: open {} in https://ui.perfetto.dev", trace.display()));
     }
     if let Some(out) = &args.picture {
-        for file in picture::draw(&trace, args.step, out)? {
+        for file in picture::draw(&trace, args.step, (args.from, args.to), out)? {
             say::line(file.display());
         }
     }

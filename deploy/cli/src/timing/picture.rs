@@ -16,10 +16,10 @@ const LEFT: i32 = 190;
 const RIGHT: i32 = WIDTH - 24;
 const TOP: i32 = 92;
 /// Height of a row and the room below it.
-const ROW: i32 = 34;
-const GAP: i32 = 8;
+const ROW: i32 = 30;
+const GAP: i32 = 6;
 /// Room between processes.
-const BETWEEN: i32 = 22;
+const BETWEEN: i32 = 16;
 
 /// Layers in order, each with its own colour.
 const LAYERS: [(&str, RGBColor); 12] = [
@@ -80,19 +80,29 @@ struct Window<'a> {
     rows: Vec<Row>,
     from: f64,
     to: f64,
+    /// When the step began.
+    zero: f64,
     step: u64,
 }
+
+/// Milliseconds of the step from which and up to which it is drawn, if not all of it.
+pub(super) type Between = (Option<f64>, Option<f64>);
 
 /// Writes `out`.svg and `out`.png of a step; the last one in the trace unless told otherwise.
 ///
 /// # Errors
 /// If the trace is missing, damaged, or has no such step.
-pub(super) fn draw(trace: &Path, step: Option<u64>, out: &Path) -> Result<[PathBuf; 2]> {
+pub(super) fn draw(
+    trace: &Path,
+    step: Option<u64>,
+    between: Between,
+    out: &Path,
+) -> Result<[PathBuf; 2]> {
     let text = std::fs::read_to_string(trace)
         .with_context(|| format!("{} can't be read: was any step timed?", trace.display()))?;
     let events: Vec<Event> =
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", trace.display()))?;
-    let window = Window::new(&events, step)
+    let window = Window::new(&events, step, between)
         .with_context(|| format!("{} has nothing to draw", trace.display()))?;
     let height = window.rows.last().map_or(TOP, |row| row.y + ROW + 2 * GAP);
     let size = (WIDTH as u32, height as u32);
@@ -103,7 +113,7 @@ pub(super) fn draw(trace: &Path, step: Option<u64>, out: &Path) -> Result<[PathB
 }
 
 impl<'a> Window<'a> {
-    fn new(events: &'a [Event], step: Option<u64>) -> Result<Self> {
+    fn new(events: &'a [Event], step: Option<u64>, between: Between) -> Result<Self> {
         let whole: Vec<&Event> = events.iter().filter(|e| e.ph == "X" && e.cat == "step").collect();
         let last = whole.iter().map(|e| e.args.step).max();
         let step = step.or(last).ok_or_else(|| anyhow!("no step is in it"))?;
@@ -115,7 +125,12 @@ impl<'a> Window<'a> {
             there.dedup();
             return Err(anyhow!("step {step} is not in it, but {there:?} are"));
         }
-        let mut window = Self { events, rows: Vec::new(), from, to, step };
+        let moment = |ms: f64| (from + 1e3 * ms).clamp(from, to);
+        let (zero, from, to) = (from, between.0.map_or(from, moment), between.1.map_or(to, moment));
+        if from >= to {
+            return Err(anyhow!("step {step} has nothing between these milliseconds"));
+        }
+        let mut window = Self { events, rows: Vec::new(), from, to, zero, step };
         window.rows = window.rows();
         Ok(window)
     }
@@ -172,12 +187,16 @@ impl<'a> Window<'a> {
         B::ErrorType: 'static,
     {
         area.fill(&WHITE).map_err(drawing)?;
-        let title = format!("step {}: {:.1} ms", self.step, (self.to - self.from) / 1e3);
+        let ms = |at: f64| (at - self.zero) / 1e3;
+        let title = match ms(self.from) {
+            0.0 => format!("step {}: {:.0} ms", self.step, ms(self.to)),
+            from => format!("step {}: {from:.0} to {:.0} ms", self.step, ms(self.to)),
+        };
         write(area, &title, (24, 16), 22, FontStyle::Bold, BLACK)?;
         self.legend(area)?;
         self.axis(area, height)?;
         for row in &self.rows {
-            write(area, &row.name, (16, row.y + 9), 16, FontStyle::Normal, RGBColor(50, 50, 50))?;
+            write(area, &row.name, (16, row.y + 7), 16, FontStyle::Normal, RGBColor(50, 50, 50))?;
         }
         self.spans().try_for_each(|event| self.span(area, event))?;
         self.arrows(area)
@@ -187,13 +206,13 @@ impl<'a> Window<'a> {
     where
         B::ErrorType: 'static,
     {
-        let mut x = LEFT + 130;
+        let mut x = LEFT + 160;
         let entries = LAYERS.iter().copied().chain([("waits", WAIT)]);
         for (name, color) in entries {
             let mark = Rectangle::new([(x, 20), (x + 14, 34)], color.filled());
             area.draw(&mark).map_err(drawing)?;
             write(area, name, (x + 19, 18), 15, FontStyle::Normal, RGBColor(50, 50, 50))?;
-            x += 38 + 9 * name.len() as i32;
+            x += 36 + 8 * name.len() as i32;
         }
         Ok(())
     }
@@ -207,9 +226,13 @@ impl<'a> Window<'a> {
         let decade = 10f64.powf(rough.log10().floor());
         let each = [1.0, 2.0, 5.0, 10.0].map(|m| m * decade).into_iter().find(|m| *m >= rough);
         let each = each.unwrap_or(rough);
+        let first = ((self.from - self.zero) / 1e3 / each).ceil();
         for i in 0..=(whole_ms / each) as usize {
-            let ms = each * i as f64;
-            let x = self.x(self.from + 1e3 * ms);
+            let ms = each * (first + i as f64);
+            let x = self.x(self.zero + 1e3 * ms);
+            if self.zero + 1e3 * ms > self.to {
+                break;
+            }
             let line = [(x, TOP - 12), (x, height - GAP)];
             let faint = RGBColor(232, 232, 232).stroke_width(1);
             area.draw(&PathElement::new(line, faint)).map_err(drawing)?;
@@ -235,8 +258,8 @@ impl<'a> Window<'a> {
             area.draw(&edge).map_err(drawing)?;
         }
         let name = short(&event.name);
-        if right - left > 9 * name.chars().count() as i32 + 6 {
-            write(area, &name, (left + 5, row.y + 9), 14, FontStyle::Normal, BLACK)?;
+        if right - left > 7 * name.chars().count() as i32 + 4 {
+            write(area, &name, (left + 3, row.y + 9), 12, FontStyle::Normal, BLACK)?;
         }
         Ok(())
     }
@@ -321,9 +344,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let trace = dir.path().join("trace.json");
         std::fs::write(&trace, TRACE).unwrap();
-        let [svg, png] = draw(&trace, None, &dir.path().join("step.png")).unwrap();
+        let [svg, png] = draw(&trace, None, (None, None), &dir.path().join("step.png")).unwrap();
         let text = std::fs::read_to_string(svg).unwrap();
-        for word in ["step 3: 10.0 ms", "half A compute", "loader make", "conv1", "<polygon"] {
+        for word in ["step 3: 10 ms", "half A compute", "loader make", "conv1", "<polygon"] {
             assert!(text.contains(word), "{word} is not in the drawing");
         }
         let picture = image::open(png).unwrap().to_rgb8();
@@ -331,7 +354,11 @@ mod tests {
         let red = picture.pixels().filter(|p| p.0 == [WAIT.0, WAIT.1, WAIT.2]).count() as i32;
         let most = (RIGHT - LEFT) * 4 / 10 * ROW;
         assert!((most * 8 / 10..most * 11 / 10).contains(&red), "{red} of {most}");
-        let refused = draw(&trace, Some(9), &dir.path().join("x")).unwrap_err();
+        let [svg, _] =
+            draw(&trace, None, (Some(7.0), Some(9.0)), &dir.path().join("part")).unwrap();
+        let part = std::fs::read_to_string(svg).unwrap();
+        assert!(part.contains("7 to 9 ms") && part.contains("8.0 ms"), "{part}");
+        let refused = draw(&trace, Some(9), (None, None), &dir.path().join("x")).unwrap_err();
         assert!(format!("{refused:#}").contains("step 9 is not in it, but [3] are"));
     }
 }
