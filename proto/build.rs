@@ -1,7 +1,13 @@
 //! Schema to Rust by protox: no protoc needed.
 
-const SCHEMA: [&str; 5] =
-    ["tensor.proto", "exchange.proto", "loader.proto", "worker.proto", "coordinator.proto"];
+const SCHEMA: [&str; 6] = [
+    "tensor.proto",
+    "timing.proto",
+    "exchange.proto",
+    "loader.proto",
+    "worker.proto",
+    "coordinator.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=schema");

@@ -33,6 +33,8 @@ pub struct Config {
     pub until: Option<Until>,
     /// Steps between two checkpoints; the end and each new best evaluation have one too.
     pub checkpoint_every: u64,
+    /// Steps between two that are timed layer by layer; the second to fourth are too. 0: none.
+    pub timing_every: u64,
     /// Checkpoints kept, besides the best.
     pub keep: usize,
     /// A worker that says nothing for so long is lost; heartbeats come every second.
@@ -61,6 +63,7 @@ impl Config {
             until: None,
             // 17 minutes of the full network on two CPU cores, seconds on GPUs.
             checkpoint_every: 200,
+            timing_every: proto::timing::EVERY,
             keep: 3,
             silence: Duration::from_secs(10),
             max_restarts: 10,

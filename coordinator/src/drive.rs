@@ -22,6 +22,7 @@ use crate::serve::{Inbox, Links, Serve};
 use crate::status::RunStatus;
 use crate::store::Store;
 use crate::tensorboard::TensorBoard;
+use crate::timing::Recorder;
 
 const TICK: Duration = Duration::from_millis(200);
 /// How often a run that waits says for what.
@@ -179,6 +180,7 @@ struct Driver {
     tensorboard: TensorBoard,
     /// When the newest checkpoint was made.
     kept_at: Option<SystemTime>,
+    timing: Recorder,
     store: Store,
     links: Links,
     keep: usize,
@@ -200,6 +202,7 @@ impl Driver {
             seed: config.seed,
             until: config.until,
             checkpoint_every: config.checkpoint_every,
+            timing_every: config.timing_every,
             silence: config.silence,
             max_restarts: config.max_restarts,
             wait_for_workers: config.wait_for_workers,
@@ -212,11 +215,13 @@ impl Driver {
         let run = Run::new(settings, kept, record.data_set.clone(), record.incarnation, notices);
         let status = watch::Sender::new(RunStatus { checkpoint_at: kept_at, ..run.status() });
         let store = Store::new(path);
+        let timing = Recorder::new(&owned.dir, config.timing_every);
         Ok(Self {
             run,
             metrics,
             tensorboard,
             kept_at,
+            timing,
             store,
             links: Links::default(),
             keep: config.keep,
@@ -268,6 +273,7 @@ impl Driver {
         match message {
             Inbox::Worker { id, orders } => self.links.worker(id, orders),
             Inbox::Loader { id, orders } => self.links.loader(id, orders),
+            Inbox::Spans { loader, spans } => self.timing.loader(&loader, &spans),
             Inbox::Event(event) => {
                 self.links.forget(&event);
                 return Some(event);
@@ -309,6 +315,7 @@ impl Driver {
 
     /// Does one thing; some have an answer.
     async fn obey(&mut self, command: Command) -> Result<Option<Event>, Error> {
+        self.timing.sees(&command);
         match command {
             Command::Order { worker, incarnation, order } => {
                 return Ok(self.links.order(worker, incarnation, order));
@@ -335,10 +342,12 @@ impl Driver {
                 self.metrics.write(&line);
                 self.tensorboard.write(&line, SystemTime::now());
             }
+            Command::Timing { part, timing } => self.timing.half(part, *timing),
             Command::Expect { incarnation, shards } => self.store.expect(incarnation, shards),
             Command::Keep(manifest) => {
                 let step = manifest.step;
                 let kept = self.keep(*manifest).await;
+                self.timing.kept();
                 let result = kept.map(Box::new).map_err(|error| error.to_string());
                 return Ok(Some(Event::Kept { step, result }));
             }

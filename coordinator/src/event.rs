@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Manifest;
 use crate::metrics::{Evaluation, Line, StepReport};
+use crate::timing::Timing;
 
 /// One worker's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,11 +81,24 @@ pub(crate) enum Event {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Said {
     Heartbeat,
-    Ready { step: u64 },
+    Ready {
+        step: u64,
+    },
     StepDone(StepReport),
-    Evaluated { step: u64, scores: Scores },
-    Saved { step: u64, result: Result<Shard, String> },
-    Failed { reason: String, retry: bool },
+    Evaluated {
+        step: u64,
+        scores: Scores,
+    },
+    Saved {
+        step: u64,
+        result: Result<Shard, String>,
+    },
+    Failed {
+        reason: String,
+        retry: bool,
+    },
+    /// Of a timed step.
+    Timing(Box<Timing>),
 }
 
 /// What half A found on the validation images; errors are fractions.
@@ -136,6 +150,11 @@ pub(crate) enum Command {
     },
     /// Append a line to it.
     Write(Line),
+    /// Write down what a part said of a timed step.
+    Timing {
+        part: Cut,
+        timing: Box<Timing>,
+    },
     /// From now on take these shard files, of this incarnation, and no others.
     Expect {
         incarnation: u64,
@@ -182,6 +201,7 @@ pub(crate) struct Begin {
     pub(crate) data_set: String,
     pub(crate) n_train: u64,
     pub(crate) n_val: u64,
+    pub(crate) timing_every: u64,
 }
 
 /// How a run ended.

@@ -17,6 +17,8 @@ mod metrics; // `metrics.jsonl`
 mod tensorboard; // the same for TensorBoard
 mod growing; // files that both append to
 mod prometheus; // how the run stands, for Prometheus
+pub mod timing; // timed steps, a line a half
+mod trace; // the same as a picture over time, for Perfetto
 mod durable;
 mod drive;
 mod serve;

@@ -48,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     pub(crate) until: Option<Until>,
     pub(crate) checkpoint_every: u64,
+    pub(crate) timing_every: u64,
     pub(crate) silence: Duration,
     pub(crate) max_restarts: u32,
     pub(crate) wait_for_workers: Duration,
@@ -262,6 +263,11 @@ impl Run {
         let Some(seat) = self.members.seat_of(worker) else { return };
         let running = !matches!(self.phase, Phase::Gathering | Phase::Ended);
         if incarnation != self.incarnation || said == Said::Heartbeat {
+            return;
+        }
+        if let Said::Timing(timing) = said {
+            let part = self.members.parts()[seat];
+            self.out.push(Command::Timing { part, timing });
             return;
         }
         let name = part_name(self.members.parts()[seat]);

@@ -5,6 +5,8 @@
 //! run.json        run id, seed, program, CPU, devices, data set with its class names and colours
 //! mean.f32        the data set's mean image: [3, side, side] f32 little-endian, 0..255
 //! metrics.jsonl   a line a step, a line an evaluation
+//! timing.jsonl    a line a half and timed step, see [`crate::timing`]
+//! trace.json      the first of these steps over time, for Perfetto
 //! checkpoints/    see [`crate::checkpoint`]
 //! lock            held by the coordinator that works here
 //! ```
@@ -28,6 +30,8 @@ const RECIPE: &str = "recipe.toml";
 const RECORD: &str = "run.json";
 const MEAN: &str = "mean.f32";
 const METRICS: &str = "metrics.jsonl";
+const TIMING: &str = "timing.jsonl";
+const TRACE: &str = "trace.json";
 const LOCK: &str = "lock";
 
 /// `run.json`.
@@ -174,6 +178,16 @@ impl RunDir {
     /// Where `metrics.jsonl` is.
     pub fn metrics_path(&self) -> PathBuf {
         self.path.join(METRICS)
+    }
+
+    /// Where `timing.jsonl` is.
+    pub fn timing_path(&self) -> PathBuf {
+        self.path.join(TIMING)
+    }
+
+    /// Where `trace.json` is.
+    pub fn trace_path(&self) -> PathBuf {
+        self.path.join(TRACE)
     }
 }
 

@@ -1,8 +1,10 @@
 //! The services: what comes in becomes events, what is to go out becomes messages.
 
+mod clock; // how far another process's clock is from ours
 mod links; // the streams to everyone who is connected
 mod words; // wire ⇄ the words of the state machine
 
+use clock::{ASK_EVERY, Clock};
 pub(crate) use links::Links;
 
 use std::time::Duration;
@@ -19,6 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::error::Error;
 use crate::event::{DataSet, Event, LoaderId, WorkerId};
 use crate::status::RunStatus;
+use crate::timing::Span;
 
 /// Orders that may wait for one worker; it has a handful unless its connection hangs.
 const ORDERS: usize = 256;
@@ -33,10 +36,24 @@ pub(crate) type LoaderOrders = mpsc::Sender<Result<wire::LoaderOrder, Status>>;
 /// What the services tell [`crate::drive`].
 #[derive(Debug)]
 pub(crate) enum Inbox {
-    Worker { id: WorkerId, orders: Orders },
-    Loader { id: LoaderId, orders: LoaderOrders },
+    Worker {
+        id: WorkerId,
+        orders: Orders,
+    },
+    Loader {
+        id: LoaderId,
+        orders: LoaderOrders,
+    },
+    /// A loader's minibatches of timed steps.
+    Spans {
+        loader: String,
+        spans: Vec<Span>,
+    },
     Event(Event),
-    Stop { reason: String, after: oneshot::Sender<u64> },
+    Stop {
+        reason: String,
+        after: oneshot::Sender<u64>,
+    },
 }
 
 /// Both services' state.
@@ -152,9 +169,26 @@ impl Serve {
         self.tell(Inbox::Worker { id, orders: orders.clone() }).await?;
         let (device, exchange) = (join.device, join.exchange);
         self.tell(Inbox::Event(Event::WorkerJoined { worker: id, device, exchange })).await?;
+        let (mut clock, mut asking) = (Clock::default(), tokio::time::interval(ASK_EVERY));
+        let ask = |clock: &Clock| {
+            // One that takes no orders is noticed by its silence.
+            let _ = orders.try_send(Ok(words::ping(clock.ask())));
+        };
         let why = loop {
-            match events.message().await {
-                Ok(Some(event)) => match words::said(event) {
+            let event = tokio::select! {
+                event = events.message() => event,
+                _ = asking.tick() => {
+                    ask(&clock);
+                    continue;
+                }
+            };
+            match event {
+                Ok(Some(wire::WorkerEvent { event: Some(worker_event::Event::Pong(pong)) })) => {
+                    if clock.answered(&pong) {
+                        ask(&clock);
+                    }
+                }
+                Ok(Some(event)) => match words::said(event, &clock) {
                     Ok((incarnation, said)) => {
                         let event = Event::Worker { worker: id, incarnation, said };
                         self.tell(Inbox::Event(event)).await?;
@@ -178,15 +212,36 @@ impl Serve {
         mut events: Streaming<wire::LoaderEvent>,
         orders: LoaderOrders,
     ) -> Result<(), Status> {
-        let wire::LoaderEvent { address, version } = introduction(&mut events).await?;
+        let wire::LoaderEvent { address, version, .. } = introduction(&mut events).await?;
         same_version("loader", version)?;
         tracing::debug!(address, "a loader is there");
         let (data, mean) = self.describe(&address).await?;
         let id = LoaderId(self.id());
-        self.tell(Inbox::Loader { id, orders }).await?;
-        let data = Box::new(data);
+        self.tell(Inbox::Loader { id, orders: orders.clone() }).await?;
+        let (data, name) = (Box::new(data), address.clone());
         self.tell(Inbox::Event(Event::LoaderJoined { loader: id, address, data, mean })).await?;
-        while let Ok(Some(_)) = events.message().await {}
+        let (mut clock, mut asking) = (Clock::default(), tokio::time::interval(ASK_EVERY));
+        let ask = |clock: &Clock| {
+            let ping = Some(clock.ask());
+            let _ = orders.try_send(Ok(wire::LoaderOrder { ping, ..Default::default() }));
+        };
+        loop {
+            let event = tokio::select! {
+                event = events.message() => event,
+                _ = asking.tick() => {
+                    ask(&clock);
+                    continue;
+                }
+            };
+            let Ok(Some(wire::LoaderEvent { pong, spans, .. })) = event else { break };
+            if pong.is_some_and(|pong| clock.answered(&pong)) {
+                ask(&clock);
+            }
+            if !spans.is_empty() {
+                let (loader, spans) = (name.clone(), clock.ours(spans));
+                self.tell(Inbox::Spans { loader, spans }).await?;
+            }
+        }
         self.tell(Inbox::Event(Event::LoaderLeft { loader: id })).await
     }
 

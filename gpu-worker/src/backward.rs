@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::exchange::{Direction, Exchange};
 use crate::forward::Mode;
 use crate::half::{Half, LayerMemory, Made, Work};
+use crate::timing::Pass;
 
 /// A weight or bias gradient that can be computed at any time before the update.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,12 +68,14 @@ impl<B: Backend> Half<B> {
                 if layer > first {
                     self.gradient_of_own_inputs(dev, layer, slice.clone())?;
                 }
+                self.lap(dev, layer, Pass::Inputs)?;
             }
             self.send_gradient(dev, exchange, first, number, slice.clone())?;
         }
         if first > 0 {
             for slice in &slices {
                 self.gradient_of_own_inputs(dev, first, slice.clone())?;
+                self.lap(dev, first, Pass::Inputs)?;
             }
             for (number, slice) in slices.iter().enumerate() {
                 self.take_gradient(dev, exchange, first, number, slice.clone(), pending)?;
@@ -161,6 +164,7 @@ impl<B: Backend> Half<B> {
                 weights(dev, work, images, own_x, own, dy, sum, dw)?;
             }
         }
+        self.lap(dev, layer, Pass::Weights)?;
         Ok(true)
     }
 
@@ -198,7 +202,8 @@ impl<B: Backend> Half<B> {
         }
         let range = images.start * peer.len..images.end * peer.len;
         let payload = dev.download(&peer.gradient, range, exchange.wire(name))?;
-        exchange.send(name, Direction::Backward, number, payload)
+        exchange.send(name, Direction::Backward, number, payload)?;
+        self.watch.lap(dev, name, Pass::Inputs)
     }
 
     /// Adds what the other half sends for this half's own maps.
@@ -218,11 +223,13 @@ impl<B: Backend> Half<B> {
         let _span = debug_span!("exchange", at = name, direction = "backward").entered();
         let received = exchange
             .receive(dev, name, Direction::Backward, number, |dev| self.work_off(dev, pending))?;
+        self.watch.waited(dev, name, Direction::Backward, received.late)?;
         let (below, rest) = self.layers.split_at_mut(layer);
         let (Some(made), Some(peer)) = (below.last_mut(), &mut rest[0].peer) else { return Ok(()) };
         let len = peer.own_len;
         received.place(dev, &mut peer.arriving, images.start * len, images.len() * len)?;
-        dev.add(len, images, &peer.arriving, &mut made.last_mut().gradient)
+        dev.add(len, images, &peer.arriving, &mut made.last_mut().gradient)?;
+        self.watch.lap(dev, name, Pass::Inputs)
     }
 }
 

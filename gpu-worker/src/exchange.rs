@@ -149,6 +149,24 @@ pub trait Peer: Send {
     /// # Errors
     /// [`Error::PeerLost`] if none can come any more.
     fn next(&mut self, wait: Duration) -> Result<Option<Arrival>>;
+
+    /// What was sent in training since this was last asked, as far as it is known.
+    fn sent(&mut self) -> Vec<Travel> {
+        Vec::new()
+    }
+}
+
+/// A tensor's way, as one end saw it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Travel {
+    /// Which tensor.
+    pub key: Key,
+    /// Its length.
+    pub bytes: u64,
+    /// First byte given to the connection, or taken from it.
+    pub began: Instant,
+    /// Last byte.
+    pub ended: Instant,
 }
 
 /// What crossed at one exchange point in one direction during a step, and what it cost.
@@ -176,6 +194,7 @@ pub struct Exchange<'a> {
     wire: Wire,
     deadline: Duration,
     crossings: Vec<Crossing>,
+    received: Vec<Travel>,
 }
 
 impl fmt::Debug for Exchange<'_> {
@@ -193,7 +212,8 @@ impl<'a> Exchange<'a> {
         wire: Wire,
         deadline: Duration,
     ) -> Self {
-        Self { peer, pass, minibatch, wire, deadline, crossings: Vec::new() }
+        let (crossings, received) = (Vec::new(), Vec::new());
+        Self { peer, pass, minibatch, wire, deadline, crossings, received }
     }
 
     /// How tensors travel; logits always as they are, so that both halves see the same numbers.
@@ -252,7 +272,9 @@ impl<'a> Exchange<'a> {
         }
         let bytes = arrival.parts.iter().map(Bytes::len).sum::<usize>() as u64;
         self.count(at, direction, bytes, ms(arrival.ended - arrival.began), wait_ms, late_ms);
-        Ok(Received { parts: arrival.parts, wire: arrival.wire, exponent: arrival.exponent })
+        self.received.push(Travel { key, bytes, began: arrival.began, ended: arrival.ended });
+        let late = if late_ms > 0.0 { late_ms / (late_ms + wait_ms) } else { 0.0 };
+        Ok(Received { parts: arrival.parts, wire: arrival.wire, exponent: arrival.exponent, late })
     }
 
     fn key(&self, at: &'static str, direction: Direction, slice: usize) -> Key {
@@ -280,9 +302,9 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// What crossed, in the order of the pass.
-    pub fn into_crossings(self) -> Vec<Crossing> {
-        self.crossings
+    /// What crossed, point by point and tensor by tensor, in the order of the pass.
+    pub fn into_parts(self) -> (Vec<Crossing>, Vec<Travel>) {
+        (self.crossings, self.received)
     }
 }
 
@@ -326,6 +348,8 @@ pub(crate) struct Received {
     parts: Vec<Bytes>,
     wire: Wire,
     exponent: i32,
+    /// Share of the wait for it before the other half began to send.
+    pub(crate) late: f64,
 }
 
 impl Received {

@@ -12,6 +12,7 @@ use crate::backend::{Backend, Dropout, Finish, Images, Sum};
 use crate::error::Result;
 use crate::exchange::{Direction, Exchange, LOGITS};
 use crate::half::{Half, Input, LayerMemory, Made, Work};
+use crate::timing::{INPUT, Pass, SOFTMAX};
 
 /// How a forward pass is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,7 @@ impl<B: Backend> Half<B> {
             // Own inputs first: this covers the transfer of the other half's.
             for slice in &slices {
                 self.sum_own(dev, first, slice.clone())?;
+                self.lap(dev, first, Pass::Forward)?;
             }
         }
         for (number, slice) in slices.iter().enumerate() {
@@ -63,13 +65,16 @@ impl<B: Backend> Half<B> {
             } else {
                 if first == 0 {
                     self.read_pixels(dev, slice.clone())?;
+                    self.watch.lap(dev, INPUT, Pass::Forward)?;
                 }
                 self.sum_own(dev, first, slice.clone())?;
             }
             self.follow(dev, first, slice.clone(), mode)?;
+            self.lap(dev, first, Pass::Forward)?;
             for layer in first + 1..segment.end {
                 self.sum_own(dev, layer, slice.clone())?;
                 self.follow(dev, layer, slice.clone(), mode)?;
+                self.lap(dev, layer, Pass::Forward)?;
             }
             if let Some(next) = self.segments.get(k + 1).map(|s| self.layers[s.start].name) {
                 let last = self.layers[segment.end - 1].last();
@@ -80,9 +85,15 @@ impl<B: Backend> Half<B> {
                     exchange.wire(next),
                 )?;
                 exchange.send(next, Direction::Forward, number, payload)?;
+                self.watch.lap(dev, next, Pass::Forward)?;
             }
         }
         Ok(())
+    }
+
+    /// What was queued last was this pass of a layer.
+    pub(crate) fn lap(&mut self, dev: &mut B, layer: usize, pass: Pass) -> Result<()> {
+        self.watch.lap(dev, self.layers[layer].name, pass)
     }
 
     fn read_pixels(&mut self, dev: &mut B, images: Images) -> Result<()> {
@@ -222,7 +233,9 @@ impl<B: Backend> Half<B> {
         for (number, slice) in sent_in.iter().enumerate().filter(|(_, s)| within(s, images)) {
             let received =
                 exchange.receive(dev, name, Direction::Forward, number, |_| Ok(false))?;
+            self.watch.waited(dev, name, Direction::Forward, received.late)?;
             received.place(dev, &mut peer.value, slice.start * peer.len, slice.len() * peer.len)?;
+            self.watch.lap(dev, name, Pass::Forward)?;
         }
         Ok(())
     }
@@ -238,8 +251,11 @@ impl<B: Backend> Half<B> {
             let _span = debug_span!("exchange", at = LOGITS).entered();
             let payload = dev.download(&link.value, 0..n * own, exchange.wire(LOGITS))?;
             exchange.send(LOGITS, Direction::Forward, 0, payload)?;
+            self.watch.lap(dev, LOGITS, Pass::Forward)?;
             let received = exchange.receive(dev, LOGITS, Direction::Forward, 0, |_| Ok(false))?;
+            self.watch.waited(dev, LOGITS, Direction::Forward, received.late)?;
             received.place(dev, peer, 0, n * others)?;
+            self.watch.lap(dev, LOGITS, Pass::Forward)?;
         }
         dev.softmax(
             &output.softmax,
@@ -250,7 +266,8 @@ impl<B: Backend> Half<B> {
             &mut output.probabilities,
             &mut output.loss,
             &mut link.gradient,
-        )
+        )?;
+        self.watch.lap(dev, SOFTMAX, Pass::Forward)
     }
 }
 

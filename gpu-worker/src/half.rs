@@ -14,6 +14,7 @@ use model::shape::Shape;
 
 use crate::backend::{Backend, Conv, Download, Full, Lrn, Part, Pool, Softmax};
 use crate::error::{Error, Result};
+use crate::timing::Stopwatch;
 
 /// What the pictures are measured against: the training set's mean image.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,9 @@ pub struct Half<B: Backend> {
     pub(crate) output: Output<B>,
     /// Layers between two exchanges.
     pub(crate) segments: Vec<Range<usize>>,
+    pub(crate) watch: Stopwatch<B>,
+    /// Whether the next step is timed.
+    pub(crate) timed: bool,
 }
 
 /// The minibatch on the device.
@@ -189,7 +193,17 @@ impl<B: Backend> Half<B> {
             loss: dev.floats("loss", batch)?,
         };
         let segments = segments(&plan);
-        Ok(Self { plan, recipe: recipe.clone(), seed, input, layers, output, segments })
+        Ok(Self {
+            plan,
+            recipe: recipe.clone(),
+            seed,
+            input,
+            layers,
+            output,
+            segments,
+            watch: Stopwatch::default(),
+            timed: false,
+        })
     }
 
     /// The slices in which `n` images go through a layer: a full layer takes them at once, since

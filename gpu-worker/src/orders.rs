@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::halves::{Cut, Half as Side, Plan};
 use model::recipe::Wire;
 use model::shape::Network as Sizes;
+use proto::timing::is_timed;
 use proto::trust::Trust;
 use proto::wire::{
     BatchRequest, Begin, Checkpoint, Evaluate, Evaluated, Failed, Ready, Saved, Split, StepDone,
-    Train, WorkerEvent, worker_event::Event,
+    Timing, Train, WorkerEvent, worker_event::Event,
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
@@ -19,16 +20,19 @@ use tracing::{debug, info, info_span, warn};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::exchange::grpc::GrpcPeer;
-use crate::exchange::{Crossing, Exchange, Pass, Peer};
+use crate::exchange::{Exchange, Pass, Peer, ms};
 use crate::half::Half;
 use crate::receive::{Feed, Loaders, Minibatch};
 use crate::serve::store;
 use crate::step::Done;
+use crate::timing::Timing as StepTiming;
 use crate::update::Rates;
 use crate::views::Average;
 
-/// Steps between two records of the exchange points at info; the others are at debug.
-const REPORT_EVERY: u64 = 50;
+mod timed; // what a timed step tells
+
+use timed::Receiving;
+
 /// Minibatches asked for before they are needed.
 const AHEAD: u64 = 2;
 
@@ -113,6 +117,7 @@ struct Running<B: Backend> {
     request: BatchRequest,
     n_val: u64,
     step: u64,
+    timing_every: u64,
     wire: Wire,
     deadline: Duration,
 }
@@ -162,6 +167,7 @@ impl<B: Backend> Running<B> {
             flip: recipe.flip,
             color_noise: recipe.color_noise,
             view: 0,
+            traced: false,
         };
         let feed =
             Feed::new(network.handle.clone(), network.loaders.clone(), network.data_deadline);
@@ -177,6 +183,7 @@ impl<B: Backend> Running<B> {
             request,
             n_val: begin.n_val,
             step,
+            timing_every: begin.timing_every,
             wire: recipe.wire,
             deadline: network.peer_deadline,
         })
@@ -192,21 +199,30 @@ impl<B: Backend> Running<B> {
                 self.feed.want(self.training_request(step + ahead, order.color_noise));
             }
             let request = self.training_request(step, order.color_noise);
-            let (minibatch, data_wait_ms) = {
+            let began = Instant::now();
+            let (minibatch, data_wait) = {
                 let _span = tracing::debug_span!("receive").entered();
                 self.feed.take(&request)?
             };
+            let timed = is_timed(step + 1, self.timing_every);
             let (half, exchange) = self.exchange(Pass::Train(step), &minibatch);
-            let done = half.step(dev, exchange, &minibatch, step, rates)?;
+            half.time(timed);
+            let mut done = half.step(dev, exchange, &minibatch, step, rates)?;
             self.step += 1;
+            let data_wait_ms = ms(data_wait);
             self.record(&done, data_wait_ms);
+            if let Some(timing) = done.timing.take() {
+                self.tell_timing(timing, &done, Receiving { began, took: data_wait }, network);
+            }
+            self.tell_sent(network);
             network.tell(Event::StepDone(self.step_done(&done, data_wait_ms)));
         }
         Ok(())
     }
 
     fn training_request(&self, step: u64, color_noise: f64) -> BatchRequest {
-        BatchRequest { step, color_noise, ..self.request.clone() }
+        let traced = is_timed(step + 1, self.timing_every);
+        BatchRequest { step, color_noise, traced, ..self.request.clone() }
     }
 
     /// The exchange of one pass; borrows the connection, so the half is handed out beside it.
@@ -232,35 +248,42 @@ impl<B: Backend> Running<B> {
         }
     }
 
-    /// A record a step, and one an exchange point: at info every so often, else at debug.
+    /// A record of the step: at info if it is timed or the first of all.
     fn record(&self, done: &Done, data_wait_ms: f64) {
-        let often = self.step != 1 && !self.step.is_multiple_of(REPORT_EVERY);
-        for Crossing { at, direction, bytes, transfer_ms, wait_ms, late_ms } in &done.crossings {
-            let direction = format!("{direction:?}").to_lowercase();
-            let gb_per_s = *bytes as f64 / transfer_ms.max(1e-3) / 1e6;
-            let (transfer_ms, wait_ms, peer_late_ms) =
-                (tidy(*transfer_ms), tidy(*wait_ms), tidy(*late_ms));
-            let gb_per_s = tidy(gb_per_s);
-            if often {
-                debug!(
-                    at,
-                    direction, bytes, transfer_ms, wait_ms, peer_late_ms, gb_per_s, "exchange"
-                );
-            } else {
-                info!(
-                    at,
-                    direction, bytes, transfer_ms, wait_ms, peer_late_ms, gb_per_s, "exchange"
-                );
-            }
-        }
         let (step_ms, compute_ms) = (tidy(done.step_ms), tidy(done.compute_ms));
         let exchange_wait_ms = tidy(done.total(|c| c.wait_ms));
         let peer_late_ms = tidy(done.total(|c| c.late_ms));
         let data_wait_ms = tidy(data_wait_ms);
-        if often {
-            debug!(step_ms, compute_ms, exchange_wait_ms, peer_late_ms, data_wait_ms, "step done");
-        } else {
+        if self.step == 1 || done.timing.is_some() {
             info!(step_ms, compute_ms, exchange_wait_ms, peer_late_ms, data_wait_ms, "step done");
+        } else {
+            debug!(step_ms, compute_ms, exchange_wait_ms, peer_late_ms, data_wait_ms, "step done");
+        }
+    }
+
+    /// Tells of a timed step.
+    fn tell_timing(&self, mut timing: StepTiming, done: &Done, at: Receiving, network: &Network) {
+        timing.waited_for_data(ms(at.took));
+        timed::record(&timing.layers);
+        let step_ms = done.step_ms + ms(at.took);
+        network.tell(Event::Timing(Timing {
+            incarnation: self.incarnation,
+            step: self.step,
+            step_ms,
+            rest_ms: tidy(timing.rest_ms(step_ms)),
+            layers: timed::layers(&timing.layers),
+            spans: timed::spans(self.name, self.step, at, done, &timing),
+        }));
+    }
+
+    /// Tells when the tensors of timed steps were sent. The last ones may be on their way beyond
+    /// their step's end, so this comes again after the next step and before whatever follows.
+    fn tell_sent(&mut self, network: &Network) {
+        let Some(peer) = &mut self.peer else { return };
+        let (incarnation, step, every) = (self.incarnation, self.step, self.timing_every);
+        let spans = timed::sent(self.name, peer.sent(), |step| is_timed(step, every));
+        if !spans.is_empty() {
+            network.tell(Event::Timing(Timing { incarnation, step, spans, ..Timing::default() }));
         }
     }
 
@@ -274,6 +297,7 @@ impl<B: Backend> Running<B> {
 
     fn evaluate(&mut self, dev: &mut B, order: Evaluate, network: &Network) -> Result<()> {
         self.stands_at(order.step)?;
+        self.tell_sent(network);
         let _worker = info_span!("worker", half = self.name).entered();
         let _span = info_span!("evaluate", step = order.step).entered();
         let views: Vec<u32> = if order.views > 1 { (1..=order.views).collect() } else { vec![0] };
@@ -326,6 +350,7 @@ impl<B: Backend> Running<B> {
         let _worker = info_span!("worker", half = self.name).entered();
         let _span = info_span!("checkpoint", step = order.step).entered();
         self.stands_at(order.step)?;
+        self.tell_sent(network);
         let shard = self.half.shard(dev, self.step)?;
         let bytes = shard.len() as u64;
         let put = store::put(

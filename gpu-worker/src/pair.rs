@@ -96,6 +96,11 @@ where
         Ok(outputs.swap_remove(0))
     }
 
+    /// Whether the next steps are timed.
+    pub fn time(&mut self, timed: bool) {
+        self.parts.iter_mut().for_each(|part| part.half.time(timed));
+    }
+
     /// Trains every part on one minibatch; the result is half A's.
     ///
     /// # Errors

@@ -18,7 +18,6 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::error::{Error, Result};
-use crate::exchange::ms;
 use crate::half::Mean;
 
 /// Longest minibatch anyone sends: 1,024 crops of 512 × 512.
@@ -282,7 +281,7 @@ impl Feed {
     }
 
     /// Takes a minibatch, and says how long that blocked.
-    pub(crate) fn take(&mut self, request: &BatchRequest) -> Result<(Minibatch, f64)> {
+    pub(crate) fn take(&mut self, request: &BatchRequest) -> Result<(Minibatch, Duration)> {
         let started = Instant::now();
         self.want(request.clone());
         // What was asked for before it isn't needed any more (another epoch's colour noise).
@@ -291,7 +290,7 @@ impl Feed {
                 let minibatch = self.network.block_on(task).unwrap_or_else(|e| {
                     Err(Error::BadData { loader: "receive".into(), why: e.to_string() })
                 })?;
-                return Ok((minibatch, ms(started.elapsed())));
+                return Ok((minibatch, started.elapsed()));
             }
             task.abort();
         }

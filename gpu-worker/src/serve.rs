@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use proto::process::{Backoff, VERSION, server};
 use proto::status::{Reaction, reaction};
+use proto::timing::clock_ns;
 use proto::trust::{Role, advertised};
 use proto::wire::coordinator_client::CoordinatorClient;
 use proto::wire::order::Order as Kind;
 use proto::wire::worker_event::Event;
-use proto::wire::{Finish, Heartbeat, Join, Order, WorkerEvent};
+use proto::wire::{Finish, Heartbeat, Join, Order, Pong, WorkerEvent};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -262,6 +263,11 @@ impl Desk {
                     Ok(Some(Order { order: Some(Kind::Finish(finish)) })) => {
                         return Ended::Finished(finish);
                     }
+                    // Here, where nothing computes: the answer is the better the sooner it comes.
+                    Ok(Some(Order { order: Some(Kind::Ping(ping)) })) => {
+                        let (stamp_ns, at_ns) = (ping.stamp_ns, clock_ns(Instant::now()));
+                        WorkerEvent { event: Some(Event::Pong(Pong { stamp_ns, at_ns })) }
+                    }
                     Ok(Some(order)) => {
                         if let Some(Kind::Begin(begin)) = &order.order {
                             incarnation = begin.incarnation;
@@ -308,7 +314,7 @@ impl Desk {
                 self.loaders.set(loaders.addresses);
                 return;
             }
-            Some(Kind::Finish(_)) | None => {
+            Some(Kind::Finish(_) | Kind::Ping(_)) | None => {
                 warn!("an order with nothing in it");
                 return;
             }

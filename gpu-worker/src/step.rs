@@ -7,10 +7,11 @@ use tracing::debug_span;
 
 use crate::backend::{Backend, Download};
 use crate::error::{Error, Result};
-use crate::exchange::{Crossing, Exchange, ms};
+use crate::exchange::{Crossing, Exchange, Travel, ms};
 use crate::forward::Mode;
 use crate::half::{Half, floats, upload};
 use crate::receive::Minibatch;
+use crate::timing::{self, INPUT, Pass, SOFTMAX, Timing};
 use crate::update::Rates;
 
 /// What a step reached and where its time went.
@@ -28,6 +29,10 @@ pub struct Done {
     pub compute_ms: f64,
     /// What crossed, in order.
     pub crossings: Vec<Crossing>,
+    /// Each tensor that came, in order.
+    pub received: Vec<Travel>,
+    /// If the step was timed.
+    pub timing: Option<Timing>,
 }
 
 impl Done {
@@ -47,6 +52,11 @@ pub struct Output {
 }
 
 impl<B: Backend> Half<B> {
+    /// Whether the next steps are timed, layer by layer; their results are the same.
+    pub fn time(&mut self, timed: bool) {
+        self.timed = timed;
+    }
+
     /// Trains on one minibatch.
     ///
     /// `step` counts the steps done before; the minibatch's first image is sample `step · batch`.
@@ -64,28 +74,38 @@ impl<B: Backend> Half<B> {
         let started = Instant::now();
         let n = minibatch.n_images();
         let mode = Mode::Train { first_sample: step * self.recipe.batch as u64 };
+        if self.timed {
+            self.watch.start(dev)?;
+        }
         self.take(dev, minibatch)?;
+        self.watch.lap(dev, INPUT, Pass::Forward)?;
         let before = dev.mark()?;
         debug_span!("forward").in_scope(|| self.forward(dev, &mut exchange, mode, n))?;
         // On its way while the device goes on; waited for before the update could spread a loss
         // that is not a number.
         let output = self.output(dev, n)?;
+        self.watch.lap(dev, SOFTMAX, Pass::Forward)?;
         debug_span!("backward").in_scope(|| self.backward(dev, &mut exchange, mode, n))?;
         let output = output.wait()?;
         let (loss, top1_error, top5_error) = output.score(&minibatch.labels);
         if !loss.is_finite() {
             return Err(Error::NotFinite { step, loss });
         }
+        self.watch.lap(dev, SOFTMAX, Pass::Forward)?;
         debug_span!("update").in_scope(|| self.update(dev, rates))?;
         let after = dev.mark()?;
         let on_device = dev.ms_between(&before, &after)?;
+        let (crossings, received) = exchange.into_parts();
+        let laps = self.watch.read(dev)?;
         let mut done = Done {
             loss,
             top1_error,
             top5_error,
             step_ms: ms(started.elapsed()),
             compute_ms: 0.0,
-            crossings: exchange.into_crossings(),
+            timing: laps.map(|laps| timing::by_layer(&self.plan, n, laps, &crossings)),
+            crossings,
+            received,
         };
         done.compute_ms = on_device - done.total(|c| c.wait_ms + c.late_ms);
         Ok(done)

@@ -3,6 +3,7 @@
 use crate::backend::{Backend, Sgd};
 use crate::error::Result;
 use crate::half::Half;
+use crate::timing::Pass;
 
 /// The rates of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,7 +20,12 @@ impl<B: Backend> Half<B> {
         let (decay, momentum) = (self.recipe.decay, self.recipe.momentum as f32);
         let (decay_biases, decay_softmax) = (self.recipe.decay_biases, self.recipe.decay_softmax);
         let last = 2 * self.layers.len() - 2; // the softmax layer's weights; its biases follow
-        for (i, tensor) in self.tensors().enumerate() {
+        let watch = &mut self.watch;
+        let tensors = self
+            .layers
+            .iter_mut()
+            .flat_map(|layer| [(layer.name, &mut layer.weight), (layer.name, &mut layer.bias)]);
+        for (i, (layer, tensor)) in tensors.enumerate() {
             let is_bias = tensor.param.is_bias;
             let decays = if is_bias { decay_biases } else { i != last || decay_softmax };
             let sgd = Sgd {
@@ -28,6 +34,7 @@ impl<B: Backend> Half<B> {
                 decay: if decays { decay as f32 } else { 0.0 },
             };
             dev.sgd(&sgd, &mut tensor.value, &mut tensor.momentum, &tensor.gradient)?;
+            watch.lap(dev, layer, Pass::Update)?;
         }
         Ok(())
     }

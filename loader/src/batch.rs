@@ -13,7 +13,7 @@ use crate::augment::{self, Sample, Variation};
 use crate::source::Scratch;
 use crate::{Description, Error, Source, Split, order};
 
-pub use recent::Recent;
+pub use recent::{Made, Recent};
 
 /// Most bytes of pixels that one minibatch may have: a request can't fill the machine.
 const LIMIT: usize = 512 << 20;

@@ -1,6 +1,7 @@
 //! The service, and its place in a run; the only file here that sees wire types.
 
 mod register; // says where this loader is, until told to finish
+mod trace; // when minibatches of timed steps were made and sent
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tracing::{Instrument, debug, debug_span, info};
 
 use crate::batch::{Minibatch, Recent, Request};
 use crate::{Config, Error, Source, Split};
+use trace::Trace;
 
 /// How long batches on their way may take once the loader is told to stop.
 const LEAVE: Duration = Duration::from_secs(3);
@@ -46,14 +48,15 @@ pub async fn run(
     let data = recent.source().describe();
     info!(%address, data = data.name, n_images = data.n_train, "loader serves");
 
+    let (trace, mut spans) = trace::trace();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = proto::process::server()
-        .add_service(LoaderServer::new(Service(recent)))
+        .add_service(LoaderServer::new(Service { recent, trace }))
         .serve_with_incoming_shutdown(config.trust.accept(listener), async {
             let _ = stopped.await;
         });
     let mut server = tokio::spawn(server);
-    let finished = register::until_finished(&config, address);
+    let finished = register::until_finished(&config, address, &mut spans);
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         finished = finished => finished,
@@ -78,7 +81,10 @@ fn serving(address: std::net::SocketAddr, ended: Served) -> Result<(), Error> {
     Err(Error::Network { address: address.to_string(), why })
 }
 
-struct Service(Recent);
+struct Service {
+    recent: Recent,
+    trace: Trace,
+}
 
 #[tonic::async_trait]
 impl Loader for Service {
@@ -87,7 +93,7 @@ impl Loader for Service {
         request: tonic::Request<wire::DescribeRequest>,
     ) -> Result<Response<wire::DataSet>, Status> {
         only(&request, "Describe", &[Role::Worker, Role::Coordinator])?;
-        let data = self.0.source().describe();
+        let data = self.recent.source().describe();
         Ok(Response::new(wire::DataSet {
             name: data.name.clone(),
             digest: data.digest.clone(),
@@ -108,20 +114,26 @@ impl Loader for Service {
     ) -> Result<Response<Self::BatchStream>, Status> {
         only(&request, "Batch", &[Role::Worker, Role::Coordinator])?;
         let asked = request.into_inner();
-        let data = self.0.source().describe();
+        let data = self.recent.source().describe();
         if asked.data_set != data.digest {
             let (got, name) = (data.digest.clone(), data.name.clone());
             return Err(status(&Error::OtherDataSet { want: asked.data_set, got, name }));
         }
         let request = checked(&asked).map_err(|e| status(&e))?;
         let span = debug_span!("batch", step = request.step, n_images = request.n_images);
-        let made = self.0.get(&request).instrument(span).await;
-        let minibatch = made.map_err(|e| status(&e))?;
+        let made = self.recent.get(&request).instrument(span).await.map_err(|e| status(&e))?;
+        let minibatch = &made.minibatch;
         debug!(bytes = minibatch.pixels.len(), "minibatch leaves");
-        let head = Part::Head(head(&minibatch));
+        let head = Part::Head(head(minibatch));
         let pixels = chunks(minibatch.pixels.clone()).map(Part::Pixels);
         let parts = std::iter::once(head).chain(pixels);
         let parts = tokio_stream::iter(parts).map(|part| Ok(wire::BatchPart { part: Some(part) }));
+        if !asked.traced {
+            return Ok(Response::new(Box::pin(parts)));
+        }
+        let step = request.step.saturating_add(1); // once it is done
+        self.trace.made(&made, step);
+        let parts = self.trace.clone().sending(parts, step, minibatch.pixels.len());
         Ok(Response::new(Box::pin(parts)))
     }
 }

@@ -8,8 +8,9 @@
 pub mod convert; // wire ⇄ model, both ways, checked
 pub mod tensor; // long runs of bytes ⇄ chunks below the message limit
 pub mod status; // error → gRPC code → what the caller then does
-pub mod process; // what every process does at start and stop: tracing, signals, settings
 pub mod trust; // who may talk to whom: mutual TLS, roles, dialling, listening, in words people understand
+pub mod timing; // which steps are timed; a clock each process
+pub mod process; // what every process does at start and stop: tracing, signals, settings
 
 /// The messages and services of `schema/`, generated at build time.
 #[allow(

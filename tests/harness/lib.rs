@@ -10,4 +10,5 @@ pub mod machine_code; // what NVRTC makes of the kernels
 pub mod process; // `alexnet up` in real processes
 pub mod scrape; // a run's metrics, as Prometheus reads them
 pub mod roles; // single roles as real processes
+pub mod trace; // what a viewer of traces takes for granted
 pub mod small; // small networks and pictures

@@ -10,5 +10,6 @@ mod resume; // the same bits, whatever happens
 mod step; // the step is right: against PyTorch, halves against the whole
 mod hosts; // two hosts train as one
 mod trust; // who is let in, and what the others are told
+mod timing; // where steps go
 mod tidy; // the words around the code are true
 mod watching; // who watches a run sees what it does

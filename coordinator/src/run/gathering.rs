@@ -133,6 +133,7 @@ impl Run {
                     data_set: data.digest.clone(),
                     n_train: data.n_train,
                     n_val: data.n_val,
+                    timing_every: self.settings.timing_every,
                 };
                 (seated[seat].id, Order::Begin(Box::new(begin)))
             })

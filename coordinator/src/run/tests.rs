@@ -34,6 +34,7 @@ const C: WorkerId = WorkerId(3);
 /// Ten steps an epoch.
 fn settings(until: Until, checkpoint_every: u64) -> Settings {
     Settings {
+        timing_every: 50,
         run_id: "run".into(),
         run_dir: "runs/test".into(),
         recipe: Recipe { batch: 10, patience: 1, ..Recipe::default() },

@@ -69,7 +69,7 @@ impl Links {
     pub(crate) fn finish_loaders(&mut self, reason: &str) {
         for orders in self.loaders.values() {
             let reason = reason.to_string();
-            let _ = orders.try_send(Ok(wire::LoaderOrder { finish: true, reason }));
+            let _ = orders.try_send(Ok(wire::LoaderOrder { finish: true, reason, ping: None }));
         }
     }
 

@@ -3,17 +3,21 @@
 use model::halves::Cut;
 use proto::wire::{self, worker_event};
 
+use super::clock::Clock;
 use crate::error::Error;
 use crate::event::{Order, Said, Scores, Shard};
 use crate::metrics::StepReport;
 use crate::status::RunStatus;
+use crate::timing::{HalfStep, LayerTime, Timing};
 
-/// A worker's event and the incarnation it belongs to.
-pub(super) fn said(event: wire::WorkerEvent) -> Result<(u64, Said), Error> {
+/// A worker's event and the incarnation it belongs to; `clock` is the worker's.
+pub(super) fn said(event: wire::WorkerEvent, clock: &Clock) -> Result<(u64, Said), Error> {
     use worker_event::Event as E;
     let event = event.event.ok_or_else(|| Error::Invalid("a worker's empty event".into()))?;
     Ok(match event {
         E::Join(_) => return Err(Error::Invalid("a worker joins only once".into())),
+        E::Pong(_) => return Err(Error::Invalid("an answer nobody asked for".into())),
+        E::Timing(e) => (e.incarnation, Said::Timing(Box::new(timing(e, clock)))),
         E::Heartbeat(e) => (e.incarnation, Said::Heartbeat),
         E::Ready(e) => (e.incarnation, Said::Ready { step: e.step }),
         E::StepDone(e) => (e.incarnation, Said::StepDone(report(&e))),
@@ -35,6 +39,34 @@ pub(super) fn said(event: wire::WorkerEvent) -> Result<(u64, Said), Error> {
         }
         E::Failed(e) => (e.incarnation, Said::Failed { reason: e.reason, retry: e.retry }),
     })
+}
+
+fn timing(said: wire::Timing, clock: &Clock) -> Timing {
+    let layer = |said: wire::LayerTime| LayerTime {
+        layer: said.layer,
+        pass: said.pass,
+        compute_ms: said.compute_ms,
+        transfer_ms: said.transfer_ms,
+        wait_ms: said.wait_ms,
+        peer_late_ms: said.peer_late_ms,
+        bytes: said.bytes,
+        gb_per_s: said.gb_per_s,
+        gflop_per_s: said.gflop_per_s,
+    };
+    let step = (!said.layers.is_empty()).then(|| HalfStep {
+        half: String::new(), // its seat says which
+        step: said.step,
+        step_ms: said.step_ms,
+        rest_ms: said.rest_ms,
+        clock_uncertainty_ms: clock.uncertainty_ms(),
+        layers: said.layers.into_iter().map(layer).collect(),
+    });
+    Timing { step, spans: clock.ours(said.spans) }
+}
+
+/// Asks for the time.
+pub(super) fn ping(ping: wire::Ping) -> wire::Order {
+    wire::Order { order: Some(wire::order::Order::Ping(ping)) }
 }
 
 fn report(done: &wire::StepDone) -> StepReport {
@@ -74,6 +106,7 @@ pub(super) fn order_to_wire(incarnation: u64, order: Order) -> wire::Order {
                 data_set: begin.data_set,
                 n_train: begin.n_train,
                 n_val: begin.n_val,
+                timing_every: begin.timing_every,
             })
         }
         Order::Train { until, rate, bias_rate, color_noise } => {

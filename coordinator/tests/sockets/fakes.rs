@@ -154,6 +154,10 @@ impl State {
                 send(&self.events, Event::Saved(saved)).await;
             }
             Order::Loaders(_) => {}
+            Order::Ping(ping) => {
+                let (stamp_ns, at_ns) = (ping.stamp_ns, ping.stamp_ns);
+                send(&self.events, Event::Pong(wire::Pong { stamp_ns, at_ns })).await;
+            }
             Order::Finish(wire::Finish { reason, failed }) => {
                 return Some(End::Finished { reason, failed });
             }
@@ -293,11 +297,15 @@ pub(crate) async fn loader(address: &str, digest: &str) -> JoinHandle<Result<Str
     let channel = proto::process::dial(address).await.unwrap();
     tokio::spawn(async move {
         let (events, outgoing) = mpsc::channel(1);
-        let hello = wire::LoaderEvent { address: own, version: VERSION.into() };
+        let version = VERSION.into();
+        let hello = wire::LoaderEvent { address: own, version, ..Default::default() };
         events.send(hello).await.unwrap();
         let mut client = CoordinatorClient::new(channel);
         let mut orders = client.serve(ReceiverStream::new(outgoing)).await?.into_inner();
-        let order = orders.message().await;
+        let mut order = orders.message().await;
+        while let Ok(Some(wire::LoaderOrder { ping: Some(_), .. })) = order {
+            order = orders.message().await;
+        }
         server.abort();
         Ok(order?.map_or(String::new(), |order| order.reason))
     })

@@ -110,6 +110,8 @@ pub(crate) enum Command {
     Preview(PreviewArgs),
     /// Draw loss, errors and speed of a run as SVG and PNG
     Plot(PlotArgs),
+    /// Say where a run's steps went: layer by layer, both halves side by side
+    Timing(TimingArgs),
     /// Measure this machine: images/s, where the time goes, memory
     Bench(BenchArgs),
     /// Say what a running coordinator is doing
@@ -157,6 +159,10 @@ pub(crate) struct RecipeArgs {
     /// Write a checkpoint every so many steps; the best and the end have one too [default: 200]
     #[arg(long, value_name = "STEPS")]
     pub checkpoint_every: Option<u64>,
+
+    /// Time every so many steps layer by layer, and steps 2 to 4; 0: none [default: 50]
+    #[arg(long, value_name = "STEPS")]
+    pub timing_every: Option<u64>,
 
     /// Checkpoints to keep besides the best one
     #[arg(long, value_name = "N")]
@@ -340,6 +346,25 @@ pub(crate) struct PlotArgs {
     /// Write OUT.svg and OUT.png [default: RUN/plot]
     #[arg(long, value_name = "OUT")]
     pub out: Option<PathBuf>,
+}
+
+/// `alexnet timing`.
+#[derive(Debug, Args)]
+pub(crate) struct TimingArgs {
+    /// The run directory
+    pub run: PathBuf,
+    /// Also draw a timed step over time: OUT.svg and OUT.png
+    #[arg(long, value_name = "OUT")]
+    pub picture: Option<PathBuf>,
+    /// The step to draw [default: the last one in the trace]
+    #[arg(long, requires = "picture")]
+    pub step: Option<u64>,
+    /// Draw it from this millisecond on
+    #[arg(long, requires = "picture", value_name = "MS")]
+    pub from: Option<f64>,
+    /// Draw it up to this millisecond
+    #[arg(long, requires = "picture", value_name = "MS")]
+    pub to: Option<f64>,
 }
 
 /// `alexnet bench`.

@@ -51,6 +51,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             epochs: None,
             steps: Some(WARM_UP + args.steps),
             checkpoint_every: None,
+            timing_every: None,
             keep: None,
         },
         seed: DEFAULT_SEED,

@@ -20,6 +20,7 @@ mod export;
 mod preview;
 mod metrics;
 mod plot;
+mod timing; // where a run's steps went, layer by layer
 mod bench;
 mod canvas;
 mod say;
@@ -105,6 +106,7 @@ fn run_command(cli: &Cli) -> Result<()> {
         Command::Export(args) => export::run(args),
         Command::Preview(args) => preview::run(args),
         Command::Plot(args) => plot::run(args),
+        Command::Timing(args) => timing::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Status(args) => status::run(args),
         Command::Certs(args) => certs::run(args),

@@ -50,7 +50,7 @@ pub(crate) fn draw(metrics: &Metrics, title: &str, out: &Path) -> Result<[PathBu
 }
 
 /// `out` with this ending, in place of `.svg` or `.png` if it has one.
-fn ending(out: &Path, ending: &str) -> PathBuf {
+pub(crate) fn ending(out: &Path, ending: &str) -> PathBuf {
     match out.extension().and_then(|e| e.to_str()) {
         Some("svg" | "png") => out.with_extension(ending),
         _ => {

@@ -34,6 +34,9 @@ pub(crate) fn coordinator(args: &CoordinatorArgs) -> Result<()> {
     if let Some(steps) = args.recipe.checkpoint_every {
         config.checkpoint_every = steps;
     }
+    if let Some(steps) = args.recipe.timing_every {
+        config.timing_every = steps;
+    }
     if let Some(keep) = args.recipe.keep {
         config.keep = keep;
     }

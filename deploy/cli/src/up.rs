@@ -254,6 +254,7 @@ impl Plan {
         typed.epochs.iter().for_each(|n| put("--epochs", n));
         typed.steps.iter().for_each(|n| put("--steps", n));
         typed.checkpoint_every.iter().for_each(|n| put("--checkpoint-every", n));
+        typed.timing_every.iter().for_each(|n| put("--timing-every", n));
         typed.keep.iter().for_each(|n| put("--keep", n));
         args.extend(["--run".into(), self.run.clone().into()]);
         args

@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Arrival, ArrivedKey, Direction, Key, Pass, Peer};
+use super::{Arrival, ArrivedKey, Direction, Key, Pass, Peer, Travel};
 use crate::backend::Download;
 use crate::error::{Error, Result};
 
@@ -59,7 +59,11 @@ pub(crate) struct GrpcPeer {
     out: mpsc::UnboundedSender<(Key, Download)>,
     inbox: Receiver<Result<Arrival>>,
     waiting: Arc<AtomicU64>,
+    sent: Travels,
 }
+
+/// What has been sent since the engine last asked.
+type Travels = Arc<Mutex<Vec<Travel>>>;
 
 impl Inbound {
     pub(crate) fn new(trust: Trust, own: String) -> Self {
@@ -98,9 +102,11 @@ impl Inbound {
         };
         self.link.send_replace(Some(link));
         let (trust, own) = (self.trust.clone(), self.own.clone());
+        let sent = Travels::default();
+        let record = sent.clone();
         let task = tokio::spawn(async move {
             let ended = match reach(&trust, &own, &peer).await {
-                Ok(channel) => send_all(channel, run_id, incarnation, from_engine).await,
+                Ok(channel) => send_all(channel, run_id, incarnation, from_engine, &record).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = ended {
@@ -109,7 +115,7 @@ impl Inbound {
         });
         let mut outbound = self.outbound.lock().unwrap_or_else(PoisonError::into_inner);
         *outbound = Some(task.abort_handle());
-        GrpcPeer { out, inbox: from_network, waiting }
+        GrpcPeer { out, inbox: from_network, waiting, sent }
     }
 
     /// The link a greeting belongs to, waiting a while for a later incarnation to begin here too.
@@ -281,6 +287,7 @@ async fn send_all(
     run_id: String,
     incarnation: u64,
     mut from_engine: mpsc::UnboundedReceiver<(Key, Download)>,
+    sent: &Travels,
 ) -> Result<()> {
     // Few frames in flight: the windows, not this queue, are the buffer.
     let (frames, stream) = mpsc::channel(4);
@@ -303,12 +310,18 @@ async fn send_all(
                     .map_err(|e| Error::PeerLost { why: e.to_string() })??,
             };
             let header = header(&run_id, incarnation, key, encoded.wire, encoded.exponent);
+            let (bytes, began) = (encoded.bytes.len() as u64, Instant::now());
             let announced = std::iter::once(None);
             for chunk in announced.chain(chunks(encoded.bytes).map(Some)) {
                 let frame = Frame { header: Some(header.clone()), chunk };
                 if frames.send(frame).await.is_err() {
                     return Ok(());
                 }
+            }
+            // Evaluations are not timed: nobody would ever ask for theirs.
+            if let Pass::Train(_) = key.pass {
+                let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+                sent.push(Travel { key, bytes, began, ended: Instant::now() });
             }
         }
         Ok::<(), Error>(())
@@ -372,5 +385,9 @@ impl Peer for GrpcPeer {
         let bytes: usize = arrival.parts.iter().map(bytes::Bytes::len).sum();
         self.waiting.fetch_sub(bytes as u64, Ordering::Relaxed);
         Ok(Some(arrival))
+    }
+
+    fn sent(&mut self) -> Vec<Travel> {
+        std::mem::take(&mut self.sent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

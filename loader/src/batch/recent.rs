@@ -1,7 +1,9 @@
 //! The last few minibatches, those being made, and the one that will be asked for next.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 
@@ -15,7 +17,26 @@ const KEPT_AT_LEAST: usize = 2;
 /// However small.
 const KEPT_AT_MOST: usize = 8;
 
-type Slot = Arc<OnceCell<Arc<Minibatch>>>;
+type Slot = Arc<OnceCell<Arc<Made>>>;
+
+/// A minibatch, and when it was made.
+#[derive(Debug)]
+pub struct Made {
+    /// What was asked for.
+    pub minibatch: Minibatch,
+    /// When its making began.
+    pub began: Instant,
+    /// When it was there.
+    pub ended: Instant,
+    told: AtomicBool,
+}
+
+impl Made {
+    /// True the first time this is asked.
+    pub fn first_told(&self) -> bool {
+        !self.told.swap(true, Ordering::Relaxed)
+    }
+}
 
 /// Makes minibatches on its own threads, each once.
 #[derive(Debug, Clone)]
@@ -55,10 +76,10 @@ impl Recent {
     ///
     /// # Errors
     /// As [`Source::minibatch`].
-    pub async fn get(&self, request: &Request) -> Result<Arc<Minibatch>, Error> {
-        let minibatch = self.make(request).await?;
+    pub async fn get(&self, request: &Request) -> Result<Arc<Made>, Error> {
+        let made = self.make(request).await?;
         self.begin(request.next());
-        Ok(minibatch)
+        Ok(made)
     }
 
     /// Makes a minibatch ahead, unless another is being made so.
@@ -71,19 +92,23 @@ impl Recent {
         });
     }
 
-    async fn make(&self, request: &Request) -> Result<Arc<Minibatch>, Error> {
+    async fn make(&self, request: &Request) -> Result<Arc<Made>, Error> {
         let slot = self.slot(request);
         let made = slot.get_or_try_init(|| self.compute(request)).await.cloned();
         self.forget();
         made
     }
 
-    async fn compute(&self, request: &Request) -> Result<Arc<Minibatch>, Error> {
+    async fn compute(&self, request: &Request) -> Result<Arc<Made>, Error> {
         let (done, result) = oneshot::channel();
         let (inner, request) = (self.0.clone(), request.clone());
         self.0.threads.spawn(move || {
+            let began = Instant::now();
+            let made = inner.source.minibatch(&request).map(|minibatch| {
+                Arc::new(Made { minibatch, began, ended: Instant::now(), told: false.into() })
+            });
             // Nobody is there for it if the asker has gone.
-            let _ = done.send(inner.source.minibatch(&request).map(Arc::new));
+            let _ = done.send(made);
         });
         result.await.expect("the thread sends before it ends, and panics abort nothing here")
     }
@@ -103,7 +128,7 @@ impl Recent {
     fn forget(&self) {
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = |slots: &VecDeque<(Request, Slot)>| -> usize {
-            slots.iter().filter_map(|(_, slot)| slot.get()).map(|m| m.pixels.len()).sum()
+            slots.iter().filter_map(|(_, slot)| slot.get()).map(|m| m.minibatch.pixels.len()).sum()
         };
         while slots.len() > KEPT_AT_MOST
             || (slots.len() > KEPT_AT_LEAST && bytes(&slots) > KEPT_BYTES)

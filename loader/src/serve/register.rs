@@ -1,27 +1,38 @@
 //! Says to the coordinator where this loader is, and stays on the line until told to finish.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use proto::process::{Backoff, VERSION};
 use proto::status::{Reaction, reaction};
+use proto::timing::clock_ns;
 use proto::trust::{Role, advertised};
-use proto::wire::LoaderEvent;
 use proto::wire::coordinator_client::CoordinatorClient;
-use tokio_stream::StreamExt;
+use proto::wire::{LoaderEvent, Pong};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::{info, warn};
 
+use super::trace::Spans;
 use crate::{Config, Error};
+
+/// Answers and spans that may wait for a slow line; more are lost.
+const EVENTS: usize = 64;
 
 /// Returns once the coordinator says `finish`; without a coordinator, never. A line that breaks is
 /// dialled again for ever: the coordinator may be restarting.
-pub(super) async fn until_finished(config: &Config, own: SocketAddr) -> Result<(), Error> {
+pub(super) async fn until_finished(
+    config: &Config,
+    own: SocketAddr,
+    spans: &mut Spans,
+) -> Result<(), Error> {
     let Some(coordinator) = &config.coordinator else { return std::future::pending().await };
     let address = advertised(own, config.advertise.as_deref())
         .map_err(|why| Error::Setting { setting: "advertise", why })?;
     let mut backoff = Backoff::default();
     loop {
-        let why = match stay(config, coordinator, &address).await {
+        let why = match stay(config, coordinator, &address, spans).await {
             Stayed::Finished => return Ok(()),
             Stayed::Refused(why) => {
                 return Err(Error::Refused { address: coordinator.clone(), why });
@@ -44,7 +55,7 @@ enum Stayed {
     Lost { why: String, was_in: bool },
 }
 
-async fn stay(config: &Config, coordinator: &str, address: &str) -> Stayed {
+async fn stay(config: &Config, coordinator: &str, address: &str, spans: &mut Spans) -> Stayed {
     let channel = match config.trust.dial(Role::Coordinator, coordinator).await {
         Ok(channel) => channel,
         Err(e) => {
@@ -55,21 +66,37 @@ async fn stay(config: &Config, coordinator: &str, address: &str) -> Stayed {
             };
         }
     };
-    let event = LoaderEvent { address: address.into(), version: VERSION.into() };
-    // One event, and then the stream stays open: its end would mean that this loader leaves.
-    let events = tokio_stream::once(event).chain(tokio_stream::pending());
-    let mut orders = match CoordinatorClient::new(channel).serve(events).await {
+    let hello =
+        LoaderEvent { address: address.into(), version: VERSION.into(), ..Default::default() };
+    // Held as long as this runs: its end would mean that this loader leaves.
+    let (events, stream) = mpsc::channel(EVENTS);
+    let _ = events.try_send(hello);
+    let mut orders = match CoordinatorClient::new(channel).serve(ReceiverStream::new(stream)).await
+    {
         Ok(orders) => orders.into_inner(),
         Err(status) => return left(&status, false),
     };
     info!(coordinator, address, "loader joined the run");
     loop {
-        match orders.message().await {
+        let order = tokio::select! {
+            order = orders.message() => order,
+            Some(span) = spans.recv() => {
+                let _ = events.try_send(LoaderEvent { spans: vec![span], ..Default::default() });
+                continue;
+            }
+        };
+        match order {
             Ok(Some(order)) if order.finish => {
                 info!(reason = order.reason, "run finished");
                 return Stayed::Finished;
             }
-            Ok(Some(_)) => {}
+            Ok(Some(order)) => {
+                if let Some(ping) = order.ping {
+                    let (stamp_ns, at_ns) = (ping.stamp_ns, clock_ns(Instant::now()));
+                    let pong = Some(Pong { stamp_ns, at_ns });
+                    let _ = events.try_send(LoaderEvent { pong, ..Default::default() });
+                }
+            }
             Ok(None) => return Stayed::Lost { why: "it closed the line".into(), was_in: true },
             Err(status) => return left(&status, true),
         }

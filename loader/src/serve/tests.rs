@@ -44,6 +44,7 @@ fn asked(digest: &str, step: u64) -> wire::BatchRequest {
         flip: true,
         color_noise: 0.1,
         view: 0,
+        traced: false,
     }
 }
 
@@ -108,7 +109,8 @@ impl Coordinator for StandIn {
         self.0.send(event.address).await.unwrap();
         let (order, orders) = mpsc::channel(1);
         if self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0 {
-            let finish = wire::LoaderOrder { finish: true, reason: "all epochs done".into() };
+            let reason = "all epochs done".into();
+            let finish = wire::LoaderOrder { finish: true, reason, ping: None };
             order.send(Ok(finish)).await.unwrap();
         }
         Ok(Response::new(ReceiverStream::new(orders)))

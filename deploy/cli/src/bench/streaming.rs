@@ -48,6 +48,7 @@ pub(super) async fn measure(data: &str, recipe: &Recipe, folder: &Path) -> Resul
         flip: recipe.flip,
         color_noise: recipe.color_noise,
         view: 0,
+        traced: false,
     };
     take(&mut client, &mut request).await?; // the first one fills caches
     let pid = loader.pid().context("the loader has ended")?;

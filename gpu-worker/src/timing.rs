@@ -1,0 +1,269 @@
+//! Where a step's time goes, layer by layer: marks on the compute stream, read once at its end.
+//!
+//! Between two marks lies an operation, or the stream stands still for the other half. Nothing is
+//! waited for in order to measure it; a GPU's marks are events, the CPU's are moments. Deferred
+//! weight gradients count for their own layer, whatever they were deferred behind.
+
+use std::time::{Duration, Instant};
+
+use model::halves::Plan;
+
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::exchange::{Crossing, Direction, LOGITS, ms};
+
+/// Putting the minibatch on the device, and pixels to numbers.
+pub(crate) const INPUT: &str = "input";
+/// Probabilities, losses and what is made of them.
+pub(crate) const SOFTMAX: &str = "softmax";
+/// Waiting for the minibatch.
+pub(crate) const DATA: &str = "data";
+
+/// What is done to a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// Activations.
+    Forward,
+    /// From the gradient of its output to that of its inputs.
+    Inputs,
+    /// Gradients of weights and biases.
+    Weights,
+    /// Momentum and decay.
+    Update,
+}
+
+impl Pass {
+    /// As in records and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pass::Forward => "forward",
+            Pass::Inputs => "backward_inputs",
+            Pass::Weights => "backward_weights",
+            Pass::Update => "update",
+        }
+    }
+}
+
+/// The pass that needs what crosses in this direction.
+impl From<Direction> for Pass {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Forward => Pass::Forward,
+            Direction::Backward => Pass::Inputs,
+        }
+    }
+}
+
+/// Time of the compute stream.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lap {
+    /// A layer, or `input`, `logits`, `softmax`.
+    pub layer: &'static str,
+    /// What was done to it, or waited for.
+    pub pass: Pass,
+    /// Some: the stream stood still, this share of it because the other half was late.
+    pub late: Option<f64>,
+    /// When it began.
+    pub from: Instant,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A layer's pass in one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerTime {
+    /// A layer, or `data`, `input`, `logits`, `softmax`.
+    pub layer: &'static str,
+    /// What was done to it.
+    pub pass: Pass,
+    /// On the compute stream, copies to and from the exchange with it.
+    pub compute_ms: f64,
+    /// From first to last byte received, summed over slices.
+    pub transfer_ms: f64,
+    /// The stream stood still while the other half was sending.
+    pub wait_ms: f64,
+    /// It stood still, and the other half had not begun to send.
+    pub late_ms: f64,
+    /// Received.
+    pub bytes: u64,
+    /// Floating-point operations of its products, in billions.
+    pub gflop: f64,
+}
+
+impl LayerTime {
+    fn new(layer: &'static str, pass: Pass) -> Self {
+        let (compute_ms, transfer_ms, wait_ms, late_ms) = (0.0, 0.0, 0.0, 0.0);
+        Self { layer, pass, compute_ms, transfer_ms, wait_ms, late_ms, bytes: 0, gflop: 0.0 }
+    }
+
+    /// Received in a second of transfer, in GB.
+    pub fn gb_per_s(&self) -> f64 {
+        per_ms(self.bytes as f64 / 1e6, self.transfer_ms)
+    }
+
+    /// Computed in a second, in GFLOP.
+    pub fn gflop_per_s(&self) -> f64 {
+        1e3 * per_ms(self.gflop, self.compute_ms)
+    }
+
+    /// All of the compute stream's time that it took.
+    pub fn ms(&self) -> f64 {
+        self.compute_ms + self.wait_ms + self.late_ms
+    }
+}
+
+/// Some of the shortest transfers take no time that a clock can see.
+fn per_ms(what: f64, ms: f64) -> f64 {
+    if ms > 0.0 { what / ms } else { 0.0 }
+}
+
+/// A timed step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timing {
+    /// Top to bottom, pass by pass; what took no time is left out.
+    pub layers: Vec<LayerTime>,
+    /// In order.
+    pub laps: Vec<Lap>,
+}
+
+/// Takes marks while a step is timed, and does nothing otherwise.
+#[derive(Debug)]
+pub(crate) struct Stopwatch<B: Backend> {
+    start: Option<B::Mark>,
+    laps: Vec<Marked<B::Mark>>,
+}
+
+#[derive(Debug)]
+struct Marked<M> {
+    end: M,
+    layer: &'static str,
+    pass: Pass,
+    late: Option<f64>,
+}
+
+impl<B: Backend> Default for Stopwatch<B> {
+    fn default() -> Self {
+        Self { start: None, laps: Vec::new() }
+    }
+}
+
+impl<B: Backend> Stopwatch<B> {
+    /// Begins to time a step.
+    pub(crate) fn start(&mut self, dev: &mut B) -> Result<()> {
+        self.laps.clear();
+        self.start = Some(dev.mark()?);
+        Ok(())
+    }
+
+    /// What was queued since the last mark was this.
+    pub(crate) fn lap(&mut self, dev: &mut B, layer: &'static str, pass: Pass) -> Result<()> {
+        self.mark(dev, layer, pass, None)
+    }
+
+    /// Since the last mark nothing was queued: what is to be queued next had not arrived.
+    pub(crate) fn waited(
+        &mut self,
+        dev: &mut B,
+        layer: &'static str,
+        direction: Direction,
+        late: f64,
+    ) -> Result<()> {
+        self.mark(dev, layer, direction.into(), Some(late))
+    }
+
+    fn mark(
+        &mut self,
+        dev: &mut B,
+        layer: &'static str,
+        pass: Pass,
+        late: Option<f64>,
+    ) -> Result<()> {
+        if self.start.is_some() {
+            self.laps.push(Marked { end: dev.mark()?, layer, pass, late });
+        }
+        Ok(())
+    }
+
+    /// The laps since the start, if the step was timed; waits for the last one.
+    pub(crate) fn read(&mut self, dev: &mut B) -> Result<Option<Vec<Lap>>> {
+        let (Some(start), laps) = (self.start.take(), std::mem::take(&mut self.laps)) else {
+            return Ok(None);
+        };
+        let Some(last) = laps.last() else { return Ok(Some(Vec::new())) };
+        // The stream's clock is only known against ours where we have just waited for it.
+        let whole = dev.ms_between(&start, &last.end)?;
+        let end = Instant::now();
+        let moment =
+            |since_start: f64| end - Duration::from_secs_f64((whole - since_start).max(0.0) / 1e3);
+        let (mut from_ms, mut from) = (0.0, moment(0.0));
+        let mut read = Vec::with_capacity(laps.len());
+        for Marked { end, layer, pass, late } in &laps {
+            // From the start each time: a GPU's clock has steps that would add up.
+            from_ms = dev.ms_between(&start, end)?.max(from_ms);
+            let to = moment(from_ms);
+            let took = to.saturating_duration_since(from);
+            read.push(Lap { layer, pass: *pass, late: *late, from, took });
+            from = to;
+        }
+        Ok(Some(read))
+    }
+}
+
+/// Sums laps and crossings up by layer and pass.
+pub(crate) fn by_layer(
+    plan: &Plan,
+    n_images: usize,
+    laps: Vec<Lap>,
+    crossings: &[Crossing],
+) -> Timing {
+    let mut layers = rows(plan, n_images);
+    let mut of = |layer: &str, pass: Pass, add: &mut dyn FnMut(&mut LayerTime)| {
+        layers.iter_mut().filter(|row| row.layer == layer && row.pass == pass).for_each(add);
+    };
+    for lap in &laps {
+        let took = ms(lap.took);
+        of(lap.layer, lap.pass, &mut |row| match lap.late {
+            None => row.compute_ms += took,
+            Some(late) => {
+                row.late_ms += took * late;
+                row.wait_ms += took * (1.0 - late);
+            }
+        });
+    }
+    for crossing in crossings {
+        of(crossing.at, crossing.direction.into(), &mut |row| {
+            (row.bytes, row.transfer_ms) = (crossing.bytes, crossing.transfer_ms);
+        });
+    }
+    layers.retain(|row| row.ms() > 0.0 || row.bytes > 0);
+    Timing { layers, laps }
+}
+
+impl Timing {
+    /// Puts the wait for the minibatch before everything else.
+    pub(crate) fn waited_for_data(&mut self, wait_ms: f64) {
+        let row = LayerTime { wait_ms, ..LayerTime::new(DATA, Pass::Forward) };
+        self.layers.insert(0, row);
+    }
+
+    /// What a step of `step_ms` spent outside of all layers and waits.
+    pub fn rest_ms(&self, step_ms: f64) -> f64 {
+        step_ms - self.layers.iter().map(LayerTime::ms).sum::<f64>()
+    }
+}
+
+/// A row for everything that can take time, with its operations.
+fn rows(plan: &Plan, n_images: usize) -> Vec<LayerTime> {
+    let mut rows = vec![LayerTime::new(INPUT, Pass::Forward)];
+    for (i, layer) in plan.layers.iter().enumerate() {
+        let products = 2.0 * (n_images * layer.sum.len() * layer.fan_in()) as f64 / 1e9;
+        for pass in [Pass::Forward, Pass::Inputs, Pass::Weights, Pass::Update] {
+            // Nobody needs the gradient of the pictures.
+            let multiplies = pass != Pass::Update && (i > 0 || pass != Pass::Inputs);
+            let gflop = if multiplies { products } else { 0.0 };
+            rows.push(LayerTime { gflop, ..LayerTime::new(layer.name, pass) });
+        }
+    }
+    rows.extend([LOGITS, SOFTMAX].map(|name| LayerTime::new(name, Pass::Forward)));
+    rows
+}
