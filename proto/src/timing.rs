@@ -34,7 +34,7 @@ mod tests {
         let timed = |every| (1..=12).filter(|step| is_timed(*step, every)).collect::<Vec<_>>();
         assert_eq!(timed(5), [2, 3, 4, 5, 10]);
         assert_eq!(timed(1), (1..=12).collect::<Vec<_>>());
-        assert_eq!(timed(0), [0; 0]);
+        assert!(timed(0).is_empty());
     }
 
     #[test]
