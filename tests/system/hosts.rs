@@ -70,11 +70,12 @@ fn two_hosts_train_as_one_whoever_else_knocks() {
     let coordinator = coordinator(a, folder, &listen(A, 4000), &more);
     let more = [&secure[..], &["--advertise", &loads]].concat();
     let loader = loader(a, &listen(A, 4000), &listen(A, 4001), &more);
-    let more = [&secure[..], &["--listen", &listen(A, 4002), "--advertise", &half_a]].concat();
+    let [own_a, own_b] = [listen(A, 4002), listen(B, 4002)];
+    let more = [&secure[..], &["--listen", &own_a, "--advertise", &half_a]].concat();
     let first = worker(a, "half-a", &listen(A, 4000), &more);
     intrude(b, folder, &coordinator, &public);
 
-    let more = [&secure[..], &["--listen", &listen(B, 4002), "--advertise", &half_b]].concat();
+    let more = [&secure[..], &["--listen", &own_b, "--advertise", &half_b]].concat();
     let second = worker(b, "half-b", &public, &more);
     wait_for_step(folder, 15);
     intrude_again(b, folder, &public);
