@@ -39,6 +39,9 @@ pub struct Config {
     pub max_restarts: u32,
     /// How long a run that had started waits for a replacement.
     pub wait_for_workers: Duration,
+    /// How long a run that is finished still answers, so that workers and loaders that come late
+    /// are told so instead of looking for it for ever.
+    pub linger: Duration,
     /// Where to publish progress, e.g. for a live line.
     pub progress: Option<watch::Sender<RunStatus>>,
 }
@@ -57,6 +60,7 @@ impl Config {
             silence: Duration::from_secs(10),
             max_restarts: 10,
             wait_for_workers: Duration::from_secs(60),
+            linger: Duration::ZERO,
             progress: None,
         }
     }

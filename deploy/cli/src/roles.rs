@@ -36,6 +36,7 @@ pub(crate) fn coordinator(args: &CoordinatorArgs) -> Result<()> {
     if let Some(keep) = args.recipe.keep {
         config.keep = keep;
     }
+    config.linger = Duration::from_secs(args.linger);
     in_a_process(&args.listen, async move |listener, stop| {
         let outcome = coordinator::run(config, listener, stop).await?;
         say::line(match outcome.ending {
