@@ -25,19 +25,25 @@ nvrtc=${CUDA_TOOLS:-target/cuda-tools}/nvidia/cuda_nvrtc/lib
 
 # A tag says what the image was made of.
 runtime=alexnet-base:$release
-build=alexnet-base-rust:$({ rustc -vV; cat Cargo.lock deploy/base.sh; } | digest)
-compiler=alexnet-base-nvrtc:$({ ls -l "$nvrtc" 2>/dev/null || true; } | digest)
+build=alexnet-base-rust:$({ rustc -vV; cat Cargo.lock; } | digest)
+compiler=alexnet-base-nvrtc:$({ ls -s "$nvrtc" 2>/dev/null || true; } | digest)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/root
 
-# Debian with nothing but apt, from where this machine gets its own packages.
+# Where this machine gets Debian's packages from.
+mirror() {
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(ORIGIN)' 'Identifier: Packages' |
+        awk -v release="$release" '$2 == release && $3 == "Debian" { print $1; exit }'
+}
+
+# Debian with nothing but apt.
 debian() {
     local mirror
-    mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(ORIGIN)' 'Identifier: Packages' |
-        awk -v release="$release" '$2 == release && $3 == "Debian" { print $1; exit }')
-    [ -n "$mirror" ] || fail "apt knows no Debian $release here: run apt-get update"
+    mirror=$(mirror)
+    [ -n "$mirror" ] || { apt-get update -qq >&2 && mirror=$(mirror); } # it knows only what it has updated
+    [ -n "$mirror" ] || fail "this machine's apt has no Debian $release"
     eval "$(apt-config shell http_proxy Acquire::http::Proxy https_proxy Acquire::https::Proxy)"
     export http_proxy https_proxy
     debootstrap --variant=minbase "$release" "$root" "$mirror" >"$work/log" 2>&1 ||
@@ -56,12 +62,13 @@ with_rust() {
     if [ -f "$cargo_home/config.toml" ]; then cp "$cargo_home/config.toml" "$root/opt/cargo/"; fi
 }
 
+# An image of what is there, with these changes.
 import() {
-    say "making $1"
-    shift_name=$1
+    local image=$1
     shift
+    say "making $image"
     tar -C "$root" --exclude=./var/lib/apt/lists/* --exclude=./var/cache/apt/* --exclude=./usr/share/doc \
-        --exclude=./usr/share/man --exclude=./usr/share/locale -c . | docker import "$@" - "$shift_name" >/dev/null
+        --exclude=./usr/share/man --exclude=./usr/share/locale -c . | docker import "$@" - "$image" >/dev/null
 }
 
 if ! exists "$runtime" || ! exists "$build"; then
