@@ -10,6 +10,7 @@ coordinator=coordinator:4000
 data=${DATA:-}
 recipe=${RECIPE:-$([ -n "$data" ] && echo caffe || echo demo)}
 [ -n "${RUST_LOG:-}" ] || unset RUST_LOG
+export NO_COLOR=1 # Docker keeps what is printed
 
 # Side of the stored pictures, as `alexnet up` chooses it.
 side() {

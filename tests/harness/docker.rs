@@ -137,7 +137,9 @@ impl Project<'_> {
         command
             .args(["--project-name", &self.name, "--env-file"])
             .arg(self.folder.path().join("env"));
-        self.files.iter().for_each(|file| drop(command.arg("--file").arg(file)));
+        for file in &self.files {
+            command.arg("--file").arg(file);
+        }
         let environment = self.environment.iter().map(|(name, value)| (name, value));
         command.args(args).envs(environment).output().expect("the compose tool starts")
     }
