@@ -49,6 +49,9 @@ pub struct Config {
     pub metrics: Option<TcpListener>,
     /// Whom it talks to.
     pub trust: Trust,
+    /// How long a run that is finished still answers, so that workers and loaders that come late
+    /// are told so instead of looking for it for ever.
+    pub linger: Duration,
     /// Where to publish progress, e.g. for a live line.
     pub progress: Option<watch::Sender<RunStatus>>,
 }
@@ -71,6 +74,7 @@ impl Config {
             wait_for_ready: Duration::from_secs(180),
             metrics: None,
             trust: Trust::default(),
+            linger: Duration::ZERO,
             progress: None,
         }
     }

@@ -1,6 +1,8 @@
 //! The I/O around [`crate::run`]: timers, calls, files. Does what the state machine says.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use proto::process::MESSAGE_LIMIT;
@@ -75,12 +77,16 @@ pub async fn run(
     let metrics = config.metrics.take();
     let path = config.run_dir.clone();
     let (recipe, seed) = (config.recipe.clone(), config.seed);
+    let linger = config.linger;
     let opened = blocking(move || open(&path, &recipe, seed)).await?;
     let trust = config.trust.clone();
     let mut driver = Driver::new(config, opened)?;
-    if driver.run.is_finished() {
+    let nothing_left = driver.run.is_finished();
+    if nothing_left {
         tracing::info!(step = driver.run.kept_step(), "nothing is left to do");
-        return Ok(driver.outcome(Ending::AlreadyFinished));
+        if linger.is_zero() {
+            return Ok(driver.outcome(Ending::AlreadyFinished));
+        }
     }
     // Dropped, and thereby ended, with this function.
     let mut watchers = tokio::task::JoinSet::new();
@@ -95,7 +101,9 @@ pub async fn run(
         inbox,
         status: driver.status.subscribe(),
         next_id: std::sync::Arc::default(),
+        finished: Arc::new(AtomicBool::new(nothing_left)),
     };
+    let finished = serve.finished.clone();
     let (close, closed) = oneshot::channel::<()>();
     let server = proto::process::server()
         .initial_stream_window_size(STREAM_WINDOW)
@@ -110,7 +118,8 @@ pub async fn run(
     let mut server = tokio::spawn(server);
     let span = tracing::info_span!("run", id = driver.owned.dir.record.run_id);
     let ending = tokio::select! {
-        ending = driver.until_the_end(events, shutdown).instrument(span) => ending?,
+        ending = driver.until_the_end(events, shutdown).instrument(span), if !nothing_left => ending?,
+        () = std::future::ready(()), if nothing_left => Ending::AlreadyFinished,
         ended = &mut server => match ended {
             Ok(Err(error)) => return Err(error.into()),
             _ => return Err(Error::Invalid("the coordinator's server ended too early".into())),
@@ -119,6 +128,11 @@ pub async fn run(
     // Everyone has been told; those who don't listen are not waited for.
     let _ = tokio::time::timeout(GOODBYE, driver.links.closed()).await;
     driver.links = Links::default();
+    if matches!(ending, Ending::Finished | Ending::AlreadyFinished) && !linger.is_zero() {
+        finished.store(true, Ordering::Relaxed);
+        tracing::info!(seconds = linger.as_secs(), "finished; whoever comes late is told so");
+        tokio::time::sleep(linger).await;
+    }
     let _ = close.send(());
     if tokio::time::timeout(GOODBYE, &mut server).await.is_err() {
         server.abort();

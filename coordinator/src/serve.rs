@@ -66,6 +66,8 @@ pub(crate) struct Serve {
     pub(crate) inbox: mpsc::Sender<Inbox>,
     pub(crate) status: watch::Receiver<RunStatus>,
     pub(crate) next_id: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    /// Set once the run is finished: who comes then is told so.
+    pub(crate) finished: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Serve {
@@ -84,6 +86,10 @@ impl Serve {
             tracing::warn!(reason = refusal.message(), "a {who} is refused");
         }
         let _ = orders.send(Err(refusal)).await;
+    }
+
+    fn is_finished(&self) -> bool {
+        self.finished.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     async fn tell(&self, what: Inbox) -> Result<(), Status> {
@@ -165,6 +171,10 @@ impl Serve {
             let ours = self.run_id.clone();
             return Err(Error::OtherRunId { theirs: join.run_id, ours }.into());
         }
+        if self.is_finished() {
+            let _ = orders.send(Ok(words::finished())).await;
+            return Ok(());
+        }
         let id = WorkerId(self.id());
         self.tell(Inbox::Worker { id, orders: orders.clone() }).await?;
         let (device, exchange) = (join.device, join.exchange);
@@ -214,6 +224,12 @@ impl Serve {
     ) -> Result<(), Status> {
         let wire::LoaderEvent { address, version, .. } = introduction(&mut events).await?;
         same_version("loader", version)?;
+        if self.is_finished() {
+            let finish =
+                wire::LoaderOrder { finish: true, reason: "finished".into(), ..Default::default() };
+            let _ = orders.send(Ok(finish)).await;
+            return Ok(());
+        }
         tracing::debug!(address, "a loader is there");
         let (data, mean) = self.describe(&address).await?;
         let id = LoaderId(self.id());

@@ -2,6 +2,7 @@
 
 pub mod cluster; // all roles in this process, over real sockets
 pub mod certs; // certificates, good and bad
+pub mod docker; // images and compose projects
 pub mod gpu; // the emulated driver, or a real one
 pub mod golden; // what an independent implementation computed, and how close is close
 pub mod hosts; // two hosts: network namespaces with a cable between

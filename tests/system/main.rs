@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed; its helpers too")]
 
+mod deploy; // the image and the compose files
 mod failure; // something is lost in mid-run
 mod cuda; // workers on GPUs, emulated or real
 mod kernels; // what their machine code says of speed

@@ -85,6 +85,11 @@ fn report(done: &wire::StepDone) -> StepReport {
     }
 }
 
+/// What a worker is told that comes after the end.
+pub(super) fn finished() -> wire::Order {
+    order_to_wire(0, Order::Finish { reason: "finished".into(), failed: false })
+}
+
 pub(super) fn order_to_wire(incarnation: u64, order: Order) -> wire::Order {
     use wire::order::Order as O;
     let order = match order {

@@ -209,6 +209,28 @@ async fn a_run_that_is_stopped_resumes_where_it_was() {
 }
 
 #[tokio::test]
+async fn whoever_comes_after_the_end_is_told_so_by_a_coordinator_that_lingers() {
+    let dir = tempfile::tempdir().unwrap();
+    let linger = |c: &mut Config| c.linger = Duration::from_secs(3);
+    let mut coordinator = Coordinator::start(dir.path(), 4, linger).await;
+    let _loader = loader(&coordinator.address, "d1").await;
+    let _workers = ["a:1", "b:1"].map(|at| coordinator.worker(at, Habits::default()));
+    coordinator.until(|s| s.phase == "ended").await;
+    // A replacement that was late; then all of a run that was finished before.
+    for again in [false, true] {
+        if again {
+            assert_eq!(coordinator.end().await.unwrap().ending, Ending::Finished);
+            coordinator = Coordinator::start(dir.path(), 4, linger).await;
+        }
+        let late = coordinator.worker("c:1", Habits::default());
+        assert_eq!(ended(late).await, finished());
+        let late = loader(&coordinator.address, "d1").await;
+        assert_eq!(ended(late).await.unwrap(), "finished");
+    }
+    assert_eq!(coordinator.end().await.unwrap().ending, Ending::AlreadyFinished);
+}
+
+#[tokio::test]
 async fn sigterm_stops_like_the_rpc() {
     let dir = tempfile::tempdir().unwrap();
     let mut coordinator = Coordinator::start(dir.path(), 1_000_000, |_| {}).await;

@@ -431,6 +431,10 @@ pub(crate) struct CoordinatorArgs {
     /// The run directory
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
+    /// After the run's end, tell workers and loaders that come late so, for this long: where
+    /// something else starts them, such as Docker, they would look for it for ever
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    pub linger: u64,
     /// What to train.
     #[command(flatten)]
     pub recipe: RecipeArgs,

@@ -46,6 +46,7 @@ pub(crate) fn coordinator(args: &CoordinatorArgs) -> Result<()> {
     let trust = args.listen.certs.trust(Role::Coordinator)?;
     config.trust = trust.clone();
     in_a_process(&args.listen, &trust, async move |listener, stop| {
+        config.linger = Duration::from_secs(args.linger);
         let outcome = coordinator::run(config, listener, stop).await?;
         say::line(match outcome.ending {
             Ending::Finished => FINISHED,

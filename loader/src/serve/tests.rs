@@ -7,7 +7,7 @@ use proto::tensor::Assembler;
 use proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
 use proto::wire::loader_client::LoaderClient;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::Streaming;
 
 use super::*;

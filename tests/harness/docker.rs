@@ -1,0 +1,236 @@
+//! Docker for tests: the images of `deploy/Dockerfile`, and runs of the compose files that leave nothing behind.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tempfile::TempDir;
+
+/// The longest any of these runs may take, in seconds; far beyond what they need.
+const PATIENCE: &str = "300";
+/// Two of these tests at once would only share the cores.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A Docker Engine with a compose tool and this source's images.
+#[derive(Debug)]
+pub struct Docker {
+    /// `docker compose` or `docker-compose`.
+    compose: &'static [&'static str],
+    /// `BUILD_BASE`, `RUN_BASE`, …: what the images were built on.
+    bases: Vec<(String, String)>,
+    /// Images and their bytes.
+    pub images: Vec<(String, u64)>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Docker {
+    /// None, with a line that says so, where there is no Docker Engine or no compose tool.
+    pub fn here() -> Option<Self> {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        if !succeeds(&["docker", "version"]) {
+            eprintln!("skipped: no Docker Engine answers");
+            return None;
+        }
+        let tools: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];
+        let Some(compose) =
+            tools.into_iter().find(|tool| succeeds(&[tool, &["version"][..]].concat()))
+        else {
+            eprintln!("skipped: neither `docker compose` nor docker-compose is here");
+            return None;
+        };
+        let (bases, images) = built().clone();
+        Some(Self { compose, bases, images, _alone: alone })
+    }
+
+    /// Whether there is an image with NVRTC; says so where there is none.
+    pub fn has_gpu_image(&self) -> bool {
+        let has = self.images.iter().any(|(name, _)| name.ends_with(":gpu"));
+        if !has {
+            eprintln!("skipped: no NVRTC for the GPU image in target/cuda-tools");
+        }
+        has
+    }
+
+    /// Builds a stage of the Dockerfile in `source`, on the tests' bases; its id.
+    pub fn build(&self, target: &str, source: &Path) -> String {
+        let file = source.join("deploy/Dockerfile");
+        let mut command = Command::new("docker");
+        command
+            .env("DOCKER_BUILDKIT", "0")
+            .args(["build", "--quiet", "--target", target, "--file"]);
+        command.arg(file).arg(source);
+        if !self.bases.is_empty() {
+            command.args(["--network", "none"]);
+        }
+        for (name, image) in &self.bases {
+            command.arg("--build-arg").arg(format!("{name}={image}"));
+        }
+        let output = command.output().expect("docker starts");
+        assert!(output.status.success(), "{target}: {}", text(&output));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Starts nothing yet: a project with a name of its own.
+    pub fn project(&self, name: &str, files: &[&str], settings: &[(&str, &str)]) -> Project<'_> {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("env"), "").expect("an empty .env");
+        let own = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
+        let mut environment = self.bases.clone();
+        environment.extend([("IMAGE", "alexnet-test"), ("PORT", "0")].iter().map(own));
+        environment.extend(settings.iter().map(own));
+        let files = files.iter().map(|file| root().join(file)).collect();
+        let name = format!("alexnet-test-{}-{name}", std::process::id());
+        Project { docker: self, name, files, environment, folder }
+    }
+}
+
+/// The settings and images that `image.sh` prints.
+type Built = (Vec<(String, String)>, Vec<(String, u64)>);
+
+/// Builds the images, once a process.
+fn built() -> &'static Built {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let output = Command::new(root().join("tests/harness/image.sh")).output().expect("bash");
+        assert!(output.status.success(), "the image can't be built: {}", text(&output));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let pairs = |between| said.lines().filter_map(move |line| line.split_once(between));
+        let bases = pairs('=').map(|(name, image)| (name.into(), image.into())).collect();
+        let images = pairs(' ').map(|(name, size)| (name.into(), size.parse().expect("bytes")));
+        (bases, images.collect())
+    })
+}
+
+/// A compose project; all of it is removed in the end.
+#[derive(Debug)]
+pub struct Project<'a> {
+    docker: &'a Docker,
+    /// Its name, unlike all others'.
+    pub name: String,
+    files: Vec<PathBuf>,
+    environment: Vec<(String, String)>,
+    folder: TempDir,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ended {
+    /// Its service.
+    pub service: String,
+    /// Its exit code.
+    pub code: i32,
+    /// How often it was started again.
+    pub restarts: u32,
+}
+
+impl Project<'_> {
+    /// Changes a setting from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.into(), value.into()));
+    }
+
+    /// Runs the compose tool.
+    pub fn compose(&self, args: &[&str]) -> Output {
+        let tool = self.docker.compose;
+        let mut command = Command::new("timeout");
+        command.args([&["--kill-after=20", PATIENCE], tool].concat());
+        command
+            .args(["--project-name", &self.name, "--env-file"])
+            .arg(self.folder.path().join("env"));
+        for file in &self.files {
+            command.arg("--file").arg(file);
+        }
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        command.args(args).envs(environment).output().expect("the compose tool starts")
+    }
+
+    /// Runs the compose tool, which must succeed; what it printed.
+    pub fn done(&self, args: &[&str]) -> String {
+        let output = self.compose(args);
+        assert!(output.status.success(), "{args:?}: {}", text(&output));
+        text(&output)
+    }
+
+    /// How each of its containers ended, in order.
+    pub fn ended(&self) -> Vec<Ended> {
+        let format = "{{index .Config.Labels \"com.docker.compose.service\"}} {{.State.ExitCode}} \
+                      {{.RestartCount}} {{.State.Running}}";
+        let told = self.containers().into_iter().map(|id| {
+            let told = docker(&["inspect", "--format", format, &id]);
+            let [service, code, restarts, running]: [&str; 4] =
+                told.split_whitespace().collect::<Vec<_>>().try_into().expect("four words");
+            assert_eq!(running, "false", "{service} still runs");
+            let (code, restarts) = (code.parse().unwrap_or(-1), restarts.parse().unwrap_or(0));
+            Ended { service: service.into(), code, restarts }
+        });
+        let mut ended: Vec<_> = told.collect();
+        ended.sort();
+        ended
+    }
+
+    /// Runs a command in the container of a service that is up.
+    pub fn inside(&self, service: &str, command: &[&str]) -> Output {
+        let filter = format!("label=com.docker.compose.service={service}");
+        let ids = docker(&["ps", "-q", "--filter", &self.label(), "--filter", &filter]);
+        let id = ids.lines().next().unwrap_or_default();
+        Command::new("docker").args(["exec", id]).args(command).output().expect("docker starts")
+    }
+
+    /// A copy of the run on its volume.
+    pub fn run_dir(&self) -> TempDir {
+        let copy = tempfile::tempdir().expect("a folder");
+        let (from, to) =
+            (format!("{}_run:/from:ro", self.name), format!("{}:/to", copy.path().display()));
+        let volumes =
+            ["run", "--rm", "--network", "none", "--user", "0", "--volume", &from, "--volume", &to];
+        docker(
+            &[&volumes[..], &["--entrypoint", "cp", "alexnet-test:cpu", "-r", "/from/.", "/to"]]
+                .concat(),
+        );
+        copy
+    }
+
+    fn label(&self) -> String {
+        format!("label=com.docker.compose.project={}", self.name)
+    }
+
+    fn containers(&self) -> Vec<String> {
+        let ids = docker(&["ps", "--all", "--quiet", "--filter", &self.label()]);
+        ids.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Project<'_> {
+    fn drop(&mut self) {
+        let output = self.compose(&["down", "--volumes", "--remove-orphans", "--timeout", "5"]);
+        if !output.status.success() {
+            eprintln!("{} may have left something behind: {}", self.name, text(&output));
+        }
+    }
+}
+
+/// What a program printed.
+pub fn text(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+/// Runs `docker`, which must succeed; its standard output.
+///
+/// # Panics
+/// If it fails.
+pub fn docker(args: &[&str]) -> String {
+    let output = Command::new("docker").args(args).output().expect("docker starts");
+    assert!(output.status.success(), "docker {args:?}: {}", text(&output));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
+}
+
+fn succeeds(command: &[&str]) -> bool {
+    let output = Command::new(command[0]).args(&command[1..]).output();
+    output.is_ok_and(|output| output.status.success())
+}
