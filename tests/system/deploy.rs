@@ -35,7 +35,7 @@ fn refused(project: &Project, args: &[&str], says: &[&str]) {
 fn the_image_holds_the_program_and_nothing_of_the_tests() {
     let Some(docker_here) = Docker::here() else { return };
     for (image, bytes) in &docker_here.images {
-        println!("{image}: {} MB", bytes / 1_000_000);
+        eprintln!("{image}: {} MB", bytes / 1_000_000);
         if image.ends_with(":cpu") {
             assert!(*bytes < LARGEST_IMAGE, "{image} has {bytes} bytes");
         }
