@@ -25,6 +25,10 @@ pub struct Docker {
 
 impl Docker {
     /// None, with a line that says so, where there is no Docker Engine or no compose tool.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test's own switch; the program doesn't see it"
+    )]
     pub fn here() -> Option<Self> {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         if std::env::var_os("DOCKER_TEST").is_none() {
