@@ -82,7 +82,10 @@ fn a_changed_source_compiles_no_dependency_again() {
 #[test]
 fn the_demonstration_trains_to_its_end_is_stopped_and_resumes_with_any_number_of_loaders() {
     let Some(docker_here) = Docker::here() else { return };
-    let settings = [("STEPS", "30"), ("SET", "batch=32"), ("CHECKPOINT_EVERY", "1000")];
+    // Long enough that a stop, which takes Compose seconds, comes in mid-run.
+    const STEPS: u64 = 1000;
+    let steps = STEPS.to_string();
+    let settings = [("STEPS", &*steps), ("SET", "batch=32"), ("CHECKPOINT_EVERY", "10000")];
     let disturbed = docker_here.project("disturbed", &[CPU], &settings);
     disturbed.done(&["up", "--detach"]);
     wait("a step in containers", || {
@@ -92,7 +95,7 @@ fn the_demonstration_trains_to_its_end_is_stopped_and_resumes_with_any_number_of
     let said = disturbed.done(&["stop"]);
     assert_all_ended_well(&disturbed, &said);
     let stopped_at = newest_step(disturbed.run_dir().path());
-    assert!((1..30).contains(&stopped_at), "stopped in mid-run, at step {stopped_at}");
+    assert!((1..STEPS).contains(&stopped_at), "stopped in mid-run, at step {stopped_at}");
     disturbed.done(&["down"]);
     let said = disturbed.done(&["up"]);
     assert_all_ended_well(&disturbed, &said);
@@ -103,9 +106,9 @@ fn the_demonstration_trains_to_its_end_is_stopped_and_resumes_with_any_number_of
     assert_all_ended_well(&many, &said);
     assert_eq!(services(&many).len(), 6);
     let (one, three) = (disturbed.run_dir(), many.run_dir());
-    assert_eq!(newest_step(one.path()), 30);
+    assert_eq!(newest_step(one.path()), STEPS);
     assert!(
-        shards(one.path(), 30) == shards(three.path(), 30),
+        shards(one.path(), STEPS) == shards(three.path(), STEPS),
         "resumed or three loaders: other bits"
     );
 
