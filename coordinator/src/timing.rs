@@ -1,4 +1,4 @@
-//! Timed steps: a line a half in `timing.jsonl`, and spans for [`crate::trace`].
+//! Timed steps: a line a half in `timing.jsonl`, and spans for `trace`.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
