@@ -203,7 +203,7 @@ impl<B: Backend> Half<B> {
         let range = images.start * peer.len..images.end * peer.len;
         let payload = dev.download(&peer.gradient, range, exchange.wire(name))?;
         exchange.send(name, Direction::Backward, number, payload)?;
-        self.watch.lap(dev, name, Pass::Inputs)
+        self.stopwatch.lap(dev, name, Pass::Inputs)
     }
 
     /// Adds what the other half sends for this half's own maps.
@@ -223,13 +223,13 @@ impl<B: Backend> Half<B> {
         let _span = debug_span!("exchange", at = name, direction = "backward").entered();
         let received = exchange
             .receive(dev, name, Direction::Backward, number, |dev| self.work_off(dev, pending))?;
-        self.watch.waited(dev, name, Direction::Backward, received.late)?;
+        self.stopwatch.waited(dev, name, Direction::Backward, received.late)?;
         let (below, rest) = self.layers.split_at_mut(layer);
         let (Some(made), Some(peer)) = (below.last_mut(), &mut rest[0].peer) else { return Ok(()) };
         let len = peer.own_len;
         received.place(dev, &mut peer.arriving, images.start * len, images.len() * len)?;
         dev.add(len, images, &peer.arriving, &mut made.last_mut().gradient)?;
-        self.watch.lap(dev, name, Pass::Inputs)
+        self.stopwatch.lap(dev, name, Pass::Inputs)
     }
 }
 

@@ -65,7 +65,7 @@ impl<B: Backend> Half<B> {
             } else {
                 if first == 0 {
                     self.read_pixels(dev, slice.clone())?;
-                    self.watch.lap(dev, INPUT, Pass::Forward)?;
+                    self.stopwatch.lap(dev, INPUT, Pass::Forward)?;
                 }
                 self.sum_own(dev, first, slice.clone())?;
             }
@@ -85,7 +85,7 @@ impl<B: Backend> Half<B> {
                     exchange.wire(next),
                 )?;
                 exchange.send(next, Direction::Forward, number, payload)?;
-                self.watch.lap(dev, next, Pass::Forward)?;
+                self.stopwatch.lap(dev, next, Pass::Forward)?;
             }
         }
         Ok(())
@@ -93,7 +93,7 @@ impl<B: Backend> Half<B> {
 
     /// What was queued last was this pass of a layer.
     pub(crate) fn lap(&mut self, dev: &mut B, layer: usize, pass: Pass) -> Result<()> {
-        self.watch.lap(dev, self.layers[layer].name, pass)
+        self.stopwatch.lap(dev, self.layers[layer].name, pass)
     }
 
     fn read_pixels(&mut self, dev: &mut B, images: Images) -> Result<()> {
@@ -233,9 +233,9 @@ impl<B: Backend> Half<B> {
         for (number, slice) in sent_in.iter().enumerate().filter(|(_, s)| within(s, images)) {
             let received =
                 exchange.receive(dev, name, Direction::Forward, number, |_| Ok(false))?;
-            self.watch.waited(dev, name, Direction::Forward, received.late)?;
+            self.stopwatch.waited(dev, name, Direction::Forward, received.late)?;
             received.place(dev, &mut peer.value, slice.start * peer.len, slice.len() * peer.len)?;
-            self.watch.lap(dev, name, Pass::Forward)?;
+            self.stopwatch.lap(dev, name, Pass::Forward)?;
         }
         Ok(())
     }
@@ -251,11 +251,11 @@ impl<B: Backend> Half<B> {
             let _span = debug_span!("exchange", at = LOGITS).entered();
             let payload = dev.download(&link.value, 0..n * own, exchange.wire(LOGITS))?;
             exchange.send(LOGITS, Direction::Forward, 0, payload)?;
-            self.watch.lap(dev, LOGITS, Pass::Forward)?;
+            self.stopwatch.lap(dev, LOGITS, Pass::Forward)?;
             let received = exchange.receive(dev, LOGITS, Direction::Forward, 0, |_| Ok(false))?;
-            self.watch.waited(dev, LOGITS, Direction::Forward, received.late)?;
+            self.stopwatch.waited(dev, LOGITS, Direction::Forward, received.late)?;
             received.place(dev, peer, 0, n * others)?;
-            self.watch.lap(dev, LOGITS, Pass::Forward)?;
+            self.stopwatch.lap(dev, LOGITS, Pass::Forward)?;
         }
         dev.softmax(
             &output.softmax,
@@ -267,7 +267,7 @@ impl<B: Backend> Half<B> {
             &mut output.loss,
             &mut link.gradient,
         )?;
-        self.watch.lap(dev, SOFTMAX, Pass::Forward)
+        self.stopwatch.lap(dev, SOFTMAX, Pass::Forward)
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Half<B: Backend> {
     pub(crate) output: Output<B>,
     /// Layers between two exchanges.
     pub(crate) segments: Vec<Range<usize>>,
-    pub(crate) watch: Stopwatch<B>,
+    pub(crate) stopwatch: Stopwatch<B>,
     /// Whether the next step is timed.
     pub(crate) timed: bool,
 }
@@ -201,7 +201,7 @@ impl<B: Backend> Half<B> {
             layers,
             output,
             segments,
-            watch: Stopwatch::default(),
+            stopwatch: Stopwatch::default(),
             timed: false,
         })
     }

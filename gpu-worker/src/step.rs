@@ -75,28 +75,28 @@ impl<B: Backend> Half<B> {
         let n = minibatch.n_images();
         let mode = Mode::Train { first_sample: step * self.recipe.batch as u64 };
         if self.timed {
-            self.watch.start(dev)?;
+            self.stopwatch.start(dev)?;
         }
         self.take(dev, minibatch)?;
-        self.watch.lap(dev, INPUT, Pass::Forward)?;
+        self.stopwatch.lap(dev, INPUT, Pass::Forward)?;
         let before = dev.mark()?;
         debug_span!("forward").in_scope(|| self.forward(dev, &mut exchange, mode, n))?;
         // On its way while the device goes on; waited for before the update could spread a loss
         // that is not a number.
         let output = self.output(dev, n)?;
-        self.watch.lap(dev, SOFTMAX, Pass::Forward)?;
+        self.stopwatch.lap(dev, SOFTMAX, Pass::Forward)?;
         debug_span!("backward").in_scope(|| self.backward(dev, &mut exchange, mode, n))?;
         let output = output.wait()?;
         let (loss, top1_error, top5_error) = output.score(&minibatch.labels);
         if !loss.is_finite() {
             return Err(Error::NotFinite { step, loss });
         }
-        self.watch.lap(dev, SOFTMAX, Pass::Forward)?;
+        self.stopwatch.lap(dev, SOFTMAX, Pass::Forward)?;
         debug_span!("update").in_scope(|| self.update(dev, rates))?;
         let after = dev.mark()?;
         let on_device = dev.ms_between(&before, &after)?;
         let (crossings, received) = exchange.into_parts();
-        let laps = self.watch.read(dev)?;
+        let laps = self.stopwatch.read(dev)?;
         let mut done = Done {
             loss,
             top1_error,

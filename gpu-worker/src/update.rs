@@ -20,7 +20,7 @@ impl<B: Backend> Half<B> {
         let (decay, momentum) = (self.recipe.decay, self.recipe.momentum as f32);
         let (decay_biases, decay_softmax) = (self.recipe.decay_biases, self.recipe.decay_softmax);
         let last = 2 * self.layers.len() - 2; // the softmax layer's weights; its biases follow
-        let watch = &mut self.watch;
+        let stopwatch = &mut self.stopwatch;
         let tensors = self
             .layers
             .iter_mut()
@@ -34,7 +34,7 @@ impl<B: Backend> Half<B> {
                 decay: if decays { decay as f32 } else { 0.0 },
             };
             dev.sgd(&sgd, &mut tensor.value, &mut tensor.momentum, &tensor.gradient)?;
-            watch.lap(dev, layer, Pass::Update)?;
+            stopwatch.lap(dev, layer, Pass::Update)?;
         }
         Ok(())
     }
