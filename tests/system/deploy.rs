@@ -135,7 +135,8 @@ fn questions(project: &Project) {
     project.done(&export);
     let bytes = std::fs::read(folder.path().join("out.safetensors")).unwrap();
     assert_eq!(safetensors::SafeTensors::deserialize(&bytes).unwrap().len(), 16);
-    refused(project, &["run", "--rm", "status"], &["no coordinator answers at coordinator:4000"]);
+    let over = ["the run at coordinator:4000 can't be asked: it may be over", "can't reach"];
+    refused(project, &["run", "--rm", "status"], &over);
 }
 
 #[test]

@@ -16,7 +16,8 @@ use crate::progress;
 use crate::roles::one_thread;
 use crate::say;
 
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Longer than dialling may take, which knows better why nobody answers.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Prints what a running coordinator is doing.
 pub(crate) fn run(args: &StatusArgs) -> Result<()> {
@@ -67,7 +68,7 @@ pub(crate) async fn stop(client: &mut CoordinatorClient<Channel>, reason: &str) 
 
 async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
     let answer = tokio::time::timeout(ANSWER_WITHIN, call).await;
-    let answer = answer.context("it says nothing for five seconds")?;
+    let answer = answer.context("it says nothing for ten seconds")?;
     // The message alone: what tonic wraps around it tells people nothing.
     answer.map(Response::into_inner).map_err(|status| anyhow!("{}", status.message().to_owned()))
 }
