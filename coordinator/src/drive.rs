@@ -191,6 +191,8 @@ struct Driver {
     run: Run,
     owned: Owned,
     metrics: Metrics,
+    /// Its length at the step of the checkpoint that is being written.
+    mark: u64,
     tensorboard: TensorBoard,
     /// When the newest checkpoint was made.
     kept_at: Option<SystemTime>,
@@ -233,6 +235,7 @@ impl Driver {
         Ok(Self {
             run,
             metrics,
+            mark: 0,
             tensorboard,
             kept_at,
             timing,
@@ -358,6 +361,7 @@ impl Driver {
             }
             Command::Timing { part, timing } => self.timing.half(part, *timing),
             Command::Expect { incarnation, shards } => self.store.expect(incarnation, shards),
+            Command::Mark => self.mark = self.metrics.length(),
             Command::Keep(manifest) => {
                 let step = manifest.step;
                 let kept = self.keep(*manifest).await;
@@ -381,7 +385,8 @@ impl Driver {
 
     /// Makes a checkpoint exist, then removes those that are too old.
     async fn keep(&mut self, manifest: Manifest) -> Result<Manifest, Error> {
-        let bytes = self.metrics.sync()?;
+        self.metrics.sync()?;
+        let bytes = self.mark;
         if let Err(error) = self.tensorboard.sync() {
             // Only a copy of the record: no reason to have no checkpoint.
             tracing::error!(%error, "TensorBoard's files are behind");

@@ -93,9 +93,11 @@ pub(crate) enum Said {
         step: u64,
         result: Result<Shard, String>,
     },
+    /// `retry`: going back may help; `shared`: the other half finds the same by itself.
     Failed {
         reason: String,
         retry: bool,
+        shared: bool,
     },
     /// Of a timed step.
     Timing(Box<Timing>),
@@ -160,6 +162,8 @@ pub(crate) enum Command {
         incarnation: u64,
         shards: Vec<String>,
     },
+    /// Remember how far `metrics.jsonl` goes: the next manifest says so.
+    Mark,
     /// Write the manifest; answer with [`Event::Kept`].
     Keep(Box<Manifest>),
     /// Remove an unfinished checkpoint.

@@ -96,6 +96,11 @@ impl Growing {
         file.write_all(&self.pending)
     }
 
+    /// Its length once what waits is written.
+    pub(crate) fn length(&self) -> u64 {
+        self.len + self.pending.len() as u64
+    }
+
     /// Makes sure that every record is on the disk; the file's length then.
     ///
     /// # Errors

@@ -114,6 +114,11 @@ impl Metrics {
         self.0.append(&text);
     }
 
+    /// The file's length with all lines so far.
+    pub(crate) fn length(&self) -> u64 {
+        self.0.length()
+    }
+
     /// Makes sure that every line is on the disk; the file's length then.
     ///
     /// # Errors

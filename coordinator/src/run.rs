@@ -1,13 +1,18 @@
 //! The run as a state machine: events in, commands out; no clock, no socket, no tensor.
 //!
 //! ```text
-//! gathering ─▶ starting ─▶ training ⇄ evaluating ⇄ saving ─▶ keeping ─▶ ended
-//!     ▲            └────────────┴── a worker is lost ──┘
+//! gathering ─▶ starting ─▶ training ⇄ evaluating ─▶ ended
+//!     ▲            │          ⇅           │
+//!     │            │    waiting for disk  │
+//!     └────────────┴── a worker is lost ──┘
 //! ```
 //!
 //! Training goes by *grants*: workers go on until the granted step, which is never beyond the next
 //! boundary, and nothing granted is ever taken back. So all parts stand at the same step whenever
 //! something else is due, and stopping is granting no more.
+//!
+//! A checkpoint is taken at a boundary and written beside the steps that follow: [`Saving`]. The run
+//! waits for the disk only at its end, and where the next checkpoint is due before the last is kept.
 //!
 //! This file holds what goes wrong and how it ends; `gathering.rs` who comes until all are there;
 //! `training.rs` what happens then; `report.rs` how the run stands.
@@ -36,6 +41,8 @@ use crate::status::Work;
 /// doesn't use up all restarts before its partner's replacement is there.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long the run waits for the other half's words about what both have found.
+const BOTH: Duration = Duration::from_secs(5);
 
 /// What a run needs to know from outside.
 #[derive(Debug, Clone)]
@@ -66,12 +73,19 @@ enum Phase {
     Training { granted: u64 },
     /// Who has answered; `counts`: for the rate, too.
     Evaluating { answered: Vec<bool>, counts: bool },
-    /// What each part answered.
-    Saving { answered: Vec<Option<Result<ShardEntry, String>>> },
-    /// The manifest is being written.
-    Keeping,
+    /// All stand at a boundary until the checkpoint on its way is kept.
+    Waiting,
     /// Over.
     Ended,
+}
+
+/// A checkpoint on its way to the disk.
+#[derive(Debug)]
+struct Saving {
+    /// The run as it was when its parts were told.
+    state: State,
+    /// What each part answered: its shard is stored, or why not.
+    answered: Vec<Option<Result<ShardEntry, String>>>,
 }
 
 /// One run from its first worker to its end.
@@ -94,9 +108,14 @@ pub(crate) struct Run {
     scores: Option<Scores>,
     /// The newest checkpoint.
     kept: Option<Box<Manifest>>,
+    /// The one that is being written.
+    saving: Option<Saving>,
     /// The step of the last checkpoint that failed, and why: not tried again.
     not_kept: Option<(u64, String)>,
     stop: Option<String>,
+    /// What each part said of a failure that both find, and since when one has.
+    found: Vec<Option<String>>,
+    found_since: Option<Instant>,
     started: bool,
     /// Losses since the furthest step.
     losses: u32,
@@ -140,8 +159,11 @@ impl Run {
             best: None,
             scores: None,
             kept: kept.map(Box::new),
+            saving: None,
             not_kept: None,
             stop: None,
+            found: vec![None; parts],
+            found_since: None,
             started: false,
             losses: 0,
             furthest: 0,
@@ -214,8 +236,10 @@ impl Run {
                 }
                 return self.begin_if_all_are_here(now);
             }
-            Phase::Saving { .. } => self.discard(self.step()),
-            _ => {}
+            _ => self.give_up_saving(),
+        }
+        if self.found_since.is_some() {
+            return self.fail_as_found();
         }
         let from = self.step();
         self.phase = Phase::Gathering;
@@ -271,8 +295,9 @@ impl Run {
             return;
         }
         let name = part_name(self.members.parts()[seat]);
-        if let Said::Failed { reason, retry } = said {
+        if let Said::Failed { reason, retry, shared } = said {
             match retry {
+                false if shared => self.finds(seat, reason, now),
                 false => self.fail(format!("{name} gave up: {reason}")),
                 true if running => self.recover(&format!("{name} failed: {reason}"), now),
                 true => {}
@@ -282,6 +307,24 @@ impl Run {
         if running && let Err(confused) = self.advance(seat, said) {
             self.recover(&format!("{name} is out of step: {confused}"), now);
         }
+    }
+
+    /// A failure that each half finds by itself, in its own layers: ends the run once both told it.
+    fn finds(&mut self, seat: usize, reason: String, now: Instant) {
+        self.found[seat] = Some(reason);
+        self.found_since.get_or_insert(now);
+        if self.found.iter().all(Option::is_some) {
+            self.fail_as_found();
+        }
+    }
+
+    fn fail_as_found(&mut self) {
+        let parts = self.members.parts().iter().zip(&self.found);
+        let told = parts.filter_map(|(part, found)| {
+            Some(format!("{}: {}", part_name(*part), found.as_ref()?))
+        });
+        let told: Vec<_> = told.collect();
+        self.fail(told.join("; "));
     }
 
     fn stop(&mut self, reason: String) {
@@ -306,6 +349,9 @@ impl Run {
     }
 
     fn tick(&mut self, now: Instant) {
+        if self.found_since.is_some_and(|since| now.saturating_duration_since(since) > BOTH) {
+            return self.fail_as_found();
+        }
         let reason = format!("nothing heard for {:.1} s", self.settings.silence.as_secs_f64());
         self.drop_workers(self.members.silent(now, self.settings.silence), &reason, now);
         let limit = self.settings.wait_for_ready;
@@ -352,9 +398,7 @@ impl Run {
         if self.phase == Phase::Ended {
             return;
         }
-        if let Phase::Saving { .. } = self.phase {
-            self.discard(self.step());
-        }
+        self.give_up_saving();
         self.phase = Phase::Ended;
         let (reason, failed) = match &ending {
             Ending::Finished | Ending::AlreadyFinished => ("finished".to_string(), false),
@@ -367,6 +411,13 @@ impl Run {
         }
         self.out.push(Command::FinishLoaders { reason });
         self.out.push(Command::End(ending));
+    }
+
+    /// A checkpoint that is not kept yet never will be.
+    fn give_up_saving(&mut self) {
+        if let Some(saving) = self.saving.take() {
+            self.discard(saving.state.step);
+        }
     }
 
     /// Removes a checkpoint that is not to be, unless it was whole before it was taken again.

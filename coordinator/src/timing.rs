@@ -1,5 +1,6 @@
 //! Timed steps: a line a half in `timing.jsonl`, and spans for `trace`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -100,8 +101,8 @@ pub(crate) struct Recorder {
     lines: Lines,
     trace: Trace,
     every: u64,
-    /// What the whole run is busy with, and since when.
-    busy: Option<(&'static str, u64, i64)>,
+    /// What the whole run is busy with: at which step, and since when.
+    busy: BTreeMap<&'static str, (u64, i64)>,
 }
 
 impl Recorder {
@@ -111,7 +112,7 @@ impl Recorder {
             lines: Lines::new(dir.timing_path()),
             trace: Trace::new(dir.trace_path(), dir.record.started),
             every,
-            busy: None,
+            busy: BTreeMap::new(),
         }
     }
 
@@ -151,7 +152,7 @@ impl Recorder {
             }
             Command::Write(Line::Eval { .. }) => self.end("evaluation", now),
             // Work that was broken off is no span.
-            Command::RecordStart { .. } => self.busy = None,
+            Command::RecordStart { .. } => self.busy.clear(),
             _ => {}
         }
     }
@@ -163,13 +164,13 @@ impl Recorder {
 
     fn begin(&mut self, what: &'static str, step: u64, now: i64) {
         // Each half has the same order.
-        if self.every > 0 && self.busy.is_none_or(|(busy, at, _)| (busy, at) != (what, step)) {
-            self.busy = Some((what, step, now));
+        if self.every > 0 && self.busy.get(what).is_none_or(|(at, _)| *at != step) {
+            self.busy.insert(what, (step, now));
         }
     }
 
     fn end(&mut self, what: &str, now: i64) {
-        if let Some((_, step, began)) = self.busy.take_if(|(busy, ..)| *busy == what) {
+        if let Some((step, began)) = self.busy.remove(what) {
             self.trace.own(&format!("{what} at step {step}"), step, began, now);
         }
     }

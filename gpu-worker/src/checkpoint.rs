@@ -21,6 +21,7 @@ struct OnDevice<'a, 'd, B: Backend> {
     dev: &'a RefCell<(&'d mut B, Option<Error>)>,
     from: &'a B::Floats,
     shape: &'a [usize],
+    name: String,
     step: u64,
 }
 
@@ -38,9 +39,10 @@ impl<B: Backend> View for OnDevice<'_, '_, B> {
         let len = self.data_len() / 4;
         match dev.download(self.from, 0..len, Wire::F32).and_then(crate::backend::Download::wait) {
             Ok(encoded) => {
-                let number = |b: &[u8; 4]| f32::from_le_bytes(*b).is_finite();
-                if !encoded.bytes.as_chunks().0.iter().all(number) {
-                    *failed = Some(Error::NotFinite { step: self.step, loss: f64::NAN });
+                let mut numbers = encoded.bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
+                if let Some(value) = numbers.find(|value| !value.is_finite()) {
+                    let (tensor, step) = (self.name.clone(), self.step);
+                    *failed = Some(Error::BadWeights { tensor, value, step });
                 }
                 Cow::Owned(encoded.bytes.into())
             }
@@ -64,7 +66,7 @@ impl<B: Backend> Half<B> {
     /// several is written in no fixed order.
     ///
     /// # Errors
-    /// The device's, and [`Error::NotFinite`]: weights that have blown up are not kept.
+    /// The device's, and [`Error::BadWeights`]: weights that have blown up are not kept.
     pub fn shard(&mut self, dev: &mut B, step: u64) -> Result<Vec<u8>> {
         let part = match self.plan.cut {
             model::halves::Cut::Whole => "whole".to_string(),
@@ -77,8 +79,9 @@ impl<B: Backend> Half<B> {
             let shape = &tensor.param.shape;
             let name = tensor.param.name.clone();
             let momentum = format!("{name}{MOMENTUM}");
-            views.push((name, OnDevice { dev: &dev, from: &tensor.value, shape, step }));
-            views.push((momentum, OnDevice { dev: &dev, from: &tensor.momentum, shape, step }));
+            for (name, from) in [(name, &tensor.value), (momentum, &tensor.momentum)] {
+                views.push((name.clone(), OnDevice { dev: &dev, from, shape, name, step }));
+            }
         }
         let metadata = HashMap::from([("alexnet".to_string(), about)]);
         let bytes = safetensors::serialize(views, Some(metadata))

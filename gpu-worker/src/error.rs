@@ -87,15 +87,29 @@ pub enum Error {
     /// The run ended with an error; the coordinator says why.
     #[error("the run ended: {0}")]
     RunFailed(String),
-    /// The loss is not a number any more: stop.
+    /// The loss is not a number any more, or beyond all measure: stop.
     #[error(
-        "loss is {loss} at step {step}: training has blown up; the last checkpoint is kept. Try a smaller rate (--set rate=…), other initial values, or fewer classes' recipe `caffe`"
+        "training has blown up after step {step}, loss {loss}: {first}. The last checkpoint is kept; the same command with a smaller rate (--set rate=…) in a new --run, other initial values, or the recipe `caffe` may help"
     )]
     NotFinite {
         /// Steps done before.
         step: u64,
         /// The loss.
         loss: f64,
+        /// The first layer of this half in which a number isn't finite, and where in it.
+        first: String,
+    },
+    /// Weights that a checkpoint must not hold: stop.
+    #[error(
+        "{tensor} holds {value} after step {step}: training has blown up. The last checkpoint is kept; try a smaller rate (--set rate=…) in a new --run"
+    )]
+    BadWeights {
+        /// Which one.
+        tensor: String,
+        /// The first number that isn't finite.
+        value: f32,
+        /// Steps done.
+        step: u64,
     },
     /// A buffer that isn't as long as the plan says: stop, a broken invariant.
     #[error("{tensor}: {got} numbers, the plan says {want}")]
@@ -173,6 +187,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the other half finds the same by itself, and may know more of it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::NotFinite { .. })
+    }
+
     /// Whether going back to the last manifest can help.
     pub fn can_retry(&self) -> bool {
         matches!(

@@ -8,6 +8,7 @@ mod forward;
 pub mod exchange; // with the other half, at the plan's exchange points
 mod backward;
 mod update;
+mod blown_up; // which layer went bad first
 pub mod timing; // where a step's time goes
 pub mod checkpoint; // this half's shard
 pub mod views; // the average over test views

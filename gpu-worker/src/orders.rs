@@ -15,7 +15,7 @@ use proto::wire::{
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{debug, info, info_span, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -88,8 +88,9 @@ pub(crate) fn engine<B: Backend>(
         if let Err(error) = done {
             warn!(error = %error, incarnation, "this incarnation failed here");
             let (reason, retry) = (error.to_string(), error.can_retry());
+            let shared = error.is_shared();
             // Before the connection goes: else the other half's "peer lost" is heard first.
-            network.tell(Event::Failed(Failed { incarnation, reason, retry }));
+            network.tell(Event::Failed(Failed { incarnation, reason, retry, shared }));
             if let Error::DeviceFault { .. } = error {
                 return Some(error);
             }
@@ -330,7 +331,8 @@ impl<B: Backend> Running<B> {
         }
         let [loss, top1_error, top5_error] = sums.map(|sum| sum / images.max(1) as f64);
         if images > 0 && !loss.is_finite() {
-            return Err(Error::NotFinite { step: self.step, loss });
+            let last = (self.n_val - 1) % u64::from(self.request.n_images) + 1;
+            return Err(self.half.blown_up(dev, self.step, loss, last as usize));
         }
         if self.reports {
             info!(loss, top1_error, top5_error, n_images = images, "evaluated");
@@ -352,24 +354,25 @@ impl<B: Backend> Running<B> {
         self.stands_at(order.step)?;
         self.tell_sent(network);
         let shard = self.half.shard(dev, self.step)?;
-        let bytes = shard.len() as u64;
-        let put = store::put(
-            &network.trust,
-            &network.coordinator,
-            &order.shard,
-            self.incarnation,
-            shard.into(),
-        );
-        // A checkpoint that can't be kept doesn't end training: earlier ones are intact.
-        let (sha256, error) = match network.handle.block_on(put) {
-            Ok(sha256) => (sha256, String::new()),
-            Err(error) => {
-                warn!(error = %error, "this checkpoint was not kept; training goes on");
-                (String::new(), error.to_string())
-            }
+        // It travels while the next steps are computed.
+        let (trust, coordinator) = (network.trust.clone(), network.coordinator.clone());
+        let (events, incarnation) = (network.events.clone(), self.incarnation);
+        let Checkpoint { step, shard: name, .. } = order.clone();
+        let sent = async move {
+            let bytes = shard.len() as u64;
+            let put = store::put(&trust, &coordinator, &name, incarnation, shard.into()).await;
+            // A checkpoint that can't be kept doesn't end training: earlier ones are intact.
+            let (sha256, error) = match put {
+                Ok(sha256) => (sha256, String::new()),
+                Err(error) => {
+                    warn!(error = %error, step, "this checkpoint was not kept; training goes on");
+                    (String::new(), error.to_string())
+                }
+            };
+            let saved = Saved { incarnation, step, sha256, bytes, error };
+            let _ = events.send(WorkerEvent { event: Some(Event::Saved(saved)) });
         };
-        let (incarnation, step) = (self.incarnation, order.step);
-        network.tell(Event::Saved(Saved { incarnation, step, sha256, bytes, error }));
+        network.handle.spawn(sent.in_current_span());
         Ok(())
     }
 }

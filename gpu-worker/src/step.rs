@@ -6,13 +6,16 @@ use model::recipe::Wire;
 use tracing::debug_span;
 
 use crate::backend::{Backend, Download};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exchange::{Crossing, Exchange, Travel, ms};
 use crate::forward::Mode;
 use crate::half::{Half, floats, upload};
 use crate::receive::Minibatch;
 use crate::timing::{self, INPUT, Pass, SOFTMAX, Timing};
 use crate::update::Rates;
+
+/// A loss that no training comes back from: to guess among a million classes costs 14.
+const BEYOND_MEASURE: f64 = 1e4;
 
 /// What a step reached and where its time went.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,7 +65,7 @@ impl<B: Backend> Half<B> {
     /// `step` counts the steps done before; the minibatch's first image is sample `step · batch`.
     ///
     /// # Errors
-    /// The exchange's, the device's, and [`Error::NotFinite`] before the update would spread it.
+    /// The exchange's, the device's, and [`crate::Error::NotFinite`] before the update would spread it.
     pub fn step(
         &mut self,
         dev: &mut B,
@@ -88,8 +91,8 @@ impl<B: Backend> Half<B> {
         debug_span!("backward").in_scope(|| self.backward(dev, &mut exchange, mode, n))?;
         let output = output.wait()?;
         let (loss, top1_error, top5_error) = output.score(&minibatch.labels);
-        if !loss.is_finite() {
-            return Err(Error::NotFinite { step, loss });
+        if !loss.is_finite() || loss > BEYOND_MEASURE {
+            return Err(self.blown_up(dev, step, loss, n));
         }
         self.stopwatch.lap(dev, SOFTMAX, Pass::Forward)?;
         debug_span!("update").in_scope(|| self.update(dev, rates))?;

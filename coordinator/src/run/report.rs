@@ -34,7 +34,7 @@ impl Run {
             Phase::Training { .. } if self.stop.is_some() => "stopping".into(),
             Phase::Training { .. } => "training".into(),
             Phase::Evaluating { .. } => "evaluating".into(),
-            Phase::Saving { .. } | Phase::Keeping => "checkpointing".into(),
+            Phase::Waiting => "checkpointing".into(),
             Phase::Ended => "ended".into(),
         }
     }

@@ -62,6 +62,7 @@ struct World {
     orders: Vec<(WorkerId, Order)>,
     commands: Vec<Command>,
     metrics: Vec<u64>,
+    mark: usize,
     manifests: Vec<Manifest>,
     incarnation: u64,
     error_at: fn(u64) -> f64,
@@ -89,6 +90,7 @@ impl World {
             orders: vec![],
             commands: vec![],
             metrics: vec![],
+            mark: 0,
             manifests: vec![],
             incarnation: 0,
             error_at: |step| 1.0 / (1.0 + step as f64),
@@ -130,7 +132,7 @@ impl World {
     }
 
     fn fails(&mut self, worker: WorkerId, retry: bool) {
-        let said = Said::Failed { reason: "peer silent".into(), retry };
+        let said = Said::Failed { reason: "peer silent".into(), retry, shared: false };
         let incarnation = self.incarnation;
         self.happens(Event::Worker { worker, incarnation, said });
     }
@@ -151,8 +153,9 @@ impl World {
                 }
                 Command::Write(Line::Step { step, .. }) => self.metrics.push(step),
                 Command::CutMetrics { bytes } => self.metrics.truncate(bytes as usize),
+                Command::Mark => self.mark = self.metrics.len(),
                 Command::Keep(mut manifest) => {
-                    manifest.metrics_bytes = self.metrics.len() as u64;
+                    manifest.metrics_bytes = self.mark as u64;
                     self.manifests.push(*manifest.clone());
                     self.inbox.push(Event::Kept { step: manifest.step, result: Ok(manifest) });
                 }
@@ -402,7 +405,7 @@ fn what_an_older_incarnation_says_is_ignored() {
     for event in stale.into_iter().chain([Event::Worker {
         worker: A,
         incarnation: 1,
-        said: Said::Failed { reason: "B is gone".into(), retry: false },
+        said: Said::Failed { reason: "B is gone".into(), retry: false, shared: false },
     }]) {
         world.happens(event);
     }
@@ -518,6 +521,35 @@ fn a_failure_that_may_be_retried_begins_again_and_another_ends_the_run() {
     world.plays_until(15);
     world.fails(B, false);
     assert_eq!(world.failure(), "half B gave up: peer silent");
+}
+
+/// The loss is no number in both halves at once; the layer that went first may be in either.
+#[test]
+fn what_both_halves_find_is_told_as_both_tell_it() {
+    let shared = |reason: &str, retry| Said::Failed { reason: reason.into(), retry, shared: !retry };
+    let says = |world: &mut World, worker, said| {
+        let incarnation = world.incarnation;
+        world.happens(Event::Worker { worker, incarnation, said });
+    };
+    let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
+    world.plays_until(8);
+    says(&mut world, B, shared("loss is NaN, first conv4", false));
+    assert_eq!(world.ending, None);
+    says(&mut world, A, shared("loss is NaN, first conv2", false));
+    let both = "half A: loss is NaN, first conv2; half B: loss is NaN, first conv4";
+    assert_eq!(world.failure(), both);
+
+    // The other half may have died of it, or not answer.
+    for dies in [true, false] {
+        let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
+        world.plays_until(8);
+        says(&mut world, B, shared("loss is NaN, first conv4", false));
+        match dies {
+            true => says(&mut world, A, shared("the other half is gone", true)),
+            false => world.later(6),
+        }
+        assert_eq!(world.failure(), "half B: loss is NaN, first conv4");
+    }
 }
 
 #[test]

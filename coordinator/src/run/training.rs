@@ -2,9 +2,9 @@
 
 use model::halves::Cut;
 
-use super::{Phase, Run};
+use super::{Phase, Run, Saving};
 use crate::checkpoint::{Manifest, ShardEntry, shard_name};
-use crate::event::{Command, Ending, Order, Said, Scores, part_name, shard_file};
+use crate::event::{Command, Ending, Order, Said, Scores, Shard, part_name, shard_file};
 use crate::metrics::{Line, StepReport};
 use crate::rate::Change;
 
@@ -39,16 +39,10 @@ impl Run {
                 }
                 Ok(())
             }
-            (Phase::Saving { answered }, Said::Saved { step: at, result }) if at == step => {
-                let file = shard_file(self.members.parts()[seat]).to_string();
-                answered[seat] = Some(result.map(|shard| ShardEntry {
-                    file,
-                    sha256: shard.sha256,
-                    bytes: shard.bytes,
-                }));
-                if answered.iter().all(Option::is_some) {
-                    self.saved(step);
-                }
+            (_, Said::Saved { step: at, result })
+                if self.saving.as_ref().is_some_and(|saving| saving.state.step == at) =>
+            {
+                self.part_saved(seat, result);
                 Ok(())
             }
             (phase, said) => Err(format!("at step {step} it says {said:?} while {phase:?}")),
@@ -147,7 +141,7 @@ impl Run {
         if self.stop.is_some() {
             return match self.is_kept(step) || step == 0 {
                 true => self.end(Ending::Stopped),
-                false => self.save_or_fail(step),
+                false => self.save_and_wait(step),
             };
         }
         let epochs = plan.epochs_done(step);
@@ -166,10 +160,15 @@ impl Run {
         }
         let due = plan.is_checkpoint(step) || evaluated(&self.best);
         if at_end && !self.is_kept(step) {
-            return self.save_or_fail(step);
+            return self.save_and_wait(step);
         }
         if due && !self.is_kept(step) && !self.has_failed_to_keep(step) {
-            return self.save(step);
+            if self.saving.is_some() {
+                // The disk is slower than the training: one at a time.
+                self.phase = Phase::Waiting;
+                return;
+            }
+            self.save(step);
         }
         if at_end {
             return self.end(Ending::Finished);
@@ -190,14 +189,16 @@ impl Run {
     }
 
     /// The last checkpoint of a run: without it the work would be lost in silence.
-    fn save_or_fail(&mut self, step: u64) {
+    fn save_and_wait(&mut self, step: u64) {
         match &self.not_kept {
             Some((at, why)) if *at == step => {
                 let reason = format!("its last checkpoint could not be kept: {why}");
-                self.end(Ending::Failed { reason });
+                return self.end(Ending::Failed { reason });
             }
-            _ => self.save(step),
+            _ if self.saving.is_none() => self.save(step),
+            _ => {}
         }
+        self.phase = Phase::Waiting;
     }
 
     fn evaluate(&mut self, step: u64, counts: bool) {
@@ -242,26 +243,36 @@ impl Run {
         }
     }
 
+    /// Has every part take its shard now and send it while it goes on.
     fn save(&mut self, step: u64) {
         let parts: Vec<Cut> = self.members.parts().to_vec();
         let names: Vec<_> = parts.iter().map(|p| shard_name(step, shard_file(*p))).collect();
-        self.phase = Phase::Saving { answered: vec![None; parts.len()] };
+        self.saving = Some(Saving { state: self.state(), answered: vec![None; parts.len()] });
         let (incarnation, shards) = (self.incarnation, names.clone());
+        self.out.push(Command::Mark);
         self.out.push(Command::Expect { incarnation, shards });
         self.order_all(|seat| Order::Checkpoint { step, shard: names[seat].clone() });
     }
 
-    fn saved(&mut self, step: u64) {
-        let Phase::Saving { answered } = std::mem::replace(&mut self.phase, Phase::Keeping) else {
+    fn part_saved(&mut self, seat: usize, result: Result<Shard, String>) {
+        let Some(saving) = &mut self.saving else { return };
+        let file = shard_file(self.members.parts()[seat]).to_string();
+        saving.answered[seat] = Some(result.map(|shard| ShardEntry {
+            file,
+            sha256: shard.sha256,
+            bytes: shard.bytes,
+        }));
+        if saving.answered.iter().any(Option::is_none) {
             return;
-        };
+        }
+        let (step, state) = (saving.state.step, saving.state.clone());
         let parts = self.members.parts().iter().map(|part| part_name(*part));
-        let named = answered.into_iter().flatten().zip(parts);
+        let named = saving.answered.iter().flatten().cloned().zip(parts);
         let shards: Result<Vec<_>, _> =
             named.map(|(shard, part)| shard.map_err(|e| format!("{part}: {e}"))).collect();
         match shards {
             Ok(shards) => {
-                let manifest = Manifest::new(self.identity(), self.state(), shards);
+                let manifest = Manifest::new(self.identity(), state, shards);
                 self.out.push(Command::Keep(Box::new(manifest)));
             }
             Err(reason) => self.kept(step, Err(reason)),
@@ -270,7 +281,7 @@ impl Run {
 
     /// Takes the outcome of a checkpoint; a failed one doesn't end training.
     pub(super) fn kept(&mut self, step: u64, result: Result<Box<Manifest>, String>) {
-        if self.phase != Phase::Keeping {
+        if self.saving.take_if(|saving| saving.state.step == step).is_none() {
             return;
         }
         let incarnation = self.incarnation;
@@ -288,7 +299,9 @@ impl Run {
                 self.discard(step);
             }
         }
-        self.settle(step);
+        if self.phase == Phase::Waiting {
+            self.settle(self.step());
+        }
     }
 }
 

@@ -25,8 +25,11 @@ pub(crate) async fn put(
     incarnation: u64,
     shard: Bytes,
 ) -> Result<String> {
-    let sha256 = sha256(&shard);
     let failed = |why: String| Error::Shard { shard: name.into(), why };
+    // Beside the network's thread, which the exchange needs meanwhile.
+    let hashed = shard.clone();
+    let sha256 = tokio::task::spawn_blocking(move || sha256(&hashed)).await;
+    let sha256 = sha256.map_err(|e| failed(e.to_string()))?;
     let dialled = trust.dial(Role::Coordinator, coordinator).await;
     let channel = dialled.map_err(|e| failed(e.by("this worker")))?;
     let (first_name, first_sha) = (name.to_string(), sha256.clone());

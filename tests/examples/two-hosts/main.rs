@@ -1,11 +1,11 @@
 //! Measures training across two hosts: the full AlexNet in network namespaces, 1 ms of delay each
 //! way, 10 and 1 Gbit/s, with TLS and without; then what TLS costs the exchange alone.
 //!
-//! `cargo build -p system-tests --bins && cargo run -p system-tests --example two-hosts [STEPS]`, as
-//! root, on an idle machine. With 0 steps: TLS alone.
+//! `cargo build --release -p system-tests --bins && cargo run --release -p system-tests --example two-hosts [STEPS]`,
+//! as root, on an idle machine. With 0 steps: TLS alone.
 
 mod goodput; // the exchange alone
-mod records; // what workers log of their exchange points
+mod records; // what a run has written down
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use harness::hosts::{ADDRESSES, Hosts};
 use harness::process::wait_long;
 use harness::roles::Machine;
 
-use records::{Points, median, steps};
+use records::{median, row, steps};
 
 /// Pictures: enough for no evaluation to come between the steps.
 const DATA: &str = "synthetic:256:4096:128";
@@ -27,13 +27,15 @@ fn main() {
     let measured: u64 = args.get(1).map_or(6, |n| n.parse().expect("a number of steps"));
     let rates: &[&str] = if measured == 0 { &[] } else { &["10gbit", "1gbit"] };
     let own = std::env::current_exe().expect("this file");
-    let built = own.ancestors().nth(2).expect("target/debug/examples/two-hosts");
+    let built = own.ancestors().nth(2).expect("target/release/examples/two-hosts");
     let program = built.join("alexnet-under-test");
     let program = program.to_str().expect("a path in UTF-8");
     let folder = tempfile::tempdir().expect("room for runs");
     let certs = certificates(folder.path(), "certs");
     let certs = certs.to_str().expect("a path in UTF-8");
-    say("| cable | TLS | a step | wait conv3 | fc6 | fc7 | fc8 | logits | hidden |");
+    say("ms a half stands still at each point: while bytes come + before they begin to");
+    say("");
+    say("| cable | TLS | a step | conv3 | fc6 | fc7 | fc8 | logits | hidden |");
     say("|---|---|---|---|---|---|---|---|---|");
     for rate in rates {
         for secure in [false, true] {
@@ -75,7 +77,7 @@ fn train(machine: &Machine, folder: &Path, rate: &str, more: &[&str], until: u64
     };
     let local = at(0, 4000);
     let listen = ["coordinator", "--listen", &local, "--run", run, "--recipe", "caffe"];
-    let typed = ["--steps", &steps_typed];
+    let typed = ["--steps", &steps_typed, "--timing-every", "1"];
     let coordinator = start(a, "coordinator", with(&[&listen[..], &typed].concat()));
     let loader = |host: usize, coordinator: &str| {
         let listen = at(host, 4001);
@@ -84,9 +86,7 @@ fn train(machine: &Machine, folder: &Path, rate: &str, more: &[&str], until: u64
     };
     let worker = |machine: &Machine, name: &str, listen: &str, public: &str, by: &str| {
         let args = ["worker", "--coordinator", by, "--listen", listen, "--advertise", public];
-        // Points are recorded at every step at debug.
-        let logs = ["--log-format", "json"];
-        start(machine, name, with(&[&args[..], &logs].concat()))
+        start(machine, name, with(&args))
     };
     let loaders = [loader(0, &local), loader(1, &public)];
     let workers = [
@@ -95,11 +95,8 @@ fn train(machine: &Machine, folder: &Path, rate: &str, more: &[&str], until: u64
     ];
     let metrics = folder.join("run/metrics.jsonl");
     wait_long("the last step", || steps(&metrics).len() as u64 >= until);
-    let mut points = Points::default();
-    for worker in &workers {
-        points.read(&worker.log(), WARM_UP);
-    }
     drop((coordinator, loaders, workers));
     let mut times: Vec<f64> = steps(&metrics).into_iter().skip(WARM_UP as usize).collect();
-    format!("{:.2} s | {}", median(&mut times) / 1000.0, points.row())
+    let points = row(&folder.join("run/timing.jsonl"), WARM_UP);
+    format!("{:.2} s | {points}", median(&mut times) / 1000.0)
 }

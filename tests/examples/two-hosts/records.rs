@@ -1,4 +1,4 @@
-//! What workers log of their exchange points, and the run of its steps.
+//! What a run has written down of its steps and their exchange.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,11 +7,15 @@ use serde_json::Value;
 
 const POINTS: [&str; 5] = ["conv3", "fc6", "fc7", "fc8", "logits"];
 
+fn lines(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
 /// Milliseconds of each step in `metrics.jsonl`.
 pub(crate) fn steps(metrics: &Path) -> Vec<f64> {
-    let text = std::fs::read_to_string(metrics).unwrap_or_default();
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["kind"] == "step").filter_map(|l| l["step_ms"].as_f64()).collect()
+    let steps = lines(metrics).into_iter().filter(|line| line["kind"] == "step");
+    steps.filter_map(|line| line["step_ms"].as_f64()).collect()
 }
 
 /// The middle one; NaN of none.
@@ -20,43 +24,36 @@ pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// For each point, what each half waited in each step, both directions together.
-#[derive(Debug, Default)]
-pub(crate) struct Points {
-    waits: BTreeMap<String, Vec<f64>>,
-    wait_ms: f64,
-    transfer_ms: f64,
-}
-
-impl Points {
-    /// Takes over one worker's log in JSON, steps from `first` on.
-    pub(crate) fn read(&mut self, log: &str, first: u64) {
-        let mut waits: BTreeMap<(String, u64), f64> = BTreeMap::new();
-        for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-            let step = line["spans"].as_array().into_iter().flatten();
-            let step = step.filter_map(|span| span["step"].as_u64()).next();
-            let (Some(step), Some(at)) = (step, line["at"].as_str()) else { continue };
-            if line["message"] != "exchange" || step < first {
-                continue;
-            }
-            let ms = |name: &str| line[name].as_f64().unwrap_or(0.0);
-            *waits.entry((at.to_owned(), step)).or_default() += ms("wait_ms");
-            self.wait_ms += ms("wait_ms");
-            self.transfer_ms += ms("transfer_ms");
+/// From `timing.jsonl`, steps after `warm_up`: for each exchange point the median of what a half
+/// stood still in a step, both directions together, for bytes that were coming and for the other half's
+/// work; then the share of all transfers that lay under compute.
+pub(crate) fn row(timing: &Path, warm_up: u64) -> String {
+    let mut waits: BTreeMap<&str, Vec<[f64; 2]>> = BTreeMap::new();
+    let (mut waited, mut transferred) = (0.0, 0.0);
+    for half in lines(timing) {
+        if half["step"].as_u64().is_none_or(|step| step <= warm_up) {
+            continue;
         }
-        for ((at, _), wait) in waits {
-            self.waits.entry(at).or_default().push(wait);
+        let layers = half["layers"].as_array().into_iter().flatten();
+        let mut of_step: BTreeMap<&str, [f64; 2]> = BTreeMap::new();
+        for layer in layers {
+            let Some(at) = POINTS.into_iter().find(|point| layer["layer"] == *point) else { continue };
+            let ms = |name: &str| layer[name].as_f64().unwrap_or(0.0);
+            let sums = of_step.entry(at).or_default();
+            sums[0] += ms("wait_ms");
+            sums[1] += ms("peer_late_ms");
+            waited += ms("wait_ms");
+            transferred += ms("transfer_ms");
         }
+        of_step.into_iter().for_each(|(at, sums)| waits.entry(at).or_default().push(sums));
     }
-
-    /// Medians of the waits, and the share of all transfers that lay under compute.
-    pub(crate) fn row(&mut self) -> String {
-        let mut row = String::new();
-        for at in POINTS {
-            let wait = self.waits.get_mut(at).map_or(f64::NAN, |waits| median(waits));
-            row.push_str(&format!("{wait:.1} ms | "));
-        }
-        let hidden = 100.0 * (1.0 - self.wait_ms / self.transfer_ms);
-        format!("{row}{hidden:.0} %")
+    let mut row = String::new();
+    for at in POINTS {
+        let of = |i: usize| {
+            let mut values: Vec<f64> = waits.get(at).into_iter().flatten().map(|w| w[i]).collect();
+            median(&mut values)
+        };
+        row.push_str(&format!("{:.1} + {:.1} | ", of(0), of(1)));
     }
+    format!("{row}{:.0} %", 100.0 * (1.0 - waited / transferred))
 }
