@@ -31,6 +31,8 @@ const TICK: Duration = Duration::from_millis(200);
 const REMINDER: Duration = Duration::from_secs(10);
 /// How long everyone has to close after `Finish`.
 const GOODBYE: Duration = Duration::from_secs(3);
+/// How long a coordinator waits for another one to leave the run directory.
+const LOCKED_FOR: Duration = Duration::from_secs(3);
 /// Events between the services and this loop.
 const EVENTS: usize = 1024;
 /// Windows for incoming shards: what isn't on the disk yet waits here, and the coordinator is to
@@ -78,7 +80,7 @@ pub async fn run(
     let path = config.run_dir.clone();
     let (recipe, seed) = (config.recipe.clone(), config.seed);
     let linger = config.linger;
-    let opened = blocking(move || open(&path, &recipe, seed)).await?;
+    let opened = open_soon(&path, &recipe, seed).await?;
     let trust = config.trust.clone();
     let mut driver = Driver::new(config, opened)?;
     let nothing_left = driver.run.is_finished();
@@ -143,6 +145,24 @@ pub async fn run(
             Err(Error::Failed { step, kept, reason })
         }
         ending => Ok(driver.outcome(ending)),
+    }
+}
+
+/// As [`open`]; a coordinator that was there just now may need a moment to end.
+async fn open_soon(
+    path: &Path,
+    recipe: &model::recipe::Recipe,
+    seed: u64,
+) -> Result<Opened, Error> {
+    let since = Instant::now();
+    loop {
+        let (path, recipe) = (path.to_path_buf(), recipe.clone());
+        match blocking(move || open(&path, &recipe, seed)).await {
+            Err(Error::Locked { .. }) if since.elapsed() < LOCKED_FOR => {
+                tokio::time::sleep(TICK).await;
+            }
+            other => return other,
+        }
     }
 }
 

@@ -320,9 +320,8 @@ impl Run {
 
     fn fail_as_found(&mut self) {
         let parts = self.members.parts().iter().zip(&self.found);
-        let told = parts.filter_map(|(part, found)| {
-            Some(format!("{}: {}", part_name(*part), found.as_ref()?))
-        });
+        let told = parts
+            .filter_map(|(part, found)| Some(format!("{}: {}", part_name(*part), found.as_ref()?)));
         let told: Vec<_> = told.collect();
         self.fail(told.join("; "));
     }

@@ -26,7 +26,9 @@ impl<B: Backend> Half<B> {
         let mut largest = (0.0, String::new());
         let mut look = |dev: &mut B, of: &B::Floats, len: usize, what: String| -> Result<_> {
             Ok(match worst(&download(dev, of, 0..len)?) {
-                Found::Bad(value) => Some(format!("{what} are the first with a number that isn't finite ({value})")),
+                Found::Bad(value) => {
+                    Some(format!("{what} are the first with a number that isn't finite ({value})"))
+                }
                 Found::Largest(value) => {
                     if value > largest.0 {
                         largest = (value, what);

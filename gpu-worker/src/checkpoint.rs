@@ -39,7 +39,8 @@ impl<B: Backend> View for OnDevice<'_, '_, B> {
         let len = self.data_len() / 4;
         match dev.download(self.from, 0..len, Wire::F32).and_then(crate::backend::Download::wait) {
             Ok(encoded) => {
-                let mut numbers = encoded.bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
+                let mut numbers =
+                    encoded.bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
                 if let Some(value) = numbers.find(|value| !value.is_finite()) {
                     let (tensor, step) = (self.name.clone(), self.step);
                     *failed = Some(Error::BadWeights { tensor, value, step });

@@ -9,6 +9,7 @@ pub mod hosts; // two hosts: network namespaces with a cable between
 pub mod proxy; // a stretch of that cable: delay, cut, heal
 pub mod machine_code; // what NVRTC makes of the kernels
 pub mod process; // `alexnet up` in real processes
+pub mod schedule; // who is killed when, from a seed
 pub mod scrape; // a run's metrics, as Prometheus reads them
 pub mod roles; // single roles as real processes
 pub mod trace; // what a viewer of traces takes for granted

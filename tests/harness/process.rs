@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::schedule::Process;
+
 /// The longest any of these small runs may take; far beyond what they need.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -74,6 +76,51 @@ impl Up {
             found.is_some()
         });
         found.expect("waited for")
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        !lives(self.child.id())
+    }
+
+    /// The last step on record; 0 before the first.
+    pub fn last_step(&self) -> u64 {
+        let text = self.read("metrics.jsonl");
+        let step = |line: &str| line.split_once("\"step\":")?.1.split_once(',')?.0.parse().ok();
+        text.lines().rev().find_map(step).unwrap_or(0)
+    }
+
+    /// Length of the record.
+    pub fn metrics_bytes(&self) -> u64 {
+        self.read("metrics.jsonl").len() as u64
+    }
+
+    /// How often the run has begun.
+    pub fn incarnation(&self) -> u64 {
+        let record: serde_json::Value =
+            serde_json::from_str(&self.read("run.json")).unwrap_or_default();
+        record["incarnation"].as_u64().unwrap_or(0)
+    }
+
+    fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.run_dir().join(file)).unwrap_or_default()
+    }
+
+    /// Kills a process by SIGKILL; whether it was there. `up` itself is left to [`Self::signal`].
+    pub fn kill(&self, who: Process) -> bool {
+        let (role, which) = match who {
+            Process::FirstWorker => ("worker", 0),
+            Process::SecondWorker => ("worker", 1),
+            Process::Loader => ("loader", 0),
+            Process::Coordinator => ("coordinator", 0),
+            Process::Up => return false,
+        };
+        let mut found = children(self.child.id());
+        found.retain(|pid| is_role(*pid, role));
+        found.sort_unstable();
+        let Some(pid) = found.get(which) else { return false };
+        let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        killed.is_ok_and(|status| status.success())
     }
 
     /// All processes it started.
@@ -149,10 +196,12 @@ fn is_role(pid: u32, role: &str) -> bool {
     line.split(|byte| *byte == 0).nth(1) == Some(role.as_bytes())
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "between two looks at a condition of another process"
-)]
 fn pause() {
-    std::thread::sleep(LOOK_EVERY);
+    rest(LOOK_EVERY);
+}
+
+/// Lets time pass: between two looks at another process, or before a random instant.
+#[expect(clippy::disallowed_methods, reason = "nothing here could wake it")]
+pub fn rest(time: Duration) {
+    std::thread::sleep(time);
 }

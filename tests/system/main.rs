@@ -6,6 +6,7 @@ mod deploy; // the image and the compose files
 mod failure; // something is lost in mid-run
 mod cuda; // workers on GPUs, emulated or real
 mod kernels; // what their machine code says of speed
+mod schedules; // a hundred ways to die
 mod processes; // `alexnet` as a person runs it
 mod resume; // the same bits, whatever happens
 mod step; // the step is right: against PyTorch, halves against the whole

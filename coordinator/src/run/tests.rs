@@ -526,7 +526,8 @@ fn a_failure_that_may_be_retried_begins_again_and_another_ends_the_run() {
 /// The loss is no number in both halves at once; the layer that went first may be in either.
 #[test]
 fn what_both_halves_find_is_told_as_both_tell_it() {
-    let shared = |reason: &str, retry| Said::Failed { reason: reason.into(), retry, shared: !retry };
+    let shared =
+        |reason: &str, retry| Said::Failed { reason: reason.into(), retry, shared: !retry };
     let says = |world: &mut World, worker, said| {
         let incarnation = world.incarnation;
         world.happens(Event::Worker { worker, incarnation, said });

@@ -257,11 +257,8 @@ impl Run {
     fn part_saved(&mut self, seat: usize, result: Result<Shard, String>) {
         let Some(saving) = &mut self.saving else { return };
         let file = shard_file(self.members.parts()[seat]).to_string();
-        saving.answered[seat] = Some(result.map(|shard| ShardEntry {
-            file,
-            sha256: shard.sha256,
-            bytes: shard.bytes,
-        }));
+        saving.answered[seat] =
+            Some(result.map(|shard| ShardEntry { file, sha256: shard.sha256, bytes: shard.bytes }));
         if saving.answered.iter().any(Option::is_none) {
             return;
         }

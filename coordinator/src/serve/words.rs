@@ -37,7 +37,9 @@ pub(super) fn said(event: wire::WorkerEvent, clock: &Clock) -> Result<(u64, Said
             };
             (e.incarnation, Said::Saved { step: e.step, result })
         }
-        E::Failed(e) => (e.incarnation, Said::Failed { reason: e.reason, retry: e.retry, shared: e.shared }),
+        E::Failed(e) => {
+            (e.incarnation, Said::Failed { reason: e.reason, retry: e.retry, shared: e.shared })
+        }
     })
 }
 

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::certs::{CertsArgs, CertsToMake};
 use crate::devices::GpuArgs;
+use crate::patience::{LossArgs, WaitArgs};
 
 const EXAMPLES: &str = "\
 First steps:
@@ -222,6 +223,14 @@ pub(crate) struct UpArgs {
     /// Who may watch.
     #[command(flatten)]
     pub watch: WatchArgs,
+
+    /// When who counts as lost.
+    #[command(flatten)]
+    pub loss: LossArgs,
+
+    /// How long workers wait.
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 /// `alexnet prepare`.
@@ -441,6 +450,9 @@ pub(crate) struct CoordinatorArgs {
     /// Who may watch.
     #[command(flatten)]
     pub watch: WatchArgs,
+    /// When who counts as lost.
+    #[command(flatten)]
+    pub loss: LossArgs,
 }
 
 /// `alexnet worker`.
@@ -463,6 +475,9 @@ pub(crate) struct WorkerArgs {
     /// a port, the listener's
     #[arg(long, value_name = "HOST[:PORT]")]
     pub advertise: Option<String>,
+    /// How long it waits.
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 /// `alexnet loader`.

@@ -14,6 +14,7 @@ use crate::args::{BenchArgs, DEFAULT_SEED, LogFormat, RecipeArgs};
 use crate::certs::CertsArgs;
 use crate::devices::devices;
 use crate::metrics::{Metrics, Step};
+use crate::patience::{LossArgs, WaitArgs};
 use crate::roles::one_thread;
 use crate::up::Plan;
 use crate::{prepare, recipe, say};
@@ -62,6 +63,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
         certs: CertsArgs::default(),
         loaders: 1,
         metrics: None,
+        loss: LossArgs::default(),
+        wait: WaitArgs::default(),
         log_format: LogFormat::Compact,
         recipe,
     };

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use proto::process::Backoff;
+use proto::wire::RunStatus;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
@@ -28,6 +29,9 @@ pub(crate) const METRICS: &str = "metrics ";
 const MOST_RESTARTS: u32 = 10;
 /// After such a life a death is a new story.
 pub(crate) const LONG_LIFE: Duration = Duration::from_secs(60);
+/// A process that the coordinator has known, and for so long doesn't any more, hangs: a living one
+/// joins again within moments.
+const MISSED_FOR: Duration = Duration::from_secs(5);
 /// Reading the largest index takes a loader seconds; more is a hang.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -185,6 +189,12 @@ impl Running {
         }
     }
 
+    /// Ends it at once; [`Self::ended`] says when.
+    pub(crate) fn kill(&mut self) {
+        // It can only have ended by itself already.
+        let _ = self.child.start_kill();
+    }
+
     /// Gives it `grace` to end by itself, then closes its pipe, then kills it.
     pub(crate) async fn finish(mut self, grace: Duration) {
         if tokio::time::timeout(grace, self.child.wait()).await.is_ok() {
@@ -204,6 +214,7 @@ impl Running {
 pub(crate) async fn keep_alive(
     mut running: Running,
     mut over: watch::Receiver<Option<Duration>>,
+    mut states: watch::Receiver<RunStatus>,
     notices: mpsc::UnboundedSender<String>,
 ) -> Result<()> {
     let role = running.role.clone();
@@ -211,8 +222,14 @@ pub(crate) async fn keep_alive(
     let mut restart = 0;
     loop {
         let born = Instant::now();
+        let address = running.address.clone();
         let end = tokio::select! {
             end = running.ended() => end,
+            () = missed(&address, &mut states) => {
+                running.kill();
+                running.ended().await;
+                End::Killed("it did not answer any more".into())
+            }
             grace = run_over(&mut over) => {
                 running.finish(grace).await;
                 return Ok(());
@@ -239,6 +256,24 @@ pub(crate) async fn keep_alive(
         backoff.pause().await;
         running = role.start().await?;
     }
+}
+
+/// Resolves once the coordinator has known the process at this address and lost it for good.
+async fn missed(address: &str, states: &mut watch::Receiver<RunStatus>) {
+    let (mut was_there, mut since) = (false, None);
+    while states.changed().await.is_ok() {
+        let state = states.borrow_and_update();
+        let known = |listed: &String| listed.ends_with(address);
+        if state.workers.iter().chain(&state.loaders).any(known) {
+            (was_there, since) = (true, None);
+        } else if was_there
+            && since.get_or_insert_with(Instant::now).elapsed() > MISSED_FOR
+            && state.phase != "ended"
+        {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Resolves when the run is over, with the time that is left to finish.

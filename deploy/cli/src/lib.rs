@@ -6,6 +6,7 @@ mod up; // all roles on this machine: start here
 mod children; // its processes: start, restart, end
 mod progress; // the live line
 mod report; // what a run reached, and what to type next
+mod patience; // how long whoever says nothing is waited for
 mod memory; // what `up` remembers in a run directory
 mod recipe; // what is trained, on what, where
 mod roles; // one role in this process

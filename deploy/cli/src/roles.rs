@@ -43,6 +43,7 @@ pub(crate) fn coordinator(args: &CoordinatorArgs) -> Result<()> {
     if let Some(address) = &args.watch.metrics {
         config.metrics = Some(metrics(address)?);
     }
+    args.loss.set(&mut config);
     let trust = args.listen.certs.trust(Role::Coordinator)?;
     config.trust = trust.clone();
     in_a_process(&args.listen, &trust, async move |listener, stop| {
@@ -78,6 +79,7 @@ pub(crate) fn worker(args: &WorkerArgs) -> Result<()> {
     config.search = args.gpu.search();
     config.kernel_cache = args.gpu.kernel_cache.clone();
     config.device_deadline = Duration::from_secs(args.gpu.device_deadline);
+    args.wait.set(&mut config);
     let trust = args.listen.certs.trust(Role::Worker)?;
     config.trust = trust.clone();
     in_a_process(&args.listen, &trust, async move |listener, stop| {

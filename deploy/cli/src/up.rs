@@ -18,6 +18,7 @@ use crate::certs::CertsArgs;
 use crate::children::{self, End, Role, Running};
 use crate::devices::{Devices, GpuArgs, devices};
 use crate::memory::Memory;
+use crate::patience::{LossArgs, WaitArgs};
 use crate::progress::Progress;
 use crate::report;
 use crate::roles::{self, one_thread};
@@ -28,6 +29,8 @@ use crate::{prepare, recipe, say};
 const ASK_EVERY: Duration = Duration::from_millis(300);
 /// How long workers and loaders may take to end with the run.
 const LEAVES_WITHIN: Duration = Duration::from_secs(10);
+/// A coordinator that has answered before and says nothing for so long hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(30);
 /// A coordinator that was killed is started again this often.
 const COORDINATOR_RESTARTS: u32 = 10;
 
@@ -56,6 +59,10 @@ pub(crate) struct Plan {
     pub loaders: u16,
     /// `--metrics`, as typed.
     pub metrics: Option<String>,
+    /// When who counts as lost.
+    pub loss: LossArgs,
+    /// How long workers wait.
+    pub wait: WaitArgs,
     /// Of the children's logs.
     pub log_format: LogFormat,
 }
@@ -111,6 +118,8 @@ impl Plan {
             certs: args.certs.clone(),
             loaders: args.loaders,
             metrics: args.watch.metrics.clone(),
+            loss: args.loss.clone(),
+            wait: args.wait.clone(),
             log_format,
         })
     }
@@ -158,13 +167,15 @@ impl Plan {
         let (over, is_over) = watch::channel(None);
         let (tell, notices) = mpsc::unbounded_channel();
         let mut kept_alive = JoinSet::new();
+        let states = ask_again_and_again(&trust, &address)?;
         for running in others {
-            kept_alive.spawn(children::keep_alive(running, is_over.clone(), tell.clone()));
+            let (is_over, states, tell) = (is_over.clone(), states.clone(), tell.clone());
+            kept_alive.spawn(children::keep_alive(running, is_over, states, tell));
         }
         // Restarted, it listens where everyone looks for it.
         let metrics = coordinator.metrics.as_deref().map(host_and_port);
         let again = Role::new("coordinator", &logs, self.coordinator(&address, metrics));
-        let ended = self.watch(&trust, coordinator, again, &mut kept_alive, notices).await;
+        let ended = self.watch(&trust, coordinator, again, &mut kept_alive, states, notices).await;
         if let Ok(said) = &ended {
             // At a run's end everyone leaves by itself; where none began, nobody was told to.
             let began = said != roles::ALREADY_FINISHED;
@@ -181,13 +192,15 @@ impl Plan {
         mut coordinator: Running,
         again: Role,
         others: &mut JoinSet<Result<()>>,
+        mut states: watch::Receiver<RunStatus>,
         mut notices: mpsc::UnboundedReceiver<String>,
     ) -> Result<String> {
         let mut progress = Progress::new(self.recipe.batch);
-        let mut states = ask_again_and_again(trust, &coordinator.address)?;
         let mut asked = Box::pin(asked_to_stop());
         let (mut stopping, mut restarts, mut backoff) = (false, 0, Backoff::default());
         let mut born = Instant::now();
+        let mut heard = None;
+        let mut look = tokio::time::interval(ASK_EVERY);
         let mut memory = Some(Memory {
             data: self.data.clone(),
             coordinator: Some(coordinator.address.clone()),
@@ -206,7 +219,7 @@ impl Plan {
                         restarts += 1;
                         backoff.pause().await;
                         coordinator = again.start().await?;
-                        born = Instant::now();
+                        (born, heard) = (Instant::now(), None);
                     }
                     end => break Err(anyhow::anyhow!("{}", end.why())),
                 },
@@ -217,11 +230,18 @@ impl Plan {
                 }
                 Some(notice) = notices.recv() => progress.notice(&notice),
                 Ok(()) = states.changed() => {
+                    heard = Some(Instant::now());
                     // It answers: it has taken this run directory, so these are its pictures.
                     if let Some(memory) = memory.take() {
                         memory.write(&self.run)?;
                     }
                     progress.update(&states.borrow_and_update());
+                }
+                _ = look.tick(), if heard.is_some_and(|at: Instant| at.elapsed() > HANGS_AFTER) => {
+                    // Its end is then seen above.
+                    heard = None;
+                    progress.notice("the coordinator does not answer, it is ended");
+                    coordinator.kill();
                 }
                 signal = &mut asked => {
                     signal.context("signals can't be received")?;
@@ -257,6 +277,7 @@ impl Plan {
         typed.timing_every.iter().for_each(|n| put("--timing-every", n));
         typed.keep.iter().for_each(|n| put("--keep", n));
         args.extend(["--run".into(), self.run.clone().into()]);
+        args.extend(self.loss.typed());
         args
     }
 
@@ -269,8 +290,9 @@ impl Plan {
         };
         let loaders = (0..self.loaders)
             .map(|i| role(format!("loader-{i}"), "loader", ["--data", &self.data], Vec::new()));
+        let more = [self.gpu.typed(), self.wait.typed()].concat();
         let workers = self.devices.names.iter().enumerate().map(|(i, device)| {
-            role(format!("worker-{i}"), "worker", ["--device", device], self.gpu.typed())
+            role(format!("worker-{i}"), "worker", ["--device", device], more.clone())
         });
         loaders.chain(workers).collect()
     }

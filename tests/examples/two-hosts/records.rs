@@ -37,7 +37,9 @@ pub(crate) fn row(timing: &Path, warm_up: u64) -> String {
         let layers = half["layers"].as_array().into_iter().flatten();
         let mut of_step: BTreeMap<&str, [f64; 2]> = BTreeMap::new();
         for layer in layers {
-            let Some(at) = POINTS.into_iter().find(|point| layer["layer"] == *point) else { continue };
+            let Some(at) = POINTS.into_iter().find(|point| layer["layer"] == *point) else {
+                continue;
+            };
             let ms = |name: &str| layer[name].as_f64().unwrap_or(0.0);
             let sums = of_step.entry(at).or_default();
             sums[0] += ms("wait_ms");
