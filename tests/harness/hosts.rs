@@ -1,7 +1,7 @@
 //! Two hosts with a cable between them: network namespaces with an address each, the rate by a
 //! token bucket, the delay by a proxy before each service.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::proxy::{Proxy, WORD};
@@ -54,15 +54,9 @@ impl Hosts {
     /// `port`, each byte `delay_us` later.
     pub fn delay(&self, host: usize, port: u16, delay_us: u32) -> (Proxy, String) {
         let [listen, target] = [port + 1000, port].map(|p| format!("{}:{p}", ADDRESSES[host]));
-        let delay = delay_us.to_string();
-        let mut command = self.machines[host].command(&[WORD, &listen, &target, &delay]);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut child = child.expect("the proxy starts");
-        let mut line = String::new();
-        let mut said = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
-        std::io::BufRead::read_line(&mut said, &mut line).expect("a line");
-        assert!(line.starts_with("ready "), "the proxy doesn't listen: {line}");
-        (Proxy::of(child), listen)
+        let mut proxy = Proxy::start(self.machines[host].command(&[WORD, &listen]));
+        proxy.leads_to(&target, delay_us);
+        (proxy, listen)
     }
 }
 

@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed; its helpers too")]
 
 mod deploy; // the image and the compose files
+mod stalled; // who is slow, asleep or cut off
+mod disks; // full, read-only, damaged
+mod numbers; // a run that blows up
 mod failure; // something is lost in mid-run
 mod cuda; // workers on GPUs, emulated or real
 mod kernels; // what their machine code says of speed

@@ -1,6 +1,6 @@
 //! `alexnet` as a person runs it: real processes, real signals, real files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -222,13 +222,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
 fn a_damaged_data_shard_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let pictures = pictures(&folder.path().join("data"), 10);
-    let damaged = std::fs::read_dir(&pictures)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| {
-            path.extension().is_some_and(|e| e == "tar") && path.to_string_lossy().contains("train")
-        })
-        .expect("a shard");
+    let damaged = training_shard(&pictures);
     let mut bytes = std::fs::read(&damaged).unwrap();
     for at in (600..bytes.len()).step_by(997) {
         bytes[at] ^= 0x55;
@@ -243,8 +237,17 @@ fn a_damaged_data_shard_is_named() {
     assert!(text(&output).contains(&name), "{} should be named: {}", name, text(&output));
 }
 
+/// A file with training pictures.
+pub(crate) fn training_shard(pictures: &str) -> PathBuf {
+    let entries = std::fs::read_dir(pictures).unwrap().map(|entry| entry.unwrap().path());
+    let is_one = |path: &PathBuf| {
+        path.extension().is_some_and(|e| e == "tar") && path.to_string_lossy().contains("train")
+    };
+    entries.into_iter().find(is_one).expect("a shard")
+}
+
 /// A prepared folder of made-up pictures with this many classes.
-fn pictures(folder: &Path, classes: usize) -> String {
+pub(crate) fn pictures(folder: &Path, classes: usize) -> String {
     for split in ["train", "val"] {
         for class in 0..classes {
             let at = folder.join(format!("{split}/class{class}"));

@@ -1,0 +1,146 @@
+//! Disks that are full, read-only or damaged in mid-run: named, and nothing is lost.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use coordinator::Until;
+use harness::cluster::{Cluster, shards};
+use harness::process::{Up, wait};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
+const STEPS: u64 = 60;
+
+/// A small file system in memory; gone when dropped.
+struct Disk {
+    at: PathBuf,
+}
+
+impl Disk {
+    /// None, with a line that says so, where this process may not mount one.
+    fn new(at: &Path, bytes: u64) -> Option<Self> {
+        std::fs::create_dir_all(at).unwrap();
+        let options = format!("size={bytes}");
+        let mounted = mount(&["-t", "tmpfs", "-o", &options, "tmpfs", at.to_str().unwrap()]);
+        if !mounted {
+            eprintln!("skipped: no file system can be mounted here");
+        }
+        mounted.then(|| Self { at: at.to_owned() })
+    }
+
+    fn remount(&self, how: &str) {
+        // Busy for as long as a file is open for writing: then a moment later.
+        let options = format!("remount,{how}");
+        wait(&options, || mount(&["-o", &options, self.at.to_str().unwrap()]));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--lazy".as_ref(), self.at.as_os_str()]).status();
+    }
+}
+
+fn mount(args: &[&str]) -> bool {
+    Command::new("mount").args(args).output().is_ok_and(|output| output.status.success())
+}
+
+fn text(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+fn assert_undisturbed(run: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::small(&folder.path().join("undisturbed"));
+    cluster.until = Until::Steps(STEPS);
+    cluster.run();
+    assert!(cluster.shards(STEPS) == shards(run, STEPS), "other bits");
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    for step in 1..=STEPS {
+        let line = format!("\"kind\":\"step\",\"step\":{step},");
+        assert_eq!(metrics.matches(&line).count(), 1, "step {step} in metrics.jsonl");
+    }
+}
+
+/// The disk fills in mid-run: checkpoints fail and are said to, training goes on; once there is
+/// room again the run ends as if nothing had been.
+#[test]
+fn a_disk_that_fills_costs_checkpoints_and_no_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::new(&folder.path().join("run"), 64 << 20) else { return };
+    let more = ["--steps", "60", "--checkpoint-every", "5", "--timing-every", "0"];
+    let up = Up::start(PROGRAM, folder.path(), &more);
+    up.wait_for_step(12);
+    let filler = disk.at.join("filler");
+    // Until nothing more fits.
+    let _ = std::fs::write(&filler, vec![0; 64 << 20]);
+    let log = disk.at.join("logs/coordinator.log");
+    let step = up.last_step();
+    let full = up.role("coordinator");
+    wait("three more checkpoints that fail", || {
+        up.is_over() || !harness::process::lives(full) || steps_of(&up) >= step + 15
+    });
+    std::fs::remove_file(&filler).unwrap();
+    let output = up.end();
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    assert!(output.status.success(), "{}\n{log}", text(&output));
+    assert!(text(&output).contains("No space left on device"), "{}\n{log}", text(&output));
+    assert_undisturbed(&disk.at);
+}
+
+/// The last step by what `status` says, since a full disk has no room for the record.
+fn steps_of(up: &Up) -> u64 {
+    let memory = std::fs::read_to_string(up.run_dir().join("up.json")).unwrap_or_default();
+    let memory: serde_json::Value = serde_json::from_str(&memory).unwrap_or_default();
+    let Some(at) = memory["coordinator"].as_str() else { return 0 };
+    let output = Command::new(PROGRAM).args(["status", at]).output().unwrap();
+    let said = text(&output);
+    let step = said.split_once("step ").and_then(|(_, rest)| rest.split(['/', ' ', ',']).next());
+    step.and_then(|step| step.trim().parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn a_read_only_run_directory_is_named_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::new(&folder.path().join("run"), 8 << 20) else { return };
+    disk.remount("ro");
+    let output = Up::start(PROGRAM, folder.path(), &["--steps", "5"]).end();
+    let said = text(&output);
+    assert!(!output.status.success() && said.contains("Read-only file system"), "{said}");
+    assert!(said.contains(disk.at.to_str().unwrap()) && said.contains("--run"), "{said}");
+}
+
+/// A shard of the pictures vanishes, or is cut short, in mid-run.
+#[test]
+fn pictures_that_vanish_or_are_cut_short_are_named_and_the_run_resumes_with_them_back() {
+    for cut in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let data = crate::processes::pictures(&folder.path().join("data"), 10);
+        let shard = crate::processes::training_shard(&data);
+        let whole = std::fs::read(&shard).unwrap();
+        let more = ["--steps", "200", "--checkpoint-every", "10", "--data", &data];
+        let up = Up::start(PROGRAM, folder.path(), &more);
+        up.wait_for_step(15);
+        match cut {
+            // In place, so that files that are open see it too.
+            true => std::fs::File::options()
+                .write(true)
+                .open(&shard)
+                .and_then(|file| file.set_len(whole.len() as u64 / 2))
+                .unwrap(),
+            false => std::fs::remove_file(&shard).unwrap(),
+        }
+        let run = up.run_dir();
+        let output = up.end();
+        let said = text(&output);
+        let name = shard.file_name().unwrap().to_str().unwrap();
+        if !output.status.success() {
+            assert!(said.contains(name) && !said.contains("panicked"), "{said}");
+        }
+        // A file that is open stays readable: then nothing was lost at all.
+        std::fs::write(&shard, &whole).unwrap();
+        let again = Up::start(PROGRAM, folder.path(), &more).end();
+        assert!(again.status.success(), "{}", text(&again));
+        assert_eq!(shards(&run, 200).len(), 2);
+    }
+}
