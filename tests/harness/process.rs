@@ -21,12 +21,17 @@ pub struct Up {
 
 /// The arguments that train the small network in `folder/run`.
 pub fn small_run(folder: &Path) -> Vec<String> {
+    small_run_on(folder, "synthetic:72:200:40")
+}
+
+/// As [`small_run`], on these pictures.
+pub fn small_run_on(folder: &Path, data: &str) -> Vec<String> {
     let recipe = folder.join("small.toml");
     std::fs::write(&recipe, crate::small::recipe().to_toml()).expect("a recipe file");
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     let mut args = vec!["up".to_string(), "--recipe".into(), text(recipe)];
     args.extend(["--run".into(), text(folder.join("run"))]);
-    args.extend(["--data", "synthetic:72:200:40", "--seed", "7"].map(String::from));
+    args.extend(["--data", data, "--seed", "7"].map(String::from));
     args
 }
 
@@ -43,15 +48,27 @@ impl Up {
         more: &[&str],
         environment: &[(&str, String)],
     ) -> Self {
-        let child = Command::new(program)
-            .args(small_run(folder))
-            .args(more)
-            .envs(environment.iter().map(|(name, value)| (name, value)))
+        let environment = environment.iter().map(|(name, value)| (name, value));
+        let mut command = Command::new(program);
+        command.args(small_run(folder)).args(more).envs(environment);
+        Self::run(command, folder)
+    }
+
+    /// As [`Self::start`], on these pictures.
+    pub fn start_on(program: &str, folder: &Path, data: &str, more: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(small_run_on(folder, data)).args(more);
+        Self::run(command, folder)
+    }
+
+    fn run(mut command: Command, folder: &Path) -> Self {
+        let program = command.get_program().into();
+        let child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        Self { program: program.into(), folder: folder.into(), child }
+        Self { program, folder: folder.into(), child }
     }
 
     /// Where it runs.

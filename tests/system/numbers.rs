@@ -1,6 +1,7 @@
 //! A run whose numbers blow up stops there, says where they went, and keeps what was good.
 
 use harness::process::Up;
+use harness::small;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
 
@@ -11,7 +12,12 @@ fn a_run_that_blows_up_names_the_first_layer_and_keeps_its_last_checkpoint() {
     let output = Up::start(PROGRAM, folder.path(), &more).end();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{said}");
-    for words in ["blown up", "conv", "--set rate=", "last checkpoint is kept"] {
+    for words in [
+        "blown up",
+        "are the first with a number that isn't finite",
+        "--set rate=",
+        "last checkpoint is kept",
+    ] {
         assert!(said.contains(words), "{words:?} in: {said}");
     }
     assert!(!said.contains("panicked") && !said.contains("started again"), "{said}");
@@ -24,4 +30,27 @@ fn a_run_that_blows_up_names_the_first_layer_and_keeps_its_last_checkpoint() {
             assert!(finite, "{} is no good checkpoint", file.display());
         }
     }
+}
+
+/// The weights of one layer go bad in both halves: that layer is named, not one behind it.
+#[test]
+fn the_layer_that_went_bad_is_the_one_that_is_named() {
+    let recipe = small::recipe();
+    let mut pair = small::network(&recipe, small::SEED, false);
+    let bad = |shard: Vec<u8>| {
+        let at = {
+            let file = safetensors::SafeTensors::deserialize(&shard).unwrap();
+            let weights = file.tensor("conv4.weight").unwrap().data();
+            weights.as_ptr() as usize - shard.as_ptr() as usize
+        };
+        let mut shard = shard;
+        shard[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+        ("shard".to_string(), shard.into())
+    };
+    let shards: Vec<_> = pair.shards(0).unwrap().into_iter().map(bad).collect();
+    pair.restore(&shards).unwrap();
+    let rates = gpu_worker::Rates { weights: 0.0, biases: 0.0 };
+    let error = pair.step(&small::minibatch(), 0, rates).unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("conv4's weights are the first") && error.is_shared(), "{said}");
 }

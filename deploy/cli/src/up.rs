@@ -237,11 +237,13 @@ impl Plan {
                     }
                     progress.update(&states.borrow_and_update());
                 }
-                _ = look.tick(), if heard.is_some_and(|at: Instant| at.elapsed() > HANGS_AFTER) => {
-                    // Its end is then seen above.
-                    heard = None;
-                    progress.notice("the coordinator does not answer, it is ended");
-                    coordinator.kill();
+                _ = look.tick() => {
+                    if heard.is_some_and(|at: Instant| at.elapsed() > HANGS_AFTER) {
+                        // Its end is then seen above.
+                        heard = None;
+                        progress.notice("the coordinator does not answer and is ended");
+                        coordinator.kill();
+                    }
                 }
                 signal = &mut asked => {
                     signal.context("signals can't be received")?;
