@@ -129,7 +129,7 @@ pub async fn run(
     };
     // Everyone has been told; those who don't listen are not waited for.
     let _ = tokio::time::timeout(GOODBYE, driver.links.closed()).await;
-    driver.links = Links::default();
+    driver.links.close();
     if matches!(ending, Ending::Finished | Ending::AlreadyFinished) && !linger.is_zero() {
         finished.store(true, Ordering::Relaxed);
         tracing::info!(seconds = linger.as_secs(), "finished; whoever comes late is told so");
@@ -260,7 +260,7 @@ impl Driver {
             kept_at,
             timing,
             store,
-            links: Links::default(),
+            links: Links::new()?,
             keep: config.keep,
             status,
             progress: config.progress,

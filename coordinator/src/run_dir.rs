@@ -13,7 +13,7 @@
 
 mod owned; // for writing, by one coordinator at a time
 
-pub(crate) use owned::Owned;
+pub(crate) use owned::{Owned, random_bytes};
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@ pub(crate) use links::Links;
 
 use std::time::Duration;
 
-use proto::process::{DESCRIPTION_LIMIT, VERSION};
+use proto::process::{DESCRIPTION_LIMIT, VERSION, introduction};
 use proto::trust::{Role, Trust, only};
 use proto::wire::coordinator_server::Coordinator;
 use proto::wire::loader_client::LoaderClient;
@@ -25,8 +25,6 @@ use crate::timing::Span;
 
 /// Orders that may wait for one worker; it has a handful unless its connection hangs.
 const ORDERS: usize = 256;
-/// How long a new connection may take to say who it is.
-const INTRODUCTION: Duration = Duration::from_secs(10);
 /// How long a loader that announced itself may take to answer.
 const DESCRIPTION: Duration = Duration::from_secs(10);
 
@@ -135,8 +133,9 @@ impl Coordinator for Serve {
 
     async fn status(
         &self,
-        _: Request<wire::StatusRequest>,
+        request: Request<wire::StatusRequest>,
     ) -> Result<Response<wire::RunStatus>, Status> {
+        only(&request, "Status", &Role::ALL)?;
         Ok(Response::new(words::status_to_wire(&self.status.borrow())))
     }
 
@@ -144,6 +143,7 @@ impl Coordinator for Serve {
         &self,
         request: Request<wire::StopRequest>,
     ) -> Result<Response<wire::Stopping>, Status> {
+        only(&request, "Stop", &[Role::Operator, Role::Coordinator])?;
         let (after, answer) = oneshot::channel();
         let reason = match request.into_inner().reason {
             empty if empty.is_empty() => "asked to stop".to_string(),
@@ -296,12 +296,6 @@ impl Serve {
         };
         Ok((data, set.mean))
     }
-}
-
-async fn introduction<T>(events: &mut Streaming<T>) -> Result<T, Status> {
-    let first = tokio::time::timeout(INTRODUCTION, events.message()).await;
-    let first = first.map_err(|_| Status::deadline_exceeded("said nothing for 10 s"))??;
-    first.ok_or_else(|| Error::Invalid("left without a word".into()).into())
 }
 
 fn same_version(who: &'static str, theirs: String) -> Result<(), Error> {

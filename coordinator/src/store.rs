@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use proto::tensor::{CHUNK_BYTES, ChunkError};
 use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::checkpoint::{Manifest, folder, parse_shard_name};
 use crate::durable::{hex, sync_folder};
@@ -21,7 +22,12 @@ use crate::error::Error;
 pub(crate) struct Store {
     run_dir: PathBuf,
     expected: Arc<Mutex<Expected>>,
+    /// For files on their way out.
+    turns: Arc<Semaphore>,
 }
+
+/// Files on their way out at once; the two halves of a run need two.
+const FILES_OUT: usize = 8;
 
 /// What workers have been told to send.
 #[derive(Debug, Default)]
@@ -34,7 +40,11 @@ struct Expected {
 
 impl Store {
     pub(crate) fn new(run_dir: &Path) -> Self {
-        Self { run_dir: run_dir.to_path_buf(), expected: Arc::default() }
+        Self {
+            run_dir: run_dir.to_path_buf(),
+            expected: Arc::default(),
+            turns: Arc::new(Semaphore::new(FILES_OUT)),
+        }
     }
 
     /// From now on takes these names of this incarnation, and nothing else.
@@ -42,6 +52,12 @@ impl Store {
         let mut expected = self.lock();
         expected.incarnation = incarnation;
         expected.names = names;
+    }
+
+    /// Waits until a file may go out.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let turn = self.turns.clone().acquire_owned().await;
+        turn.map_err(|_| Error::Invalid("the store is closed".into()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Expected> {

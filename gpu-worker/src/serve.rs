@@ -302,8 +302,7 @@ impl Desk {
                     self.inbound.end();
                     None
                 } else {
-                    let (run, peer) = (begin.run_id.clone(), begin.peer.clone());
-                    Some(self.inbound.begin(run, begin.incarnation, peer))
+                    Some(self.inbound.begin(&begin))
                 };
                 Command::Begin(Box::new(begin), peer)
             }

@@ -3,7 +3,6 @@
 mod register; // says where this loader is, until told to finish
 mod trace; // when minibatches of timed steps were made and sent
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,9 @@ use proto::wire;
 use proto::wire::batch_part::Part;
 use proto::wire::loader_server::{Loader, LoaderServer};
 use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Response, Status};
 use tracing::{Instrument, debug, debug_span, info};
@@ -23,6 +25,16 @@ use trace::Trace;
 
 /// How long batches on their way may take once the loader is told to stop.
 const LEAVE: Duration = Duration::from_secs(3);
+/// Most of all minibatches being made or sent at once: a small request must not fill the machine.
+const MIB_AT_ONCE: u32 = 1024;
+/// How long an asker may leave one part of its minibatch lying.
+const STALLED: Duration = Duration::from_secs(10);
+/// Parts between a minibatch and the network.
+const IN_FLIGHT: usize = 2;
+/// Requests are small: what comes in needs no room.
+const WINDOW: u32 = 64 << 10;
+/// Largest request taken; ours have 200 bytes.
+const REQUEST_LIMIT: usize = 16 << 10;
 
 /// Loads `config.data` and serves it on `listener` until `shutdown`, or until the coordinator says
 /// that the run is finished.
@@ -50,8 +62,14 @@ pub async fn run(
 
     let (trace, mut spans) = trace::trace();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let turns = Arc::new(Semaphore::new(MIB_AT_ONCE as usize));
     let server = proto::process::server()
-        .add_service(LoaderServer::new(Service { recent, trace }))
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .add_service(
+            LoaderServer::new(Service { recent, trace, turns })
+                .max_decoding_message_size(REQUEST_LIMIT),
+        )
         .serve_with_incoming_shutdown(config.trust.accept(listener), async {
             let _ = stopped.await;
         });
@@ -84,7 +102,38 @@ fn serving(address: std::net::SocketAddr, ended: Served) -> Result<(), Error> {
 struct Service {
     recent: Recent,
     trace: Trace,
+    /// A turn a MiB.
+    turns: Arc<Semaphore>,
 }
+
+impl Service {
+    /// Waits until a minibatch of this size may be made.
+    async fn turn(&self, request: &Request) -> Result<OwnedSemaphorePermit, Status> {
+        let pixels = request.n_images.saturating_mul(request.crop).saturating_mul(request.crop);
+        let mib = (pixels.saturating_mul(3) >> 20).min(MIB_AT_ONCE as usize - 1) as u32 + 1;
+        let turn = self.turns.clone().acquire_many_owned(mib).await;
+        turn.map_err(|_| Status::unavailable("this loader ends"))
+    }
+}
+
+/// Hands parts on until there are no more, or nobody takes them.
+fn pass_on(
+    mut parts: impl Stream<Item = Result<wire::BatchPart, Status>> + Unpin + Send + 'static,
+    turn: OwnedSemaphorePermit,
+) -> Parts {
+    let (to_network, stream) = mpsc::channel(IN_FLIGHT);
+    tokio::spawn(async move {
+        let _turn = turn;
+        while let Some(part) = parts.next().await {
+            if !matches!(timeout(STALLED, to_network.send(part)).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    });
+    ReceiverStream::new(stream)
+}
+
+type Parts = ReceiverStream<Result<wire::BatchPart, Status>>;
 
 #[tonic::async_trait]
 impl Loader for Service {
@@ -106,7 +155,7 @@ impl Loader for Service {
         }))
     }
 
-    type BatchStream = Pin<Box<dyn Stream<Item = Result<wire::BatchPart, Status>> + Send>>;
+    type BatchStream = Parts;
 
     async fn batch(
         &self,
@@ -121,6 +170,7 @@ impl Loader for Service {
         }
         let request = checked(&asked).map_err(|e| status(&e))?;
         let span = debug_span!("batch", step = request.step, n_images = request.n_images);
+        let turn = self.turn(&request).await?;
         let made = self.recent.get(&request).instrument(span).await.map_err(|e| status(&e))?;
         let minibatch = &made.minibatch;
         debug!(bytes = minibatch.pixels.len(), "minibatch leaves");
@@ -129,12 +179,12 @@ impl Loader for Service {
         let parts = std::iter::once(head).chain(pixels);
         let parts = tokio_stream::iter(parts).map(|part| Ok(wire::BatchPart { part: Some(part) }));
         if !asked.traced {
-            return Ok(Response::new(Box::pin(parts)));
+            return Ok(Response::new(pass_on(parts, turn)));
         }
         let step = request.step.saturating_add(1); // once it is done
         self.trace.made(&made, step);
         let parts = self.trace.clone().sending(parts, step, minibatch.pixels.len());
-        Ok(Response::new(Box::pin(parts)))
+        Ok(Response::new(pass_on(parts, turn)))
     }
 }
 

@@ -10,6 +10,7 @@
 mod files; // the folder of certificates, read and checked
 mod dial; // client's end
 mod listen; // server's end: limits before the handshake, refusals in the log
+mod places; // how many there may be
 mod stream; // a connection, plain or not
 mod words; // what a failed handshake means
 
@@ -143,13 +144,20 @@ impl Trust {
     }
 }
 
-/// Refuses a call of a role that has no business here; without TLS there are no roles.
+/// Every call's first question: refuses one of a role that has no business here (without TLS there
+/// are no roles); a connection that has called keeps its place.
 ///
 /// # Errors
-/// `PERMISSION_DENIED`, with both roles.
+/// `PERMISSION_DENIED`, with both roles; `RESOURCE_EXHAUSTED` if there are too many connections.
 pub fn only<T>(request: &Request<T>, what: &str, roles: &[Role]) -> Result<(), Status> {
     let Some(peer) = request.extensions().get::<Peer>() else { return Ok(()) };
-    let Some(role) = peer.role.filter(|role| !roles.contains(role)) else { return Ok(()) };
+    let Some(role) = peer.role.filter(|role| !roles.contains(role)) else {
+        let kept = peer.place.as_ref().map_or(Ok(()), |place| place.call());
+        return kept.map_err(|why| {
+            tracing::warn!(from = %peer.address, what, "a call is refused: {why}");
+            Status::resource_exhausted(why)
+        });
+    };
     let wanted: Vec<_> = roles.iter().map(|role| role.name()).collect();
     let wanted = wanted.join("'s or a ");
     tracing::warn!(from = %peer.address, %role, what, "refused: it takes a {wanted}'s certificate");

@@ -13,6 +13,8 @@ pub struct Machine {
     namespace: Option<String>,
     /// Folder of logs and runs.
     folder: PathBuf,
+    /// What is logged.
+    filter: &'static str,
 }
 
 /// A role that listens.
@@ -27,7 +29,17 @@ pub struct Running {
 impl Machine {
     /// This one; `program` is the program under test, `folder` takes the logs.
     pub fn here(program: &str, folder: &Path) -> Self {
-        Self { program: program.into(), namespace: None, folder: folder.into() }
+        Self {
+            program: program.into(),
+            namespace: None,
+            folder: folder.into(),
+            filter: "info,gpu_worker::orders=debug",
+        }
+    }
+
+    /// The same machine with other logs, as `RUST_LOG` says it.
+    pub fn logging(&self, filter: &'static str) -> Self {
+        Self { filter, ..self.clone() }
     }
 
     /// A network namespace.
@@ -46,7 +58,7 @@ impl Machine {
             }
         };
         command.args(args).env_remove("ALEXNET_CERTS").env("NO_COLOR", "1");
-        command.env("RUST_LOG", "info,gpu_worker::orders=debug");
+        command.env("RUST_LOG", self.filter);
         command
     }
 
@@ -69,7 +81,11 @@ impl Machine {
             .expect("the program starts");
         let mut line = String::new();
         let mut said = BufReader::new(child.stdout.take().expect("a pipe"));
-        said.read_line(&mut line).expect("a line of text");
+        // The address of the metrics may come first.
+        while said.read_line(&mut line).expect("a line of text") > 0 && line.starts_with("metrics")
+        {
+            line.clear();
+        }
         // What it prints later fits into the pipe.
         child.stdout = Some(said.into_inner());
         let mut running = Running { child, log, address: String::new() };

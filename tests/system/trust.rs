@@ -44,7 +44,7 @@ pub(crate) fn worker(at: &Machine, name: &str, coordinator: &str, more: &[&str])
 }
 
 /// Asserts that all words are said.
-fn says(said: &str, words: &[&str]) {
+pub(crate) fn says(said: &str, words: &[&str]) {
     assert!(words.iter().all(|word| said.contains(word)), "{words:?} in: {said}");
 }
 
@@ -173,7 +173,7 @@ fn copy(from: &Path, to: &Path) -> PathBuf {
     to.into()
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 

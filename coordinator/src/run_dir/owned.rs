@@ -157,10 +157,15 @@ fn lock(path: &Path) -> Result<File, Error> {
 
 /// Sixteen hex digits from the system's generator.
 fn random_id() -> Result<String, Error> {
+    random_bytes().map(|bytes| format!("{:016x}", u64::from_le_bytes(bytes)))
+}
+
+/// From the system's generator: nobody can guess them.
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
     let path = Path::new("/dev/urandom");
-    let mut bytes = [0; 8];
+    let mut bytes = [0; N];
     File::open(path).and_then(|mut f| f.read_exact(&mut bytes)).map_err(Error::io("read", path))?;
-    Ok(format!("{:016x}", u64::from_le_bytes(bytes)))
+    Ok(bytes)
 }
 
 /// `model name` of the first core.

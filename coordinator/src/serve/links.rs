@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use proto::wire;
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -10,15 +12,48 @@ use super::words::order_to_wire;
 use super::{LoaderOrders, Orders};
 use crate::error::Error;
 use crate::event::{Event, LoaderId, Order, WorkerId};
+use crate::run_dir::random_bytes;
 
 /// The streams to everyone who is connected.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Links {
+    secret: Secret,
     workers: HashMap<WorkerId, Orders>,
     loaders: HashMap<LoaderId, LoaderOrders>,
 }
 
+/// What an incarnation's token is made of: both halves get the same, and nobody can guess it.
+struct Secret([u8; 32]);
+
+impl Secret {
+    fn token(&self, incarnation: u64) -> Bytes {
+        let hash = Sha256::new().chain_update(self.0).chain_update(incarnation.to_le_bytes());
+        Bytes::copy_from_slice(&hash.finalize())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
 impl Links {
+    /// Nobody's so far.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system has no random numbers.
+    pub(crate) fn new() -> Result<Self, Error> {
+        let secret = Secret(random_bytes()?);
+        Ok(Self { secret, workers: HashMap::new(), loaders: HashMap::new() })
+    }
+
+    /// Closes all of them.
+    pub(crate) fn close(&mut self) {
+        self.workers.clear();
+        self.loaders.clear();
+    }
+
     pub(crate) fn worker(&mut self, id: WorkerId, orders: Orders) {
         self.workers.insert(id, orders);
     }
@@ -44,7 +79,11 @@ impl Links {
         order: Order,
     ) -> Option<Event> {
         let orders = self.workers.get(&worker)?;
-        let why = match orders.try_send(Ok(order_to_wire(incarnation, order))) {
+        let mut order = order_to_wire(incarnation, order);
+        if let Some(wire::order::Order::Begin(begin)) = &mut order.order {
+            begin.token = self.secret.token(incarnation);
+        }
+        let why = match orders.try_send(Ok(order)) {
             Ok(()) => return None,
             Err(mpsc::error::TrySendError::Full(_)) => "it takes no orders any more",
             Err(mpsc::error::TrySendError::Closed(_)) => "its connection ended",

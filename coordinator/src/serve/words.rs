@@ -114,6 +114,7 @@ pub(super) fn order_to_wire(incarnation: u64, order: Order) -> wire::Order {
                 n_train: begin.n_train,
                 n_val: begin.n_val,
                 timing_every: begin.timing_every,
+                token: bytes::Bytes::new(), // its link's: it goes to no log and no file
             })
         }
         Order::Train { until, rate, bias_rate, color_noise } => {

@@ -1,9 +1,13 @@
 //! The `Store` service: streams on one side, blocking disk work on the other.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use proto::process::introduction;
 use proto::trust::{Role, only};
 use proto::wire::{self, store_server};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -12,6 +16,12 @@ use crate::error::Error;
 
 /// Megabytes between the network and the disk, a stream.
 const IN_FLIGHT: usize = 2;
+/// How long one megabyte may take.
+const STALLED: Duration = Duration::from_secs(10);
+
+fn stalled(what: &str) -> Status {
+    Status::deadline_exceeded(format!("no part of the file {what} for {} s", STALLED.as_secs()))
+}
 
 #[tonic::async_trait]
 impl store_server::Store for Store {
@@ -23,8 +33,7 @@ impl store_server::Store for Store {
     ) -> Result<Response<wire::Stored>, Status> {
         only(&request, "Store", &[Role::Worker])?;
         let mut parts = request.into_inner();
-        let first = parts.message().await?;
-        let first = first.ok_or_else(|| Error::Invalid("a file without its first part".into()))?;
+        let first = introduction(&mut parts).await?;
         let (to_disk, from_network) = mpsc::channel(IN_FLIGHT);
         let store = self.clone();
         let (name, sha256, incarnation) = (first.name, first.sha256, first.incarnation);
@@ -40,7 +49,9 @@ impl store_server::Store for Store {
             {
                 break;
             }
-            match parts.message().await? {
+            // One that stops in the middle keeps others from sending the file.
+            let part = timeout(STALLED, parts.message()).await;
+            match part.map_err(|_| stalled("sent"))?? {
                 Some(part) => next = part.chunk,
                 None => break,
             }
@@ -60,10 +71,13 @@ impl store_server::Store for Store {
         only(&request, "Store", &[Role::Worker, Role::Operator])?;
         let name = request.into_inner().name;
         let store = self.clone();
+        let turn = self.turn().await?;
         let (to_network, stream) = mpsc::channel(IN_FLIGHT);
         let opened = tokio::task::spawn_blocking(move || store.get(&name).map(|out| (name, out)));
         let (name, mut out) = opened.await.map_err(|e| Status::internal(e.to_string()))??;
+        let network = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let mut head = Some((name, out.sha256.clone()));
             loop {
                 let part = match out.next() {
@@ -72,7 +86,9 @@ impl store_server::Store for Store {
                     Err(error) => Err(error.into()),
                 };
                 // Nobody listens any more, or nothing is left to be said.
-                if part.is_err() | to_network.blocking_send(part).is_err() {
+                let over = part.is_err();
+                let sent = network.block_on(timeout(STALLED, to_network.send(part)));
+                if over || !matches!(sent, Ok(Ok(()))) {
                     return;
                 }
             }

@@ -4,13 +4,14 @@
 //! other half is sending; then come chunks of 1 MiB with a header each; the receiver keeps views of its receive buffers. Header
 //! fields that aren't this incarnation's are refused before a byte of payload is looked at.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use model::recipe::Wire;
-use proto::process::{Backoff, MESSAGE_LIMIT};
+use proto::process::{Backoff, MESSAGE_LIMIT, introduction};
 use proto::status::{Reaction, reaction};
 use proto::tensor::{Assembler, chunks};
 use proto::trust::{Role, Trust, only};
@@ -40,6 +41,10 @@ const A_MOMENT: Duration = Duration::from_secs(2);
 struct Link {
     run_id: String,
     incarnation: u64,
+    /// What the other half was told, and nobody else.
+    token: Bytes,
+    /// The other half is connected.
+    taken: Arc<AtomicBool>,
     inbox: Sender<Result<Arrival>>,
     waiting: Arc<AtomicU64>,
 }
@@ -89,14 +94,17 @@ impl Inbound {
     }
 
     /// Begins an incarnation: dials the other half, accepts its stream.
-    pub(crate) fn begin(&self, run_id: String, incarnation: u64, peer: String) -> GrpcPeer {
+    pub(crate) fn begin(&self, begin: &wire::Begin) -> GrpcPeer {
         self.end();
+        let wire::Begin { run_id, incarnation, peer, token, .. } = begin.clone();
         let (inbox, from_network) = channel();
         let (out, from_engine) = mpsc::unbounded_channel();
         let waiting = Arc::new(AtomicU64::new(0));
         let link = Link {
             run_id: run_id.clone(),
             incarnation,
+            token: token.clone(),
+            taken: Arc::default(),
             inbox: inbox.clone(),
             waiting: waiting.clone(),
         };
@@ -104,9 +112,10 @@ impl Inbound {
         let (trust, own) = (self.trust.clone(), self.own.clone());
         let sent = Travels::default();
         let record = sent.clone();
+        let hello = greeting(run_id, incarnation, token);
         let task = tokio::spawn(async move {
             let ended = match reach(&trust, &own, &peer).await {
-                Ok(channel) => send_all(channel, run_id, incarnation, from_engine, &record).await,
+                Ok(channel) => send_all(channel, hello, from_engine, &record).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = ended {
@@ -142,6 +151,19 @@ impl Inbound {
                 greeting.incarnation, link.incarnation
             )));
         }
+        // The run goes on whoever says what: only its own other half is heard, and that one once.
+        if link.token != greeting.token {
+            return Err(Status::permission_denied(
+                "the greeting doesn't show what the coordinator told this run's other half: only \
+                 a worker that it has seated may send here",
+            ));
+        }
+        if link.taken.swap(true, Ordering::Relaxed) {
+            return Err(Status::failed_precondition(format!(
+                "the other half is connected already: incarnation {} takes no second stream",
+                link.incarnation
+            )));
+        }
         Ok(link)
     }
 }
@@ -154,13 +176,15 @@ impl Service for Inbound {
     ) -> std::result::Result<Response<Sent>, Status> {
         only(&request, "Exchange", &[Role::Worker])?;
         let mut stream = request.into_inner();
-        let greeting = stream
-            .message()
-            .await?
-            .and_then(|frame| frame.header)
-            .filter(|h| h.pass() == wire::Pass::Hello)
-            .ok_or_else(|| Status::invalid_argument("the first frame must be a greeting"))?;
-        let link = self.meet(&greeting).await?;
+        let refused = |status: Status| {
+            tracing::warn!(why = status.message(), "an exchange is refused");
+            status
+        };
+        let first = introduction(&mut stream).await.map_err(refused)?;
+        let greeting = first.header.filter(|h| h.pass() == wire::Pass::Hello).ok_or_else(|| {
+            refused(Status::invalid_argument("the first frame must be a greeting"))
+        })?;
+        let link = self.meet(&greeting).await.map_err(refused)?;
         let taken = take_all(&link, &mut stream).await;
         let ended = match &taken {
             Ok(_) => Error::PeerLost { why: "it closed its stream".into() },
@@ -284,21 +308,15 @@ async fn reach(trust: &Trust, own: &str, peer: &str) -> Result<Channel> {
 /// Greets, and sends what the engine hands over until it drops its end.
 async fn send_all(
     channel: Channel,
-    run_id: String,
-    incarnation: u64,
+    hello: Header,
     mut from_engine: mpsc::UnboundedReceiver<(Key, Download)>,
     sent: &Travels,
 ) -> Result<()> {
     // Few frames in flight: the windows, not this queue, are the buffer.
     let (frames, stream) = mpsc::channel(4);
     let feed = async move {
-        let hello = Header {
-            run_id: run_id.clone(),
-            incarnation,
-            pass: wire::Pass::Hello.into(),
-            ..Header::default()
-        };
-        let empty = chunks(bytes::Bytes::new()).next();
+        let (run_id, incarnation) = (hello.run_id.clone(), hello.incarnation);
+        let empty = chunks(Bytes::new()).next();
         if frames.send(Frame { header: Some(hello), chunk: empty }).await.is_err() {
             return Ok(());
         }
@@ -339,6 +357,11 @@ async fn send_all(
     answered.map(|_| ()).map_err(|status| broken(&status))
 }
 
+fn greeting(run_id: String, incarnation: u64, token: Bytes) -> Header {
+    let pass = wire::Pass::Hello.into();
+    Header { run_id, incarnation, token, pass, ..Header::default() }
+}
+
 fn header(run_id: &str, incarnation: u64, key: Key, encoding: Wire, exponent: i32) -> Header {
     let (pass, step, view) = match key.pass {
         Pass::Train(step) => (wire::Pass::Train, step, 0),
@@ -364,6 +387,7 @@ fn header(run_id: &str, incarnation: u64, key: Key, encoding: Wire, exponent: i3
         .into(),
         exponent,
         minibatch: key.minibatch,
+        token: Bytes::new(),
     }
 }
 
@@ -382,7 +406,7 @@ impl Peer for GrpcPeer {
                 return Err(Error::PeerLost { why: "this incarnation is over".into() });
             }
         };
-        let bytes: usize = arrival.parts.iter().map(bytes::Bytes::len).sum();
+        let bytes: usize = arrival.parts.iter().map(Bytes::len).sum();
         self.waiting.fetch_sub(bytes as u64, Ordering::Relaxed);
         Ok(Some(arrival))
     }

@@ -12,19 +12,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
-use super::files::Tls;
-use super::stream::{Io, Peer, Stream, TLS_HELLO};
+use super::places::{DISPLACED, Places};
+use super::stream::{Io, Peer, Stranger, Stream, TLS_HELLO};
 use super::{Role, Trust, words};
 
-/// Handshakes at once; who comes later waits in the system's queue.
-const MOST_HANDSHAKES: usize = 64;
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// After an `accept` that failed, for want of file descriptors as a rule.
+/// After an `accept` that failed, for want of file descriptors as a rule, and where there is no
+/// room: who comes then waits in the system's queue.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Refusals told one after another before there is one a second.
 const AT_ONCE: f64 = 20.0;
 /// A TLS alert, unencrypted and fatal: `protocol_version`.
 const ALERT: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 70];
+/// How an HTTP/2 server begins, if it has no wishes.
+const NO_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 /// Connections as they come, those that were refused left out.
 #[derive(Debug)]
@@ -33,58 +34,83 @@ pub struct Incoming {
     listener: TcpListener,
     handshakes: JoinSet<Option<Stream>>,
     refusals: Arc<Refusals>,
+    places: Places,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Incoming {
     pub(super) fn new(trust: Trust, listener: TcpListener) -> Self {
         let (handshakes, refusals) = (JoinSet::new(), Arc::default());
-        Self { trust, listener, handshakes, refusals, pause: None }
+        Self { trust, listener, handshakes, refusals, places: Places::default(), pause: None }
     }
 
-    fn begin(&mut self, tcp: TcpStream, address: SocketAddr) -> Option<Stream> {
+    fn begin(&mut self, tcp: TcpStream, address: SocketAddr) {
         let _ = tcp.set_nodelay(true);
-        let refusals = self.refusals.clone();
-        let Some(tls) = self.trust.0.clone() else {
-            let peer = Peer { address, role: None };
-            return Some(Stream::accepted(Io::Plain(tcp), peer, Some(refusals)));
-        };
+        let (refusals, trust) = (self.refusals.clone(), self.trust.clone());
+        let (place, mut displaced) = self.places.take(address.ip());
         self.handshakes.spawn(async move {
-            let why = match tokio::time::timeout(HANDSHAKE, greet(&tls, tcp, address)).await {
-                Ok(Ok(stream)) => return stream,
-                Ok(Err(why)) => why,
-                Err(_) => format!("no handshake within {} s", HANDSHAKE.as_secs()),
+            let why = tokio::select! {
+                greeted = tokio::time::timeout(HANDSHAKE, greet(&trust, tcp)) => match greeted {
+                    Ok(Ok(Some((io, role)))) => {
+                        let peer = Peer { address, role, place: Some(place.into()) };
+                        let stranger = Stranger::new(displaced, refusals);
+                        return Some(Stream::accepted(io, peer, stranger));
+                    }
+                    Ok(Ok(None)) => return None,
+                    Ok(Err(why)) => why,
+                    Err(_) => format!("no handshake within {} s", HANDSHAKE.as_secs()),
+                },
+                _ = &mut displaced => DISPLACED.into(),
             };
             refusals.tell(address, &why);
             None
         });
-        None
     }
 }
 
+/// A connection, and the role its certificate names.
+type Greeted = (Io, Option<Role>);
+
 /// Shakes hands; None for one that left without a word, as port scans and health checks do.
-async fn greet(tls: &Tls, tcp: TcpStream, address: SocketAddr) -> Result<Option<Stream>, String> {
-    let mut first = [0];
-    match tcp.peek(&mut first).await {
-        Ok(1) if first[0] == TLS_HELLO => {}
-        Ok(1..) => {
-            turn_away(tcp).await;
+async fn greet(trust: &Trust, tcp: TcpStream) -> Result<Option<Greeted>, String> {
+    let Some(tls) = &trust.0 else { return greet_plainly(tcp).await };
+    match first_byte(&tcp).await {
+        Some(TLS_HELLO) => {}
+        Some(_) => {
+            turn_away(tcp, &ALERT).await;
             return Err("it speaks without TLS; start it with --certs".into());
         }
-        Ok(0) | Err(_) => return Ok(None),
+        None => return Ok(None),
     }
     let shaken = tls.acceptor.accept(tcp).await;
     let io = shaken.map_err(|error| words::explain(&error, &tls.own).0)?;
     let shown = io.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let role = shown.and_then(Role::of).ok_or("its certificate names no role of a run")?;
-    let peer = Peer { address, role: Some(role) };
-    Ok(Some(Stream::accepted(Io::Tls(Box::new(io.into())), peer, None)))
+    Ok(Some((Io::Tls(Box::new(io.into())), Some(role))))
 }
 
-/// Tells a client without TLS that it needs it: with a TLS alert, which ours understands.
-async fn turn_away(mut tcp: TcpStream) {
+async fn first_byte(tcp: &TcpStream) -> Option<u8> {
+    let mut first = [0];
+    tcp.peek(&mut first).await.ok().filter(|n| *n == 1).map(|_| first[0])
+}
+
+/// Without TLS the client speaks first, and HTTP/2 begins with the same letter always.
+async fn greet_plainly(tcp: TcpStream) -> Result<Option<Greeted>, String> {
+    match first_byte(&tcp).await {
+        Some(b'P') => Ok(Some((Io::Plain(tcp), None))),
+        Some(TLS_HELLO) => {
+            turn_away(tcp, &NO_SETTINGS).await;
+            Err("it speaks TLS, and this process was started without --certs".into())
+        }
+        Some(_) => Err("it doesn't speak HTTP/2; is it meant for another port?".into()),
+        None => Ok(None),
+    }
+}
+
+/// Tells a client that it needs TLS, or that it doesn't, in the words that ours understand.
+async fn turn_away(mut tcp: TcpStream, words: &[u8]) {
     let _ = tcp.read(&mut [0; 1024]).await; // unread bytes would turn the end into a reset
-    let _ = tcp.write_all(&ALERT).await;
+    let _ = tcp.write_all(words).await;
     let _ = tcp.shutdown().await;
 }
 
@@ -98,19 +124,16 @@ impl tokio_stream::Stream for Incoming {
                     return Poll::Ready(Some(Ok(stream)));
                 }
             }
-            if self.handshakes.len() >= MOST_HANDSHAKES {
-                return Poll::Pending;
-            }
             if let Some(pause) = &mut self.pause {
                 std::task::ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
+            if !self.places.has_room() {
+                self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+                continue;
+            }
             match std::task::ready!(self.listener.poll_accept(cx)) {
-                Ok((tcp, address)) => {
-                    if let Some(stream) = self.begin(tcp, address) {
-                        return Poll::Ready(Some(Ok(stream)));
-                    }
-                }
+                Ok((tcp, address)) => self.begin(tcp, address),
                 Err(error) => {
                     tracing::warn!(%error, "a connection can't be accepted");
                     self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));

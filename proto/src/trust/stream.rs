@@ -4,26 +4,33 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::Role;
 use super::listen::Refusals;
+use super::places::{DISPLACED, Displaced, Place};
 
 /// The first byte of a TLS client's first message.
 pub(super) const TLS_HELLO: u8 = 0x16;
+/// How long an accepted connection may go without a call; ours are dialled for one.
+const FIRST_CALL: Duration = Duration::from_secs(10);
 
 /// The other end of an accepted connection; services find it among a request's extensions.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Peer {
     /// Where it comes from.
     pub address: SocketAddr,
     /// What its certificate says; None without TLS.
     pub role: Option<Role>,
+    /// None at a dialler's end.
+    pub(super) place: Option<Arc<Place>>,
 }
 
 pub(super) enum Io {
@@ -39,8 +46,30 @@ pub struct Stream {
     unread: Vec<u8>,
     /// How many bytes were written ahead of the one who thinks that it writes them.
     sent_ahead: usize,
-    /// Told if a plain server's client turns out to speak TLS.
-    refusals: Option<Arc<Refusals>>,
+    /// Until its first call.
+    stranger: Option<Stranger>,
+}
+
+/// A connection that has to call soon, and goes first where there are too many.
+pub(super) struct Stranger {
+    until: Pin<Box<Sleep>>,
+    displaced: Displaced,
+    refusals: Arc<Refusals>,
+}
+
+impl Stranger {
+    pub(super) fn new(displaced: Displaced, refusals: Arc<Refusals>) -> Self {
+        Self { until: Box::pin(tokio::time::sleep(FIRST_CALL)), displaced, refusals }
+    }
+
+    /// Why it can't stay.
+    fn has_to_go(&mut self, cx: &mut Context<'_>) -> Option<String> {
+        if Pin::new(&mut self.displaced).poll(cx).is_ready() {
+            return Some(DISPLACED.into());
+        }
+        let late = self.until.as_mut().poll(cx).is_ready();
+        late.then(|| format!("no call within {} s", FIRST_CALL.as_secs()))
+    }
 }
 
 impl std::fmt::Debug for Stream {
@@ -50,24 +79,25 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// One that was accepted; `refusals` where its first bytes are still to be judged.
-    pub(super) fn accepted(io: Io, peer: Peer, refusals: Option<Arc<Refusals>>) -> Self {
-        Self { io, peer, unread: Vec::new(), sent_ahead: 0, refusals }
+    /// One that was accepted.
+    pub(super) fn accepted(io: Io, peer: Peer, stranger: Stranger) -> Self {
+        Self { io, peer, unread: Vec::new(), sent_ahead: 0, stranger: Some(stranger) }
     }
 
     /// One that was dialled.
     pub(super) fn dialled(io: Io, address: SocketAddr, unread: Vec<u8>, sent_ahead: usize) -> Self {
-        let peer = Peer { address, role: None };
-        Self { io, peer, unread, sent_ahead, refusals: None }
+        let peer = Peer { address, role: None, place: None };
+        Self { io, peer, unread, sent_ahead, stranger: None }
     }
 
-    fn judge(&mut self, first: Option<&u8>) -> io::Result<()> {
-        if let Some(refusals) = self.refusals.take()
-            && first == Some(&TLS_HELLO)
-        {
-            let why = "it speaks TLS, and this process was started without --certs";
-            refusals.tell(self.peer.address, why);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    /// An error once a stranger can't stay; a guest may.
+    fn may_stay(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(stranger) = &mut self.stranger else { return Ok(()) };
+        if self.peer.place.as_ref().is_some_and(|place| place.is_guest()) {
+            self.stranger = None;
+        } else if let Some(why) = stranger.has_to_go(cx) {
+            stranger.refusals.tell(self.peer.address, &why);
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
         }
         Ok(())
     }
@@ -77,7 +107,7 @@ impl Connected for Stream {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        self.peer
+        self.peer.clone()
     }
 }
 
@@ -93,12 +123,11 @@ impl AsyncRead for Stream {
             self.unread.drain(..n);
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
-        ready!(match &mut self.io {
+        self.may_stay(cx)?;
+        match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
-        })?;
-        Poll::Ready(self.judge(buf.filled().get(before)))
+        }
     }
 }
 
