@@ -12,6 +12,10 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
 use crate::Error;
 
+/// Larger pictures are refused: more than any camera's, and half a gigabyte with 16 bits a colour.
+const MOST_PIXELS: u64 = 128 << 20;
+const MOST_BYTES: u64 = 512 << 20;
+
 /// Reads a picture file as a network sees it before cropping: `[3, side, side]`.
 ///
 /// Without the JPEG step of a prepared data set.
@@ -64,6 +68,13 @@ fn rgb(bytes: &[u8]) -> Result<RgbImage, String> {
     }
     let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > MOST_PIXELS || decoder.total_bytes() > MOST_BYTES {
+        // Before memory is taken: a few damaged bytes may claim anything.
+        let most = MOST_PIXELS >> 20;
+        return Err(format!("{width}×{height} pixels, at most {most} million are taken"));
+    }
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     picture.apply_orientation(orientation);
     Ok(if picture.color().has_alpha() { over_white(picture) } else { picture.into_rgb8() })

@@ -120,7 +120,7 @@ fn labels(root: &Path, written: &BTreeSet<&String>) -> Result<Labels, Error> {
         let of = written.iter().zip(0..).map(|(label, i)| ((*label).clone(), i)).collect();
         return Ok(Labels { of, classes });
     };
-    let most = numbers.iter().copied().max().map_or(0, |most| most + 1);
+    let most = numbers.iter().copied().max().map_or(0, |most| most.saturating_add(1));
     if most > N_CLASSES {
         let why = format!("a label of {}, expected at most {}", most - 1, N_CLASSES - 1);
         return Err(Error::Layout { path: root.into(), why });
