@@ -11,6 +11,7 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
+use crate::picture::whole_or_why;
 use crate::{Description, Error, Split};
 
 pub use format::{Class, Encoding, FileSum, LeftOut, Summary};
@@ -98,7 +99,7 @@ impl DataSet {
         }
         pixels.resize(3 * self.summary.side * self.summary.side, 0);
         match self.summary.encoding {
-            Encoding::Jpeg => decode(stored, pixels).map_err(bad)?,
+            Encoding::Jpeg => whole_or_why(|| decode(stored, pixels)).map_err(bad)?,
             Encoding::Raw if stored.len() == pixels.len() => pixels.copy_from_slice(stored),
             Encoding::Raw => {
                 return Err(bad(format!("{} bytes, expected {}", stored.len(), pixels.len())));

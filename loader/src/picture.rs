@@ -32,7 +32,7 @@ pub fn image_file_to_stored(path: &Path, side: usize) -> Result<Vec<u8>, Error> 
 
 /// A picture file's bytes → `[side, side, 3]`, or a sentence about what is wrong with them.
 pub(crate) fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
-    let picture = rgb(bytes)?;
+    let picture = whole_or_why(|| rgb(bytes))?;
     let (width, height) = picture.dimensions();
     if width == 0 || height == 0 {
         return Err("a picture without pixels".into());
@@ -51,6 +51,13 @@ pub(crate) fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
         .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
     Resizer::new().resize(&source, &mut target, &options).map_err(|e| e.to_string())?;
     Ok(target.into_vec())
+}
+
+/// What a decoder makes of bytes; one that panics over damaged ones (zune-jpeg 0.5.15 does) must
+/// not take the process along.
+pub(crate) fn whole_or_why<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode));
+    decoded.unwrap_or_else(|_| Err("so damaged that its decoder gave up".into()))
 }
 
 fn rgb(bytes: &[u8]) -> Result<RgbImage, String> {

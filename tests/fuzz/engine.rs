@@ -16,6 +16,9 @@ const FOR_EVER: Duration = Duration::from_secs(60);
 /// After so many crashes a target is left alone.
 const ENOUGH: usize = 5;
 
+type Seal = fn(&mut Vec<u8>);
+type Decode = Box<dyn FnMut(&[u8]) -> bool>;
+
 /// A decoder of outside bytes, and what it is given.
 pub(crate) struct Target {
     pub(crate) name: &'static str,
@@ -24,8 +27,8 @@ pub(crate) struct Target {
     shape: Shape,
     /// Valid inputs.
     seeds: Vec<Vec<u8>>,
-    seal: fn(&mut Vec<u8>),
-    decode: Box<dyn FnMut(&[u8]) -> bool>,
+    seal: Seal,
+    decode: Decode,
 }
 
 impl Target {
@@ -41,7 +44,7 @@ impl Target {
     }
 
     /// With a way to make checksums right again, so that changes reach what lies behind them.
-    pub(crate) fn sealed(self, seal: fn(&mut Vec<u8>)) -> Self {
+    pub(crate) fn sealed(self, seal: Seal) -> Self {
         Self { seal, ..self }
     }
 

@@ -37,6 +37,7 @@ fn targets() -> Vec<Target> {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a table for people: what was tried")]
 fn no_decoder_falls_over_whatever_it_is_given() {
     let seconds = setting("FUZZ_SECONDS").map_or(SECONDS, |text| text.parse().unwrap());
     let (only, seed) = (setting("FUZZ_TARGET"), setting("FUZZ_SEED"));
@@ -66,11 +67,14 @@ fn no_decoder_falls_over_whatever_it_is_given() {
     assert!(crashes.is_empty(), "{}", crashes.join("\n"));
 }
 
+/// Bytes, and the length that they claim.
+type Broken = fn(&[u8], usize) -> bool;
+
 /// A decoder that trusts a length is found out, whatever it does with it.
 #[test]
 fn a_decoder_that_trusts_a_length_is_found_out() {
     let length = |bytes: &[u8]| bytes.first_chunk().map_or(0, |b| u32::from_le_bytes(*b) as usize);
-    let broken: [(&'static str, &str, fn(&[u8], usize) -> bool); 3] = [
+    let broken: [(&'static str, &str, Broken); 3] = [
         ("reads beyond", "range end index", |bytes, n| bytes[4..][..n].len() == n),
         ("takes memory", "bytes of memory", |bytes, n| {
             std::hint::black_box(Vec::<u8>::with_capacity(n)).capacity() > bytes.len()

@@ -37,6 +37,7 @@ fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
 }
 
 /// Makes the sums of a PNG's pieces right.
+#[expect(clippy::ptr_arg, reason = "other seals change the length")]
 pub(crate) fn seal_png(bytes: &mut Vec<u8>) {
     let mut at = 8;
     while let Some(head) = bytes.get(at..at + 4) {
@@ -60,7 +61,10 @@ pub(crate) fn targets() -> Vec<Target> {
         of.iter().map(|picture| encoded(picture, format)).collect()
     };
     let jpegs = [ColorType::Rgb, ColorType::Luma, ColorType::Cmyk, ColorType::CmykAsYcck];
-    let jpegs = jpegs.iter().flat_map(|c| [false, true].map(|p| jpeg(*c, p))).collect();
+    let all = jpegs.iter().flat_map(|color| [false, true].map(|progressive| (*color, progressive)));
+    // zune-jpeg 0.5.15 refuses this encoder's progressive CMYK ("Invalid slice"): no seed.
+    let taken = all.filter(|kind| *kind != (ColorType::Cmyk, true));
+    let jpegs = taken.map(|(color, progressive)| jpeg(color, progressive)).collect();
     let kinds = [
         ("jpeg", jpegs),
         ("png", with(ImageFormat::Png, &[&flat, &alpha, &deep, &gray])),

@@ -9,7 +9,7 @@ use gpu_worker::half::{Half, Mean};
 use model::halves::{Cut, Plan};
 use model::recipe::Recipe;
 use model::shape::Network;
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::engine::Target;
@@ -77,7 +77,7 @@ fn manifest() -> Target {
         assert_eq!(newest.is_none(), !refused.is_empty());
         let mut again = bytes.to_vec();
         seal_manifest(&mut again);
-        let five = serde_json::from_slice::<Value>(bytes).is_ok_and(|m| m["step"] == 5);
+        let five = serde_json::from_slice::<Manifest>(bytes).is_ok_and(|m| m.step == 5);
         if again == bytes && five {
             Manifest::read(dir.path(), 5).expect("what was written can be read");
         }

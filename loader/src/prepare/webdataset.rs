@@ -141,3 +141,16 @@ fn labels(root: &Path, written: &BTreeSet<&String>) -> Result<Labels, Error> {
     let of = written.iter().zip(&numbers).map(|(label, n)| ((*label).clone(), *n as u32)).collect();
     Ok(Labels { of, classes: (0..n).map(class).collect() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Read in review for the fuzzer: one more than the largest number is none.
+    #[test]
+    fn the_largest_number_is_no_label() {
+        let written = u64::MAX.to_string();
+        let said = labels(Path::new("."), &BTreeSet::from([&written])).err().unwrap();
+        assert!(said.to_string().contains("expected at most 99999"), "{said}");
+    }
+}
