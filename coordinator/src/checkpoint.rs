@@ -183,7 +183,7 @@ pub(crate) fn shard_name(step: u64, file: &str) -> String {
 }
 
 /// The step and file of a shard's name; `None` for everything else, `..` included.
-pub(crate) fn parse_shard_name(name: &str) -> Option<(u64, &str)> {
+pub fn parse_shard_name(name: &str) -> Option<(u64, &str)> {
     let (folder, file) = name.strip_prefix(FOLDER)?.strip_prefix('/')?.split_once('/')?;
     let step = parse_folder(folder)?;
     let known = ["half-a.safetensors", "half-b.safetensors", "whole.safetensors"];

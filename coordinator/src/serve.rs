@@ -278,9 +278,9 @@ impl Serve {
         let answer = tokio::time::timeout(DESCRIPTION, ask).await;
         let set = answer.map_err(|_| unreachable("no answer within 10 s".into()))??.into_inner();
         let side = set.side as usize;
-        let (got, want) = (set.mean.len(), 12 * side * side);
-        if got != want {
-            let why = format!("a mean image of {got} bytes, {side}×{side} pictures need {want}");
+        if proto::tensor::mean_image(&set.mean, side).is_none() {
+            let got = set.mean.len();
+            let why = format!("a mean image of {got} bytes for {side}×{side} pictures");
             return Err(unreachable(why));
         }
         let colors = <[f32; 9]>::try_from(set.colors.as_slice())

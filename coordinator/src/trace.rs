@@ -140,7 +140,7 @@ impl Trace {
     }
 
     fn us(&self, ns: i64) -> f64 {
-        (ns - self.start_ns) as f64 / 1e3
+        ns.saturating_sub(self.start_ns) as f64 / 1e3
     }
 
     fn span(&mut self, process: &str, span: &Span, uncertainty_ms: Option<f64>) {
@@ -193,9 +193,13 @@ impl Trace {
             let row = &mut self.rows[at];
             let Some((from, ns)) = time else { return (pid, row.tid) };
             let before = row.taken.range(..=from).next_back().is_some_and(|(_, to)| *to > from);
-            let after = row.taken.range(from..).next().is_some_and(|(next, _)| *next < from + ns);
+            let after = row
+                .taken
+                .range(from..)
+                .next()
+                .is_some_and(|(next, _)| *next < from.saturating_add(ns));
             if !before && !after {
-                row.taken.insert(from, from + ns);
+                row.taken.insert(from, from.saturating_add(ns));
                 return (pid, row.tid);
             }
         }

@@ -96,13 +96,14 @@ impl<B: Backend> Half<B> {
     /// Takes weights and momentum from a shard.
     ///
     /// # Errors
-    /// [`Error::Shard`] if a tensor is missing or has another shape; nothing of that tensor has
-    /// been taken then.
+    /// [`Error::Shard`] if a tensor is missing, has another shape or holds what is no number;
+    /// nothing has been taken then.
     pub fn restore(&mut self, dev: &mut B, name: &str, shard: &Bytes) -> Result<()> {
         let bad = |why: String| Error::Shard { shard: name.into(), why };
         let file = SafeTensors::deserialize(shard).map_err(|e| bad(e.to_string()))?;
+        let mut found = Vec::new();
         for tensor in self.tensors() {
-            for (suffix, to) in [("", &mut tensor.value), (MOMENTUM, &mut tensor.momentum)] {
+            for suffix in ["", MOMENTUM] {
                 let key = format!("{}{suffix}", tensor.param.name);
                 let view = file.tensor(&key).map_err(|_| bad(format!("it has no {key}")))?;
                 if view.dtype() != Dtype::F32 || view.shape() != tensor.param.shape {
@@ -113,9 +114,23 @@ impl<B: Backend> Half<B> {
                         tensor.param.shape
                     )));
                 }
-                dev.upload(&[shard.slice_ref(view.data())], Wire::F32, 0, to, 0)?;
+                if !all_finite(view.data()) {
+                    return Err(bad(format!("{key} holds what is no number: take an older one")));
+                }
+                found.push(shard.slice_ref(view.data()));
+            }
+        }
+        let mut found = found.into_iter();
+        for tensor in self.tensors() {
+            for (to, bytes) in [&mut tensor.value, &mut tensor.momentum].into_iter().zip(&mut found)
+            {
+                dev.upload(&[bytes], Wire::F32, 0, to, 0)?;
             }
         }
         Ok(())
     }
+}
+
+fn all_finite(floats: &[u8]) -> bool {
+    floats.as_chunks().0.iter().all(|b| f32::from_le_bytes(*b).is_finite())
 }

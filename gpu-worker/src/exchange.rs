@@ -14,6 +14,7 @@ use crate::backend::{Backend, Download};
 use crate::error::{Error, Result};
 
 pub(crate) mod grpc;
+pub mod inflow;
 pub mod memory;
 
 /// Which pass a tensor belongs to.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use model::shape::Shape;
 use proto::process::{Backoff, DESCRIPTION_LIMIT};
 use proto::status::{Reaction, reaction};
-use proto::tensor::{Assembler, bytes_to_floats};
+use proto::tensor::{Assembler, mean_image};
 use proto::trust::{Role, Trust};
 use proto::wire::loader_client::LoaderClient;
 use proto::wire::{BatchHead, BatchRequest, DataSet, DescribeRequest, batch_part::Part};
@@ -80,7 +80,11 @@ impl Minibatch {
         }
     }
 
-    fn from_wire(head: BatchHead, pixels: Vec<Bytes>) -> std::result::Result<Self, String> {
+    /// As a loader sends it.
+    ///
+    /// # Errors
+    /// What is wrong, if its numbers don't belong together.
+    pub fn from_wire(head: BatchHead, pixels: Vec<Bytes>) -> std::result::Result<Self, String> {
         let n = head.n_images as usize;
         let lengths = [head.label.len(), head.row.len(), head.column.len(), head.flip.len()];
         if lengths.iter().any(|l| *l != n) || head.shift.len() != 3 * n {
@@ -222,11 +226,9 @@ impl Loaders {
             return Err(bad(format!("its data set is {}, the run's is {digest}", set.digest)));
         }
         let side = set.side as usize;
-        let values = bytes_to_floats(&set.mean)
-            .filter(|values| values.len() == 3 * side * side)
-            .ok_or_else(|| {
-                bad(format!("a mean image of {} bytes for side {side}", set.mean.len()))
-            })?;
+        let values = mean_image(&set.mean, side).ok_or_else(|| {
+            bad(format!("a mean image of {} bytes for side {side}", set.mean.len()))
+        })?;
         Ok(Mean { side, values })
     }
 }

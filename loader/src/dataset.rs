@@ -11,6 +11,7 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
+use crate::picture::whole_or_why;
 use crate::{Description, Error, Split};
 
 pub use format::{Class, Encoding, FileSum, LeftOut, Summary};
@@ -43,8 +44,7 @@ impl DataSet {
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let (summary, digest) = format::read_summary(folder)?;
         let mean = format::read_checked(folder, &summary.mean)?;
-        let mean = proto::tensor::bytes_to_floats(&mean)
-            .filter(|mean| mean.len() == 3 * summary.side * summary.side)
+        let mean = proto::tensor::mean_image(&mean, summary.side)
             .ok_or_else(|| damaged(folder.join(MEAN), "the mean image", "wrong length".into()))?;
         let train = Part::open(folder, &summary, Split::Train)?;
         let val = Part::open(folder, &summary, Split::Val)?;
@@ -99,7 +99,7 @@ impl DataSet {
         }
         pixels.resize(3 * self.summary.side * self.summary.side, 0);
         match self.summary.encoding {
-            Encoding::Jpeg => decode(stored, pixels).map_err(bad)?,
+            Encoding::Jpeg => whole_or_why(|| decode(stored, pixels)).map_err(bad)?,
             Encoding::Raw if stored.len() == pixels.len() => pixels.copy_from_slice(stored),
             Encoding::Raw => {
                 return Err(bad(format!("{} bytes, expected {}", stored.len(), pixels.len())));
@@ -135,8 +135,13 @@ impl Part {
         let records = format::records(&bytes).filter(|records| {
             let n_shards = shards.len() as u32;
             let n_classes = summary.classes.len() as u32;
-            records.len() as u64 == summary.count(split)
-                && records.iter().all(|r| r.shard < n_shards && r.label < n_classes)
+            // A record beyond its shard's end would have memory taken for it before it is read.
+            let inside = |r: &Record| {
+                let end = r.offset.checked_add(r.length.into());
+                end.is_some_and(|end| end <= shards[r.shard as usize].bytes)
+            };
+            let fits = |r: &Record| r.shard < n_shards && r.label < n_classes && inside(r);
+            records.len() as u64 == summary.count(split) && records.iter().all(fits)
         });
         let Some(records) = records else {
             let why =

@@ -12,6 +12,10 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
 use crate::Error;
 
+/// Larger pictures are refused: more than any camera's, and half a gigabyte with 16 bits a colour.
+const MOST_PIXELS: u64 = 128 << 20;
+const MOST_BYTES: u64 = 512 << 20;
+
 /// Reads a picture file as a network sees it before cropping: `[3, side, side]`.
 ///
 /// Without the JPEG step of a prepared data set.
@@ -28,7 +32,7 @@ pub fn image_file_to_stored(path: &Path, side: usize) -> Result<Vec<u8>, Error> 
 
 /// A picture file's bytes → `[side, side, 3]`, or a sentence about what is wrong with them.
 pub(crate) fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
-    let picture = rgb(bytes)?;
+    let picture = whole_or_why(|| rgb(bytes))?;
     let (width, height) = picture.dimensions();
     if width == 0 || height == 0 {
         return Err("a picture without pixels".into());
@@ -49,6 +53,13 @@ pub(crate) fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
     Ok(target.into_vec())
 }
 
+/// What a decoder makes of bytes; one that panics over damaged ones (zune-jpeg 0.5.15 does) must
+/// not take the process along.
+pub(crate) fn whole_or_why<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode));
+    decoded.unwrap_or_else(|_| Err("so damaged that its decoder gave up".into()))
+}
+
 fn rgb(bytes: &[u8]) -> Result<RgbImage, String> {
     if bytes.is_empty() {
         return Err("an empty file".into());
@@ -64,6 +75,13 @@ fn rgb(bytes: &[u8]) -> Result<RgbImage, String> {
     }
     let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > MOST_PIXELS || decoder.total_bytes() > MOST_BYTES {
+        // Before memory is taken: a few damaged bytes may claim anything.
+        let most = MOST_PIXELS >> 20;
+        return Err(format!("{width}×{height} pixels, at most {most} million are taken"));
+    }
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     picture.apply_orientation(orientation);
     Ok(if picture.color().has_alpha() { over_white(picture) } else { picture.into_rgb8() })

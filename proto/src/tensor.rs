@@ -69,13 +69,14 @@ pub struct Assembler {
     limit: u64,
     total: Option<u64>,
     have: u64,
+    is_over: bool,
     parts: Vec<Bytes>,
 }
 
 impl Assembler {
     /// For at most `limit` bytes.
     pub fn new(limit: u64) -> Self {
-        Self { limit, total: None, have: 0, parts: Vec::new() }
+        Self { limit, total: None, have: 0, is_over: false, parts: Vec::new() }
     }
 
     /// Takes the next chunk; true once all bytes are there.
@@ -90,7 +91,8 @@ impl Assembler {
         if chunk.total != total {
             return Err(ChunkError::Length { got: chunk.total, want: total });
         }
-        if chunk.offset != self.have {
+        // After the last one, too: empty ones could come for ever.
+        if chunk.offset != self.have || self.is_over {
             return Err(ChunkError::OutOfOrder { got: chunk.offset, want: self.have });
         }
         let end = self.have + chunk.payload.len() as u64;
@@ -102,6 +104,7 @@ impl Assembler {
             return Err(ChunkError::Checksum { offset: chunk.offset, got, want: chunk.crc32 });
         }
         self.have = end;
+        self.is_over = end == total;
         self.parts.push(chunk.payload);
         Ok(self.is_complete())
     }
@@ -141,6 +144,12 @@ pub fn bytes_to_floats(bytes: &[u8]) -> Option<Vec<f32>> {
     rest.is_empty().then(|| fours.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }
 
+/// A mean image, `[3, side, side]`; `None` if the bytes are not that many numbers.
+pub fn mean_image(bytes: &[u8], side: usize) -> Option<Vec<f32>> {
+    let n = side.checked_mul(side)?.checked_mul(3)?;
+    bytes_to_floats(bytes).filter(|mean| mean.len() == n)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +172,16 @@ mod tests {
         }
     }
 
+    /// Found by the fuzzer: the square of such a side is beyond all numbers.
+    #[test]
+    fn a_mean_image_of_an_absurd_side_is_none() {
+        assert_eq!(mean_image(&[0; 48], 2), Some(vec![0.0; 12]));
+        assert_eq!(mean_image(&[0; 48], 3), None);
+        for side in [u32::MAX as usize, usize::MAX, 1 << 32] {
+            assert_eq!(mean_image(&[0; 48], side), None);
+        }
+    }
+
     #[test]
     fn damaged_swapped_and_oversized_chunks_are_refused() {
         let good = pieces(2 * CHUNK_BYTES);
@@ -172,6 +191,10 @@ mod tests {
         assert!(matches!(take(1 << 30, &flipped), Err(ChunkError::Checksum { offset: 0, .. })));
         assert!(matches!(take(1 << 30, &good[1]), Err(ChunkError::OutOfOrder { want: 0, .. })));
         assert!(matches!(take(100, &good[0]), Err(ChunkError::TooLong { limit: 100, .. })));
+        let mut empty = Assembler::new(100);
+        let nothing = pieces(0).remove(0);
+        assert_eq!(empty.take(nothing.clone()), Ok(true));
+        assert!(empty.take(nothing).is_err(), "nothing follows the last chunk");
         let mut longer = good[0].clone();
         longer.total = 10;
         assert!(matches!(take(1 << 30, &longer), Err(ChunkError::Length { .. })));

@@ -32,7 +32,7 @@ fn a_run_that_blows_up_names_the_first_layer_and_keeps_its_last_checkpoint() {
     }
 }
 
-/// The weights of one layer go bad in both halves: that layer is named, not one behind it.
+/// One layer's sums overflow in both halves: that layer is named, not one behind it.
 #[test]
 fn the_layer_that_went_bad_is_the_one_that_is_named() {
     let recipe = small::recipe();
@@ -44,7 +44,9 @@ fn the_layer_that_went_bad_is_the_one_that_is_named() {
             weights.as_ptr() as usize - shard.as_ptr() as usize
         };
         let mut shard = shard;
-        shard[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+        for weight in shard[at..at + 4096].as_chunks_mut().0 {
+            *weight = f32::MAX.to_le_bytes();
+        }
         ("shard".to_string(), shard.into())
     };
     let shards: Vec<_> = pair.shards(0).unwrap().into_iter().map(bad).collect();
@@ -52,5 +54,5 @@ fn the_layer_that_went_bad_is_the_one_that_is_named() {
     let rates = gpu_worker::Rates { weights: 0.0, biases: 0.0 };
     let error = pair.step(&small::minibatch(), 0, rates).unwrap_err();
     let said = error.to_string();
-    assert!(said.contains("conv4's weights are the first") && error.is_shared(), "{said}");
+    assert!(said.contains("conv4's activations are the first") && error.is_shared(), "{said}");
 }

@@ -43,8 +43,10 @@ impl Clock {
     /// The other clock was read somewhere on the way there and back: most likely half way, and for
     /// certain no further from that than half the round trip.
     fn take(&mut self, pong: &Pong, now_ns: i64) {
-        let round_trip_ns = now_ns - pong.stamp_ns;
-        let ahead_ns = pong.at_ns - (pong.stamp_ns + round_trip_ns / 2);
+        // What the other says may be any number.
+        let round_trip_ns = now_ns.saturating_sub(pong.stamp_ns);
+        let half_way = pong.stamp_ns.saturating_add(round_trip_ns / 2);
+        let ahead_ns = pong.at_ns.saturating_sub(half_way);
         self.answers.push_back(Answer { ahead_ns, round_trip_ns });
         if self.answers.len() > KEPT {
             self.answers.pop_front();
@@ -67,7 +69,7 @@ impl Clock {
         let ours = |said: Said| Span {
             row: said.row,
             name: said.name,
-            from_ns: said.from_ns - ahead_ns,
+            from_ns: said.from_ns.saturating_sub(ahead_ns),
             ns: said.ns.min(i64::MAX as u64) as i64,
             step: said.step,
             bytes: said.bytes,

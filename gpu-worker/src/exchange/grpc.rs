@@ -13,7 +13,7 @@ use bytes::Bytes;
 use model::recipe::Wire;
 use proto::process::{Backoff, MESSAGE_LIMIT, introduction};
 use proto::status::{Reaction, reaction};
-use proto::tensor::{Assembler, chunks};
+use proto::tensor::chunks;
 use proto::trust::{Role, Trust, only};
 use proto::wire::exchange_client::ExchangeClient;
 use proto::wire::exchange_server::{Exchange as Service, ExchangeServer};
@@ -23,12 +23,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Arrival, ArrivedKey, Direction, Key, Pass, Peer, Travel};
+use super::inflow::Inflow;
+use super::{Arrival, Direction, Key, Pass, Peer, Travel};
 use crate::backend::Download;
 use crate::error::{Error, Result};
 
-/// Longest tensor taken: conv3's slice of a 1,024-image minibatch is 89 MB.
-const LONGEST: u64 = 256 << 20;
 /// Most bytes that may lie here before the engine takes them; a step's own are 31 MB.
 const MOST_WAITING: u64 = 512 << 20;
 /// How long a stream of a later incarnation waits for this worker's own order to begin it.
@@ -206,36 +205,11 @@ fn broken(status: &Status) -> Error {
 
 async fn take_all(link: &Link, stream: &mut Streaming<Frame>) -> std::result::Result<u64, Status> {
     let mut frames = 0;
-    let mut now: Option<(Header, Assembler, Instant)> = None;
+    let mut inflow = Inflow::new(link.run_id.clone(), link.incarnation);
     while let Some(frame) = stream.message().await? {
         frames += 1;
-        let header =
-            frame.header.ok_or_else(|| Status::invalid_argument("a frame without a header"))?;
-        if header.run_id != link.run_id || header.incarnation != link.incarnation {
-            return Err(Status::aborted("a frame of another run or incarnation"));
-        }
-        let Some(chunk) = frame.chunk else {
-            // The announcement: from here on the other half is sending, and not late.
-            if now.is_some() {
-                return Err(Status::invalid_argument("an announcement inside a tensor"));
-            }
-            now = Some((header, Assembler::new(LONGEST), Instant::now()));
-            continue;
-        };
-        let (first, mut assembler, began) =
-            now.take().ok_or_else(|| Status::invalid_argument("a chunk nobody announced"))?;
-        if first != header {
-            return Err(Status::failed_precondition(format!(
-                "a chunk of {header:?} inside {first:?}"
-            )));
-        }
-        let complete = assembler.take(chunk).map_err(|e| Status::data_loss(e.to_string()))?;
-        if !complete {
-            now = Some((first, assembler, began));
-            continue;
-        }
-        let bytes = assembler.progress().0;
-        let arrival = arrival(header, assembler, began)?;
+        let Some(arrival) = inflow.take(frame)? else { continue };
+        let bytes = arrival.parts.iter().map(|part| part.len() as u64).sum::<u64>();
         if link.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_WAITING {
             return Err(Status::resource_exhausted("far more tensors than a step has"));
         }
@@ -244,43 +218,6 @@ async fn take_all(link: &Link, stream: &mut Streaming<Frame>) -> std::result::Re
         }
     }
     Ok(frames)
-}
-
-fn arrival(
-    header: Header,
-    assembler: Assembler,
-    began: Instant,
-) -> std::result::Result<Arrival, Status> {
-    let bad = |what: &str| Status::invalid_argument(format!("a header without its {what}"));
-    let pass = match header.pass() {
-        wire::Pass::Train => Pass::Train(header.step),
-        wire::Pass::Eval => Pass::Eval { batch: header.step, view: header.view },
-        wire::Pass::Hello | wire::Pass::Unspecified => return Err(bad("pass")),
-    };
-    let direction = match header.direction() {
-        wire::Direction::Forward => Direction::Forward,
-        wire::Direction::Backward => Direction::Backward,
-        wire::Direction::Unspecified => return Err(bad("direction")),
-    };
-    let wire = match header.encoding() {
-        wire::Encoding::F32 => Wire::F32,
-        wire::Encoding::F16 => Wire::F16,
-        wire::Encoding::Unspecified => return Err(bad("encoding")),
-    };
-    Ok(Arrival {
-        key: ArrivedKey {
-            pass,
-            at: header.at,
-            direction,
-            slice: header.slice as usize,
-            minibatch: header.minibatch,
-        },
-        parts: assembler.into_parts(),
-        wire,
-        exponent: header.exponent,
-        began,
-        ended: Instant::now(),
-    })
 }
 
 /// Dials the other half until it is there.

@@ -138,3 +138,14 @@ fn a_picture_for_predict_has_its_colours_apart() {
     let missing = image_file_to_stored(&folder.path().join("b.png"), 8).unwrap_err();
     assert!(missing.to_string().contains("b.png"), "{missing}");
 }
+
+/// Found by the fuzzer: memory was taken for what a damaged header claims.
+#[test]
+fn a_small_file_that_claims_a_huge_picture_is_refused_by_its_size() {
+    let mut bytes = png(RgbImage::from_raw(64, 64, halves(64, 64)).unwrap());
+    bytes[16..24].copy_from_slice(&[0, 0, 0xEA, 0x60, 0, 0, 0xEA, 0x60]);
+    let sum = crc32fast::hash(&bytes[12..29]).to_be_bytes();
+    bytes[29..33].copy_from_slice(&sum);
+    let why = square(&bytes, 32).unwrap_err();
+    assert!(why.starts_with("60000×60000 pixels"), "{why}");
+}

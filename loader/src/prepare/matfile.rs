@@ -126,6 +126,9 @@ fn structs(rest: &mut &[u8], n_elements: usize, depth: usize) -> Result<Value, S
         (String::from_utf8_lossy(&bytes[..end]).into_owned(), Vec::new())
     };
     let mut fields: Vec<(String, Vec<Value>)> = names.chunks_exact(length).map(name).collect();
+    if fields.is_empty() && n_elements > 0 {
+        return Err("structures without fields".into()); // a damaged count would never end
+    }
     for _ in 0..n_elements {
         for (_, values) in &mut fields {
             let (kind, data) = element(rest)?;

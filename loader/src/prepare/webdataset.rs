@@ -120,7 +120,7 @@ fn labels(root: &Path, written: &BTreeSet<&String>) -> Result<Labels, Error> {
         let of = written.iter().zip(0..).map(|(label, i)| ((*label).clone(), i)).collect();
         return Ok(Labels { of, classes });
     };
-    let most = numbers.iter().copied().max().map_or(0, |most| most + 1);
+    let most = numbers.iter().copied().max().map_or(0, |most| most.saturating_add(1));
     if most > N_CLASSES {
         let why = format!("a label of {}, expected at most {}", most - 1, N_CLASSES - 1);
         return Err(Error::Layout { path: root.into(), why });
@@ -140,4 +140,17 @@ fn labels(root: &Path, written: &BTreeSet<&String>) -> Result<Labels, Error> {
     };
     let of = written.iter().zip(&numbers).map(|(label, n)| ((*label).clone(), *n as u32)).collect();
     Ok(Labels { of, classes: (0..n).map(class).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Read in review for the fuzzer: one more than the largest number is none.
+    #[test]
+    fn the_largest_number_is_no_label() {
+        let written = u64::MAX.to_string();
+        let said = labels(Path::new("."), &BTreeSet::from([&written])).err().unwrap();
+        assert!(said.to_string().contains("expected at most 99999"), "{said}");
+    }
 }

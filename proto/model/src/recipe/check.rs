@@ -5,6 +5,9 @@ use std::fmt::Display;
 use super::{Recipe, RecipeError, Schedule};
 use crate::shape::Network;
 
+/// Images, slices, maps of a normalisation: more than anybody has.
+const MOST: usize = 1 << 16;
+
 impl Recipe {
     /// Looks for values that make no network or no training.
     ///
@@ -27,19 +30,22 @@ impl Recipe {
         need(name_ok, "name", &self.name, "letters, digits, - _ . only: it names a directory")?;
         need((1..=2).contains(&self.columns), "columns", self.columns, "1 or 2")?;
         need(self.width > 0.0 && self.width <= 16.0, "width", self.width, "above 0, at most 16")?;
-        let classes = "0 (as many as the data set has), or at least 2";
-        need(self.classes != 1, "classes", self.classes, classes)?;
+        let classes = "0 (as many as the data set has), or 2 to 1000000";
+        let classes_ok = self.classes != 1 && self.classes <= 1_000_000;
+        need(classes_ok, "classes", self.classes, classes)?;
         need(self.crop > 0 && self.crop <= 4096, "crop", self.crop, "1 to 4096 pixels")?;
-        need(self.batch > 0, "batch", self.batch, "at least 1")?;
+        // Sizes are products of these: without limits they would overflow.
+        need((1..=MOST).contains(&self.batch), "batch", self.batch, "1 to 65536")?;
         // More slices than images are slices of one image.
-        need(self.slices > 0, "slices", self.slices, "at least 1")?;
+        need((1..=MOST).contains(&self.slices), "slices", self.slices, "1 to 65536")?;
         let size = self.pool_size;
         need(size > 0, "pool_size", size, "at least 1")?;
         // Beyond its size the stride would skip activations, and the last window could lie
         // outside the map.
         let stride = format!("1 to pool_size ({size})");
         need((1..=size).contains(&self.pool_stride), "pool_stride", self.pool_stride, stride)?;
-        need(self.lrn_size % 2 == 1, "lrn_size", self.lrn_size, "odd: as many maps on each side")?;
+        let lrn_size = self.lrn_size % 2 == 1 && self.lrn_size < MOST;
+        need(lrn_size, "lrn_size", self.lrn_size, "odd (as many maps on each side), below 65536")?;
         need(above_0(self.lrn_k), "lrn_k", self.lrn_k, "above 0")?;
         need(from_0(self.lrn_alpha), "lrn_alpha", self.lrn_alpha, "0 or more")?;
         need(from_0(self.lrn_beta), "lrn_beta", self.lrn_beta, "0 or more")
@@ -73,7 +79,7 @@ impl Recipe {
         }
         for (layer, &bias) in &self.biases {
             self.known_layer("biases", layer)?;
-            need(bias.is_finite(), &format!("biases.{layer}"), bias, "a finite number")?;
+            need(is_f32(bias), &format!("biases.{layer}"), bias, "a finite number")?;
         }
         Ok(())
     }
@@ -88,11 +94,16 @@ impl Recipe {
 }
 
 fn above_0(value: f64) -> bool {
-    value > 0.0 && value.is_finite()
+    value > 0.0 && is_f32(value)
 }
 
 fn from_0(value: f64) -> bool {
-    value >= 0.0 && value.is_finite()
+    value >= 0.0 && is_f32(value)
+}
+
+/// Finite where it is used, too.
+fn is_f32(value: f64) -> bool {
+    (value as f32).is_finite()
 }
 
 fn need(
@@ -109,4 +120,28 @@ fn need(
         value: value.to_string(),
         allowed: allowed.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by the fuzzer: sizes that overflow, numbers that are infinite as f32.
+    #[test]
+    fn absurd_sizes_and_numbers_beyond_f32_are_refused_by_their_key() {
+        for set in [
+            "batch=9223372036854775807",
+            "slices=4294967296",
+            "classes=9223372036854775807",
+            "lrn_size=4294967297",
+            "biases.conv1=1e39",
+            "weight_stds.conv1=1e300",
+            "lrn_k=1e39",
+            "rate=1e39",
+        ] {
+            let said = Recipe::default().set_all([set]).unwrap_err().to_string();
+            let key = set.split('=').next().unwrap_or_default();
+            assert!(said.starts_with(key), "{set}: {said}");
+        }
+    }
 }
