@@ -47,6 +47,8 @@ impl Run {
         let secure = ["--certs", text(certs)];
         let steps = STEPS.to_string();
         let more = ["--steps", &steps, "--checkpoint-every", "100", "--metrics", "127.0.0.1:0"];
+        // No plateau ends it before.
+        let more = [&more[..], &["--set", "patience=1000000"]].concat();
         let more = [&secure[..], &more].concat();
         let coordinator = coordinator(&machine, folder, "127.0.0.1:0", &more);
         let at = coordinator.address.clone();
