@@ -274,11 +274,13 @@ async fn without_a_replacement_the_run_ends_and_says_which_half_is_missing() {
     let dir = tempfile::tempdir().unwrap();
     let coordinator = Coordinator::start(dir.path(), 30, |_| {}).await;
     let _loader = loader(&coordinator.address, "d1").await;
-    let a = coordinator.worker("a:1", Habits { dies_at: Some(6), ..Habits::default() });
-    let b = coordinator.worker("b:1", Habits { dies_at: Some(6), ..Habits::default() });
+    let a = coordinator.worker("a:1", Habits { dies_at: Some(9), ..Habits::default() });
+    let b = coordinator.worker("b:1", Habits { dies_at: Some(9), ..Habits::default() });
     let said = coordinator.end().await.unwrap_err().to_string();
     assert!(said.contains("no worker for half A and half B"), "{said}");
-    assert!(said.contains("goes on from step 4"), "{said}");
+    // Nobody trains beyond 8 before the checkpoint of 4 is kept; that of 8 may be on its way still.
+    let kept = ["goes on from step 4", "goes on from step 8"];
+    assert!(kept.iter().any(|words| said.contains(words)), "{said}");
     assert_eq!((ended(a).await, ended(b).await), (End::Died, End::Died));
 }
 

@@ -139,7 +139,7 @@ fn a_picture_for_predict_has_its_colours_apart() {
     assert!(missing.to_string().contains("b.png"), "{missing}");
 }
 
-/// Found by the fuzzer: memory was taken for what a damaged header claims.
+/// Memory was once taken for whatever a damaged header claims.
 #[test]
 fn a_small_file_that_claims_a_huge_picture_is_refused_by_its_size() {
     let mut bytes = png(RgbImage::from_raw(64, 64, halves(64, 64)).unwrap());

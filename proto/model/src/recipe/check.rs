@@ -126,7 +126,7 @@ fn need(
 mod tests {
     use super::*;
 
-    /// Found by the fuzzer: sizes that overflow, numbers that are infinite as f32.
+    /// Sizes that overflow (the fuzzer found them), numbers that are infinite as f32.
     #[test]
     fn absurd_sizes_and_numbers_beyond_f32_are_refused_by_their_key() {
         for set in [
