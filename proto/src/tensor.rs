@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    /// Found by the fuzzer: the square of such a side is beyond all numbers.
+    /// The square of such a side is beyond all numbers.
     #[test]
     fn a_mean_image_of_an_absurd_side_is_none() {
         assert_eq!(mean_image(&[0; 48], 2), Some(vec![0.0; 12]));

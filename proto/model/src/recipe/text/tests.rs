@@ -120,7 +120,7 @@ fn a_value_of_the_wrong_type_is_refused_with_what_is_allowed() {
 #[test]
 fn an_impossible_value_is_refused_with_what_is_allowed() {
     for (assignment, allowed) in [
-        ("batch=0", "at least 1"),
+        ("batch=0", "1 to 65536"),
         ("rate=0", "above 0"),
         ("rate=nan", "above 0"),
         ("rate=inf", "above 0"),
@@ -132,14 +132,14 @@ fn an_impossible_value_is_refused_with_what_is_allowed() {
         ("columns=3", "1 or 2"),
         ("width=0", "above 0"),
         ("width=0.26", "even number"),
-        ("classes=1", "at least 2"),
+        ("classes=1", "2 to 1000000"),
         ("crop=0", "1 to 4096"),
         ("crop=20", "too small"),
         ("pool_size=0", "at least 1"),
         ("pool_stride=4", "1 to pool_size (3)"),
         ("pool_stride=0", "1 to pool_size (3)"),
         ("lrn_size=4", "odd"),
-        ("slices=0", "at least 1"),
+        ("slices=0", "1 to 65536"),
         ("epochs=0", "at least 1"),
         ("schedule=epochs", "rising"),
         ("rate_epochs=[9, 3]", "rising"),
