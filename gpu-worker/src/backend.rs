@@ -19,6 +19,10 @@ pub mod cpu;
 #[expect(unsafe_code, reason = "launches and the driver's own calls, each with its argument")]
 pub mod cuda;
 
+/// Powers of two that a scaled tensor travels with: those that an f32 and its inverse both have;
+/// beyond, f16 has long lost the number.
+pub(crate) const EXPONENTS: std::ops::RangeInclusive<i32> = -126..=126;
+
 /// Images of the minibatch, as positions in it.
 pub type Images = Range<usize>;
 

@@ -22,19 +22,29 @@ pub enum Error {
         /// What the connection said.
         why: String,
     },
-    /// The other half refused what it got, or sent what has no meaning: stop, the ends disagree.
+    /// The other half refused what it got, or sent what has no meaning: go back to the last manifest.
+    /// What a fault on the way did doesn't come again; two ends that disagree soon use up
+    /// the run's restarts.
     #[error("the exchange with the other half broke its rules: {why}")]
     PeerRefused {
         /// What was refused.
         why: String,
     },
-    /// The other half sent something else than what is due: stop, the ends disagree.
+    /// The other half sent something else than what is due: go back to the last manifest.
     #[error("the other half sent {got}, expected {want}: the two workers don't do the same step")]
     Mixed {
         /// What came.
         got: String,
         /// What was due.
         want: String,
+    },
+    /// The other half sent a slice of another size: go back to the last manifest.
+    #[error("the other half sent a slice of {got} bytes, expected {want}")]
+    SliceSize {
+        /// What came.
+        got: usize,
+        /// What was due.
+        want: usize,
     },
     /// No loader answers: go back to the last manifest and wait for one.
     #[error("no minibatch from any loader ({loaders}) after {waited_ms} ms: {why}")]
@@ -198,6 +208,9 @@ impl Error {
             self,
             Self::PeerSilent { .. }
                 | Self::PeerLost { .. }
+                | Self::PeerRefused { .. }
+                | Self::Mixed { .. }
+                | Self::SliceSize { .. }
                 | Self::NoData { .. }
                 | Self::Store { .. }
                 | Self::DeviceFault { .. }

@@ -357,7 +357,7 @@ impl Received {
     /// Places it on the device from number `at` on.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless it has `want` numbers.
+    /// [`Error::SliceSize`] unless it has `want` numbers.
     pub(crate) fn place<B: Backend>(
         &self,
         dev: &mut B,
@@ -371,7 +371,7 @@ impl Received {
         };
         let bytes: usize = self.parts.iter().map(Bytes::len).sum();
         if bytes != want * a_number {
-            return Err(Error::Shape { tensor: "received slice", got: bytes / a_number, want });
+            return Err(Error::SliceSize { got: bytes, want: want * a_number });
         }
         dev.upload(&self.parts, self.wire, self.exponent, to, at)
     }

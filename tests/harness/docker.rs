@@ -182,6 +182,11 @@ impl Project<'_> {
         ended
     }
 
+    /// Whether any of its containers is up.
+    pub fn is_up(&self) -> bool {
+        !docker(&["ps", "--quiet", "--filter", &self.label()]).is_empty()
+    }
+
     /// Runs a command in the container of a service that is up.
     pub fn inside(&self, service: &str, command: &[&str]) -> Output {
         let filter = format!("label=com.docker.compose.service={service}");
@@ -220,6 +225,31 @@ impl Drop for Project<'_> {
         if !output.status.success() {
             eprintln!("{} may have left something behind: {}", self.name, text(&output));
         }
+    }
+}
+
+/// An address of this machine that containers of every network reach, as they would another's.
+#[derive(Debug)]
+pub struct Card {
+    network: String,
+    /// The address.
+    pub address: String,
+}
+
+impl Card {
+    /// The gateway of a network without containers.
+    pub fn new(name: &str) -> Self {
+        let network = format!("alexnet-test-{}-{name}", std::process::id());
+        docker(&["network", "create", &network]);
+        let format = "{{(index .IPAM.Config 0).Gateway}}";
+        let address = docker(&["network", "inspect", "--format", format, &network]);
+        Self { network, address }
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        let _ = Command::new("docker").args(["network", "rm", &self.network]).output();
     }
 }
 

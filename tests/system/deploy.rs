@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use harness::cluster::shards;
-use harness::docker::{Docker, Ended, Project, docker, root, text};
+use harness::docker::{Card, Docker, Ended, Project, docker, root, text};
 use harness::process::wait;
 
 const CPU: &str = "deploy/compose.cpu.yaml";
@@ -202,6 +202,60 @@ fn a_gpu_that_is_not_there_and_a_port_in_use_are_said() {
     refused(&project, &["run", "--rm", "worker-a"], &["could not select device driver", "gpu"]);
     let project = docker_here.project("no-driver", &[GPU], &[("GPUS", "roles.yaml")]);
     refused(&project, &["run", "--rm", "worker-a"], &["cuda:0", "no NVIDIA driver", "--gpus"]);
+}
+
+/// Each machine is a project on a network of its own, which the other's containers don't reach: they meet at published ports only,
+/// by certificates. The bits are those of one machine without a cable.
+#[test]
+fn two_machines_train_what_one_does() {
+    let Some(docker_here) = Docker::here() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    pictures(&folder.path().join("own"));
+    let certs = harness::certs::certificates(folder.path(), "certs");
+    for file in std::fs::read_dir(&certs).unwrap() {
+        std::os::unix::fs::chown(file.unwrap().path(), Some(10001), None).unwrap();
+    }
+    std::os::unix::fs::chown(&certs, Some(10001), None).unwrap();
+    let volume = format!("{}:/here", folder.path().display());
+    let alone = |args: &[&str]| {
+        let run = ["run", "--rm", "--network", "none", "--user", "0", "--volume", &volume];
+        docker(&[&run[..], &["alexnet-test:cpu"], args].concat())
+    };
+    alone(&["prepare", "/here/own", "/here/prepared", "--side", "72"]);
+    let whole = ["up", "--data", "/here/prepared", "--recipe", "demo", "--epochs", "80"];
+    alone(&[&whole[..], &["--run", "/here/one"]].concat());
+
+    let (card_a, card_b) = (Card::new("card-a"), Card::new("card-b"));
+    let (data, certs) = (path("prepared"), certs.to_string_lossy().into_owned());
+    let settings = |card: &Card| {
+        let image = "alexnet-test:cpu".to_string();
+        [("ALEXNET_IMAGE", image), ("RECIPE", "demo".into()), ("EPOCHS", "80".into())]
+            .into_iter()
+            .chain([("HOST_A", card_a.address.clone()), ("HOST_B", card_b.address.clone())])
+            .chain([("DATA", data.clone()), ("CERTS", certs.clone())])
+            .chain([("PUBLISH", card.address.clone())])
+            .collect::<Vec<_>>()
+    };
+    let project = |name, card: &Card| {
+        let own = settings(card);
+        let settings: Vec<_> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        docker_here.project(name, &[&format!("deploy/two-machines/{}.yaml", name)], &settings)
+    };
+    let (a, b) = (project("a", &card_a), project("b", &card_b));
+    b.done(&["up", "--detach"]);
+    let said = a.done(&["up"]);
+    wait("machine B's end", || !b.is_up());
+    assert_eq!(services(&a), ["coordinator", "loader", "worker"]);
+    assert_eq!(services(&b), ["loader", "worker"]);
+    // B's may have come before there was a coordinator, and been started again until there was.
+    let ended = a.ended().into_iter().chain(b.ended());
+    ended.for_each(|ended| assert_eq!(ended.code, 0, "{}: {said}", ended.service));
+    let run = a.run_dir();
+    let step = newest_step(run.path());
+    assert_eq!(step, 20, "{said}");
+    let one = folder.path().join("one");
+    assert!(shards(run.path(), step) == shards(&one, step), "other bits than on one machine");
 }
 
 /// The step of the newest checkpoint.

@@ -15,6 +15,7 @@ mod resume; // the same bits, whatever happens
 mod step; // the step is right: against PyTorch, halves against the whole
 mod hosts; // two hosts train as one
 mod strangers; // hostile clients while a run trains
+mod frames; // damaged tensors between the halves
 mod trust; // who is let in, and what the others are told
 mod timing; // where steps go
 mod tidy; // the words around the code are true

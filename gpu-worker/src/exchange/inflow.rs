@@ -8,6 +8,8 @@ use proto::tensor::Assembler;
 use proto::wire::{self, Frame, Header};
 use tonic::Status;
 
+use crate::backend::EXPONENTS;
+
 use super::{Arrival, ArrivedKey, Direction, Pass};
 
 /// Longest tensor taken: conv3's slice of a 1,024-image minibatch is 89 MB.
@@ -77,6 +79,9 @@ fn arrival(header: Header, assembler: Assembler, began: Instant) -> Result<Arriv
         wire::Encoding::F16 => Wire::F16,
         wire::Encoding::Unspecified => return Err(bad("encoding")),
     };
+    if !EXPONENTS.contains(&header.exponent) {
+        return Err(Status::invalid_argument(format!("a scale of 2^{}", header.exponent)));
+    }
     Ok(Arrival {
         key: ArrivedKey {
             pass,

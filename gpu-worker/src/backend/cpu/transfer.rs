@@ -10,14 +10,11 @@ use multiversion::multiversion;
 
 use super::dropout::multiply;
 use super::{Bytes, Floats};
-use crate::backend::Encoded;
+use crate::backend::{EXPONENTS, Encoded};
 use crate::error::{Error, Result};
 
 /// Numbers converted at once.
 const BLOCK: usize = 256;
-
-/// Powers of two that an f32 and its inverse both have; beyond, f16 has long lost the number.
-const EXPONENTS: std::ops::RangeInclusive<i32> = -126..=126;
 
 pub(super) fn upload(
     from: &[Piece],

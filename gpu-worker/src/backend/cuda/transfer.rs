@@ -22,7 +22,7 @@ use super::launch::THREADS;
 use super::memory::{Bytes, Floats};
 use super::pinned::Pinned;
 use super::{Cuda, fault};
-use crate::backend::{Download, Encoded};
+use crate::backend::{Download, EXPONENTS, Encoded};
 use crate::error::{Error, Result};
 use crate::watch::Watch;
 
@@ -30,9 +30,6 @@ use crate::watch::Watch;
 pub(super) const USUAL: (usize, usize) = (1 << 20, 2);
 /// In front of the numbers on their way down: the largest magnitude's bits.
 const HEADER: usize = 16;
-
-/// Powers of two that an f32 and its inverse both have; as on the CPU.
-const EXPONENTS: std::ops::RangeInclusive<i32> = -126..=126;
 
 /// Memory on both sides, with the events that order its users.
 #[derive(Debug)]
