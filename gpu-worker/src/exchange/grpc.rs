@@ -175,10 +175,6 @@ impl Service for Inbound {
     ) -> std::result::Result<Response<Sent>, Status> {
         only(&request, "Exchange", &[Role::Worker])?;
         let mut stream = request.into_inner();
-        let refused = |status: Status| {
-            tracing::warn!(why = status.message(), "an exchange is refused");
-            status
-        };
         let first = introduction(&mut stream).await.map_err(refused)?;
         let greeting = first.header.filter(|h| h.pass() == wire::Pass::Hello).ok_or_else(|| {
             refused(Status::invalid_argument("the first frame must be a greeting"))
@@ -192,6 +188,12 @@ impl Service for Inbound {
         let _ = link.inbox.send(Err(ended));
         Ok(Response::new(Sent { frames: taken? }))
     }
+}
+
+/// Says it here, too: the other end may be gone before it hears of it.
+fn refused(status: Status) -> Status {
+    tracing::warn!(why = status.message(), "an exchange is refused");
+    status
 }
 
 /// What the end of a stream means for the step: a lost peer, or one that breaks the rules.
@@ -208,10 +210,10 @@ async fn take_all(link: &Link, stream: &mut Streaming<Frame>) -> std::result::Re
     let mut inflow = Inflow::new(link.run_id.clone(), link.incarnation);
     while let Some(frame) = stream.message().await? {
         frames += 1;
-        let Some(arrival) = inflow.take(frame)? else { continue };
+        let Some(arrival) = inflow.take(frame).map_err(refused)? else { continue };
         let bytes = arrival.parts.iter().map(|part| part.len() as u64).sum::<u64>();
         if link.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_WAITING {
-            return Err(Status::resource_exhausted("far more tensors than a step has"));
+            return Err(refused(Status::resource_exhausted("far more tensors than a step has")));
         }
         if link.inbox.send(Ok(arrival)).is_err() {
             return Err(Status::aborted("this incarnation is over"));
