@@ -61,11 +61,17 @@ impl fmt::Display for Key {
             Pass::Train(step) => write!(f, "step {step}")?,
             Pass::Eval { batch, view } => write!(f, "evaluation batch {batch} view {view}")?,
         }
-        let way = match self.direction {
-            Direction::Forward => "activations",
-            Direction::Backward => "gradient",
-        };
-        write!(f, " {} {way} slice {} of minibatch {:016x}", self.at, self.slice, self.minibatch)
+        let Self { at, direction, slice, minibatch, .. } = self;
+        write!(f, " {at} {direction} slice {slice} of minibatch {minibatch:016x}")
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Forward => "activations",
+            Self::Backward => "gradient",
+        })
     }
 }
 
@@ -129,11 +135,8 @@ impl fmt::Display for ArrivedKey {
             Pass::Train(step) => write!(f, "step {step}")?,
             Pass::Eval { batch, view } => write!(f, "evaluation batch {batch} view {view}")?,
         }
-        write!(
-            f,
-            " {} {:?} slice {} of minibatch {:016x}",
-            self.at, self.direction, self.slice, self.minibatch
-        )
+        let Self { at, direction, slice, minibatch, .. } = self;
+        write!(f, " {at} {direction} slice {slice} of minibatch {minibatch:016x}")
     }
 }
 

@@ -301,7 +301,11 @@ impl<B: Backend> Running<B> {
         self.tell_sent(network);
         let _worker = info_span!("worker", half = self.name).entered();
         let _span = info_span!("evaluate", step = order.step).entered();
-        let views: Vec<u32> = if order.views > 1 { (1..=order.views).collect() } else { vec![0] };
+        let views: Vec<u32> = match order.views {
+            1 => vec![0],
+            10 => (1..=10).collect(),
+            n => return Err(Error::Order(format!("{n} test views: there are 1 and 10"))),
+        };
         let batches = self.n_val.div_ceil(u64::from(self.request.n_images));
         let request = |this: &Self, batch, view| BatchRequest {
             split: Split::Val.into(),

@@ -189,7 +189,10 @@ impl Loader for Service {
 }
 
 /// A request from outside, as far as it can be checked without the data.
-fn checked(asked: &wire::BatchRequest) -> Result<Request, Error> {
+///
+/// # Errors
+/// [`Error::Request`] for a split that isn't one.
+pub fn checked(asked: &wire::BatchRequest) -> Result<Request, Error> {
     let split = match wire::Split::try_from(asked.split) {
         Ok(wire::Split::Train) => Split::Train,
         Ok(wire::Split::Val) => Split::Val,

@@ -151,6 +151,10 @@ fn read_all(set: &Path) -> bool {
     all
 }
 
+fn golden(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)).unwrap()
+}
+
 pub(crate) fn targets() -> Vec<Target> {
     let cifar: Vec<u8> = (0..2).flat_map(|n| [vec![n], vec![n * 9; 3072]].concat()).collect();
     let inner = tar(&[("x_1.JPEG", png()), ("x_2.JPEG", png())]);
@@ -167,10 +171,17 @@ pub(crate) fn targets() -> Vec<Target> {
         files.into_iter().filter(|(name, _)| *name != own).collect()
     };
     let (tars, solutions) = ("ILSVRC2012_img_train.tar", "LOC_val_solution.csv");
+    // Written by SciPy: tests/golden/make_mat.py.
+    let mats = ["meta.mat", "meta-compressed.mat"].map(golden).to_vec();
+    let meta = "ILSVRC2012_devkit_t12/data/meta.mat";
+    let truth = "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt";
+    let mut kit = with(solutions);
+    kit.push((truth, b"1\n".to_vec()));
     let mut targets = vec![
         source("webdataset", Shape::Binary, "a.tar", vec![webdataset()], vec![]).sealed(seal_tar),
         source("cifar", Shape::Binary, "data_batch_1.bin", vec![cifar], vec![]),
         source("imagenet", Shape::Binary, tars, vec![train.clone()], with(tars)).sealed(seal_tar),
+        source("meta.mat", Shape::Binary, meta, mats, kit),
         source("solution", Shape::Text(csv), solutions, vec![solution.clone()], with(solutions)),
     ];
     targets.extend(prepared());

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use gpu_worker::exchange::inflow::Inflow;
 use gpu_worker::receive::Minibatch;
+use loader::Source;
+use loader::batch::Request;
 use prost::Message;
 use proto::tensor::{Assembler, chunks};
 use proto::wire;
@@ -135,6 +137,34 @@ fn minibatch(bytes: &[u8]) -> bool {
     true
 }
 
+fn request() -> wire::BatchRequest {
+    wire::BatchRequest {
+        data_set: "d".into(),
+        split: wire::Split::Train.into(),
+        step: 3,
+        n_images: 4,
+        seed: 7,
+        crop: 12,
+        crop_offsets: 2,
+        flip: true,
+        color_noise: 0.1,
+        view: 0,
+        traced: true,
+    }
+}
+
+/// What a loader makes of a request, but for the number of pictures, which it limits by their bytes.
+fn serve(source: &Source, bytes: &[u8]) -> bool {
+    let Ok(asked) = wire::BatchRequest::decode(bytes) else { return false };
+    let Ok(request) = loader::serve::checked(&asked) else { return false };
+    let request = Request { n_images: request.n_images % 100, ..request };
+    source.minibatch(&request).is_ok_and(|made| {
+        assert!((1..=request.n_images).contains(&made.n) && made.labels.len() == made.n);
+        assert_eq!(made.pixels.len(), made.n * 3 * request.crop * request.crop);
+        true
+    })
+}
+
 fn data_set() -> wire::DataSet {
     wire::DataSet {
         name: "shapes".into(),
@@ -227,7 +257,16 @@ pub(crate) fn targets() -> Vec<Target> {
         let mean = proto::tensor::mean_image(&set.mean, set.side as usize);
         mean.is_some_and(|mean| mean.len() / 3 == (set.side as usize).pow(2))
     };
+    let source = Source::open(&"synthetic:16:40:10".parse().unwrap()).unwrap();
+    let requests = Target::new(
+        "batch request",
+        64 << 20,
+        Shape::Protobuf,
+        vec![request().encode_to_vec()],
+        move |bytes| serve(&source, bytes),
+    );
     vec![
+        requests,
         target("messages", all, any),
         target("orders", vec![begin().encode_to_vec()], order),
         target("chunks", vec![stream(&pieces())], assemble),

@@ -1,5 +1,7 @@
 //! `alexnet up` as a person runs it: real processes, real signals.
 
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -35,6 +37,9 @@ pub fn small_run_on(folder: &Path, data: &str) -> Vec<String> {
     args
 }
 
+/// Debian's user who owns nothing.
+const NOBODY: u32 = 65534;
+
 impl Up {
     /// Starts it with more arguments.
     pub fn start(program: &str, folder: &Path, more: &[&str]) -> Self {
@@ -58,6 +63,19 @@ impl Up {
     pub fn start_on(program: &str, folder: &Path, data: &str, more: &[&str]) -> Self {
         let mut command = Command::new(program);
         command.args(small_run_on(folder, data)).args(more);
+        Self::run(command, folder)
+    }
+
+    /// As [`Self::start`], as a user without privileges, where this process is root's: root may
+    /// write whatever a file's mode says.
+    pub fn start_unprivileged(program: &str, folder: &Path, more: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(small_run(folder)).args(more).env("HOME", folder);
+        let own = std::fs::metadata("/proc/self").expect("a process");
+        if own.uid() == 0 {
+            std::os::unix::fs::chown(folder, Some(NOBODY), None).expect("root may");
+            command.uid(NOBODY).gid(NOBODY);
+        }
         Self::run(command, folder)
     }
 

@@ -88,6 +88,31 @@ fn a_disk_that_fills_costs_checkpoints_and_no_bits() {
     assert_undisturbed(&disk.at);
 }
 
+/// The folder of checkpoints may not be written any more for a while.
+#[test]
+fn permissions_that_change_cost_checkpoints_and_no_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["--steps", "60", "--checkpoint-every", "5", "--timing-every", "0"];
+    let up = Up::start_unprivileged(PROGRAM, folder.path(), &more);
+    up.wait_for_step(12);
+    let checkpoints = up.run_dir().join("checkpoints");
+    let mode = |bits| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(bits);
+        std::fs::set_permissions(&checkpoints, mode).unwrap();
+    };
+    mode(0o555);
+    let log = up.run_dir().join("logs/coordinator.log");
+    let log = || std::fs::read_to_string(&log).unwrap_or_default();
+    wait("a checkpoint that fails", || log().contains("Permission denied"));
+    mode(0o755);
+    let run = up.run_dir();
+    let output = up.end();
+    let said = text(&output);
+    assert!(output.status.success(), "{said}\n{}", log());
+    assert!(said.contains("Permission denied"), "{said}");
+    assert_undisturbed(&run);
+}
+
 /// The last step by what `status` says, since a full disk has no room for the record.
 fn steps_of(up: &Up) -> u64 {
     let memory = std::fs::read_to_string(up.run_dir().join("up.json")).unwrap_or_default();

@@ -201,6 +201,10 @@ async fn frames(trust: &Trust, at: &str, run_id: &str) -> Vec<(&'static str, Str
         ("of another run", Header { run_id: "x".into(), ..hello }, None, Code::FailedPrecondition),
         ("a tensor ungreeted", train, Some(chunk), Code::InvalidArgument),
     ];
+    let silent = tokio::spawn({
+        let mut client = ExchangeClient::new(trust.dial(Role::Worker, at).await.unwrap());
+        async move { client.send(tokio_stream::pending::<Frame>()).await.unwrap_err() }
+    });
     let mut told = Vec::new();
     for (name, header, chunk, code) in cases {
         let mut client = ExchangeClient::new(trust.dial(Role::Worker, at).await.unwrap());
@@ -209,6 +213,9 @@ async fn frames(trust: &Trust, at: &str, run_id: &str) -> Vec<(&'static str, Str
         assert_eq!(status.code(), code, "{status}");
         told.push((name, status.message().to_string()));
     }
+    let silent = timeout(LONG, silent).await.expect("an end").unwrap();
+    assert_eq!(silent.code(), Code::DeadlineExceeded, "{silent}");
+    told.push(("a call without a word", silent.message().to_string()));
     told
 }
 
@@ -308,6 +315,8 @@ fn hostile_clients_disturb_no_run_and_fill_no_memory() {
         ]
     });
     let during = step(&rough);
+    let page = harness::scrape::page(&run.metrics).expect("metrics after the crowd");
+    assert!(page.contains("alexnet_"), "{page}");
     assert!(during < STEPS, "the run ended before the attacks did: {during}");
     wait("the end", || step(&rough) >= STEPS - 20);
     let after = run.peaks();

@@ -1,14 +1,15 @@
 //! Shards to and from the coordinator's `Store`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use proto::process::MESSAGE_LIMIT;
+use proto::process::{Backoff, MESSAGE_LIMIT};
 use proto::tensor::{Assembler, chunks};
-use proto::trust::{Role, Trust};
+use proto::trust::{DialError, Role, Trust};
 use proto::wire::store_client::StoreClient;
 use proto::wire::{FilePart, FileRequest};
 use sha2::{Digest, Sha256};
+use tonic::transport::Channel;
 
 use crate::error::{Error, Result};
 
@@ -16,6 +17,8 @@ use crate::error::{Error, Result};
 const LONGEST: u64 = 4 << 30;
 /// A disk that takes this long for a shard is as good as gone.
 const DEADLINE: Duration = Duration::from_secs(300);
+/// How long a coordinator that doesn't answer is dialled: a crowd at its door passes.
+const DIALLING: Duration = Duration::from_secs(30);
 
 /// Streams a shard into the run directory; returns its SHA-256.
 pub(crate) async fn put(
@@ -30,7 +33,7 @@ pub(crate) async fn put(
     let hashed = shard.clone();
     let sha256 = tokio::task::spawn_blocking(move || sha256(&hashed)).await;
     let sha256 = sha256.map_err(|e| failed(e.to_string()))?;
-    let dialled = trust.dial(Role::Coordinator, coordinator).await;
+    let dialled = reach(trust, coordinator).await;
     let channel = dialled.map_err(|e| failed(e.by("this worker")))?;
     let (first_name, first_sha) = (name.to_string(), sha256.clone());
     let parts = chunks(shard).enumerate().map(move |(i, chunk)| {
@@ -48,6 +51,16 @@ pub(crate) async fn put(
         return Err(failed(format!("stored as {}, sent as {sha256}", stored.sha256)));
     }
     Ok(sha256)
+}
+
+async fn reach(trust: &Trust, coordinator: &str) -> std::result::Result<Channel, DialError> {
+    let (started, mut backoff) = (Instant::now(), Backoff::default());
+    loop {
+        match trust.dial(Role::Coordinator, coordinator).await {
+            Err(error) if !error.refused && started.elapsed() < DIALLING => backoff.pause().await,
+            dialled => return dialled,
+        }
+    }
 }
 
 /// Fetches a shard and checks it.
@@ -71,8 +84,7 @@ pub(crate) async fn get(
 }
 
 async fn fetch(trust: &Trust, coordinator: &str, name: &str) -> std::result::Result<Bytes, String> {
-    let dialled = trust.dial(Role::Coordinator, coordinator).await;
-    let channel = dialled.map_err(|e| e.by("this worker"))?;
+    let channel = reach(trust, coordinator).await.map_err(|e| e.by("this worker"))?;
     let mut client = StoreClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
     let said = |status: tonic::Status| status.message().to_string();
     let mut stream =
