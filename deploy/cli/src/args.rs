@@ -1,5 +1,8 @@
 //! The command line: what people type, and the help that teaches it.
 
+mod questions; // about a run: eval, predict, export, plot, …
+mod roles; // one process of a run each
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -7,6 +10,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::certs::{CertsArgs, CertsToMake};
 use crate::devices::GpuArgs;
 use crate::patience::{LossArgs, WaitArgs};
+
+pub(crate) use questions::{
+    BenchArgs, EvalArgs, ExportArgs, PlotArgs, PredictArgs, PreviewArgs, StatusArgs, TimingArgs,
+    Which,
+};
+pub(crate) use roles::{CoordinatorArgs, ListenArgs, LoaderArgs, ProductRateArgs, WorkerArgs};
 
 const EXAMPLES: &str = "\
 First steps:
@@ -41,15 +50,6 @@ SRC may be
 Examples:
   alexnet prepare my-pictures data/my-pictures
   alexnet prepare ilsvrc2012/ data/imagenet";
-
-const ROLES_EXAMPLES: &str = "\
-One run on two machines, 10.0.0.1 (coordinator, half A) and 10.0.0.2 (half B); ALEXNET_CERTS may
-stand for --certs:
-  1$ alexnet certs certs                       copy authority.pem and worker*.pem to machine 2
-  1$ alexnet coordinator --certs certs --listen 10.0.0.1:4000 --run runs/two --recipe caffe
-  1$ alexnet loader --certs certs --coordinator 10.0.0.1:4000 --listen 10.0.0.1:4001 --data DIR
-  1$ alexnet worker --certs certs --coordinator 10.0.0.1:4000 --listen 10.0.0.1:4002
-  2$ alexnet worker --certs certs --coordinator 10.0.0.1:4000 --listen 10.0.0.2:4002";
 
 pub(crate) const CERTS_EXAMPLES: &str = "\
 Examples:
@@ -252,278 +252,8 @@ pub(crate) struct PrepareArgs {
     #[arg(long)]
     pub name: Option<String>,
 }
-
-/// Which checkpoint of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Which {
-    /// Lowest validation error.
-    Best,
-    /// The newest.
-    Last,
-    /// After so many steps.
-    Step(u64),
-}
-
-impl std::str::FromStr for Which {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "best" => Ok(Which::Best),
-            "last" => Ok(Which::Last),
-            number => number
-                .parse()
-                .map(Which::Step)
-                .map_err(|_| format!("{number:?} is not best, last or a step number like 450")),
-        }
-    }
-}
-
-/// `alexnet eval`.
-#[derive(Debug, Args)]
-pub(crate) struct EvalArgs {
-    /// The run directory
-    pub run: PathBuf,
-    /// Prepared pictures to measure on [default: those of the run]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<String>,
-    /// 1: the centre; 10: four corners and centre, mirrored too, averaged (the paper's test)
-    #[arg(long, default_value_t = 1, value_parser = views)]
-    pub views: u32,
-    /// best, last or a step
-    #[arg(long, default_value = "best", value_name = "WHICH")]
-    pub checkpoint: Which,
-}
-
-/// `alexnet predict`.
-#[derive(Debug, Args)]
-pub(crate) struct PredictArgs {
-    /// The run directory
-    pub run: PathBuf,
-    /// Picture files, any format
-    #[arg(required = true)]
-    pub images: Vec<PathBuf>,
-    /// 1: the centre; 10: corners and centre, mirrored too, averaged
-    #[arg(long, default_value_t = 1, value_parser = views)]
-    pub views: u32,
-    /// best, last or a step
-    #[arg(long, default_value = "best", value_name = "WHICH")]
-    pub checkpoint: Which,
-}
-
-/// `alexnet export`.
-#[derive(Debug, Args)]
-pub(crate) struct ExportArgs {
-    /// The run directory
-    pub run: PathBuf,
-    /// The file to write, ending in .safetensors
-    pub out: PathBuf,
-    /// The checkpoint of this step; 0 = the initial weights [default: the best]
-    #[arg(long)]
-    pub step: Option<u64>,
-}
-
-/// `alexnet preview`.
-#[derive(Debug, Args)]
-pub(crate) struct PreviewArgs {
-    /// A prepared folder, or synthetic[:SIDE]
-    pub data: String,
-    /// The contact sheet to write, ending in .png
-    pub out: PathBuf,
-    /// Crop, flip and colour as in this recipe
-    #[arg(long, default_value = "caffe", value_name = "NAME|FILE")]
-    pub recipe: String,
-    /// Change one value of the recipe
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// Seed of the run
-    #[arg(long, default_value_t = DEFAULT_SEED)]
-    pub seed: u64,
-    /// The minibatch of this step, from 0
-    #[arg(long, default_value_t = 0)]
-    pub step: u64,
-    /// Also write the minibatch as tensors: pixels, offset, flip, shift, label, input
-    #[arg(long, value_name = "FILE.safetensors")]
-    pub tensors: Option<PathBuf>,
-}
-
-/// `alexnet plot`.
-#[derive(Debug, Args)]
-pub(crate) struct PlotArgs {
-    /// The run directory
-    pub run: PathBuf,
-    /// Write OUT.svg and OUT.png [default: RUN/plot]
-    #[arg(long, value_name = "OUT")]
-    pub out: Option<PathBuf>,
-}
-
-/// `alexnet timing`.
-#[derive(Debug, Args)]
-pub(crate) struct TimingArgs {
-    /// The run directory
-    pub run: PathBuf,
-    /// Also draw a timed step over time: OUT.svg and OUT.png
-    #[arg(long, value_name = "OUT")]
-    pub picture: Option<PathBuf>,
-    /// The step to draw [default: the last one in the trace]
-    #[arg(long, requires = "picture")]
-    pub step: Option<u64>,
-    /// Draw it from this millisecond on
-    #[arg(long, requires = "picture", value_name = "MS")]
-    pub from: Option<f64>,
-    /// Draw it up to this millisecond
-    #[arg(long, requires = "picture", value_name = "MS")]
-    pub to: Option<f64>,
-}
-
-/// `alexnet bench`.
-#[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
-    /// One device a half
-    #[arg(long, default_value = "auto", value_name = "DEVICE,DEVICE")]
-    pub devices: String,
-    /// The GPUs' libraries.
-    #[command(flatten)]
-    pub gpu: GpuArgs,
-    /// Steps to measure, after two that warm up
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
-    pub steps: u64,
-    /// The network
-    #[arg(long, default_value = "caffe", value_name = "NAME|FILE")]
-    pub recipe: String,
-    /// Change one value of the recipe
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// A prepared folder [default: built-in pictures]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<String>,
-}
-
-/// `alexnet status`.
-#[derive(Debug, Args)]
-pub(crate) struct StatusArgs {
-    /// The coordinator's address [default: that of the newest run under runs/]
-    #[arg(value_name = "ADDRESS")]
-    pub address: Option<String>,
-    /// Its own certificate is the operator's.
-    #[command(flatten)]
-    pub certs: CertsArgs,
-}
-
-/// Where a role listens, and how it ends.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ListenArgs {
-    /// Address to listen on; port 0 takes a free one, the line `ready HOST:PORT` says which
-    #[arg(long, default_value = "127.0.0.1:0", value_name = "HOST:PORT")]
-    pub listen: String,
-
-    /// Listens beyond this machine without --certs: everyone on that network can read and steer it
-    #[arg(long)]
-    pub insecure: bool,
-
-    /// TLS.
-    #[command(flatten)]
-    pub certs: CertsArgs,
-
-    /// Ends when standard input closes: set by `up`, so that its children never outlive it
-    #[arg(long, hide = true)]
-    pub with_parent: bool,
-}
-
-/// `alexnet coordinator`.
-#[derive(Debug, Args)]
-#[command(after_help = ROLES_EXAMPLES)]
-pub(crate) struct CoordinatorArgs {
-    /// Where it listens.
-    #[command(flatten)]
-    pub listen: ListenArgs,
-    /// The run directory
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
-    /// After the run's end, tell workers and loaders that come late so, for this long: where
-    /// something else starts them, such as Docker, they would look for it for ever
-    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
-    pub linger: u64,
-    /// What to train.
-    #[command(flatten)]
-    pub recipe: RecipeArgs,
-    /// Who may watch.
-    #[command(flatten)]
-    pub watch: WatchArgs,
-    /// When who counts as lost.
-    #[command(flatten)]
-    pub loss: LossArgs,
-}
-
-/// `alexnet worker`.
-#[derive(Debug, Args)]
-#[command(after_help = ROLES_EXAMPLES)]
-pub(crate) struct WorkerArgs {
-    /// Where the other half reaches it.
-    #[command(flatten)]
-    pub listen: ListenArgs,
-    /// The coordinator
-    #[arg(long, value_name = "HOST:PORT")]
-    pub coordinator: String,
-    /// cuda:N (the GPU with number N), cuda:GPU-… (its UUID), cpu (one thread), or cpu:N (N threads)
-    #[arg(long, default_value = "cpu")]
-    pub device: String,
-    /// The GPU's libraries.
-    #[command(flatten)]
-    pub gpu: GpuArgs,
-    /// Address others reach it at, where that is not the one it listens on (NAT, 0.0.0.0); without
-    /// a port, the listener's
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub advertise: Option<String>,
-    /// How long it waits.
-    #[command(flatten)]
-    pub wait: WaitArgs,
-}
-
-/// `alexnet loader`.
-#[derive(Debug, Args)]
-#[command(after_help = ROLES_EXAMPLES)]
-pub(crate) struct LoaderArgs {
-    /// Where workers reach it.
-    #[command(flatten)]
-    pub listen: ListenArgs,
-    /// The coordinator; without one it just serves
-    #[arg(long, value_name = "HOST:PORT")]
-    pub coordinator: Option<String>,
-    /// A prepared folder, or synthetic[:SIDE]
-    #[arg(long, value_name = "DIR")]
-    pub data: String,
-    /// Address others reach it at, where that is not the one it listens on (NAT, 0.0.0.0); without
-    /// a port, the listener's
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub advertise: Option<String>,
-    /// Threads that decode
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub threads: u16,
-}
-
-/// `alexnet product-rate`.
-#[derive(Debug, Args)]
-pub(crate) struct ProductRateArgs {
-    /// As a worker's
-    #[arg(long, default_value = "cpu")]
-    pub device: String,
-    /// As a worker's.
-    #[command(flatten)]
-    pub gpu: GpuArgs,
-}
-
 /// The seed where none is given: the year of the paper.
 pub(crate) const DEFAULT_SEED: u64 = 2012;
-
-fn views(text: &str) -> Result<u32, String> {
-    match text {
-        "1" => Ok(1),
-        "10" => Ok(10),
-        other => Err(format!("{other:?} views: there are 1 (the centre) and 10 (the paper's)")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
