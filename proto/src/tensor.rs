@@ -45,7 +45,22 @@ pub enum ChunkError {
         /// The receiver's limit.
         limit: u64,
     },
+    /// Crumbs: each piece keeps a whole receive buffer.
+    #[error("{got} chunks for {total} bytes, at most {most}: chunks have 1 MiB, but for the last")]
+    TooMany {
+        /// So far, with this one.
+        got: u64,
+        /// Announced bytes.
+        total: u64,
+        /// The most for so many bytes.
+        most: u64,
+    },
 }
+
+/// What chunks have on average at least, but for a few.
+const SMALL: u64 = 64 << 10;
+/// Those few.
+const FEW: u64 = 16;
 
 /// Cuts bytes into chunks without copying them; empty bytes make one empty chunk.
 pub fn chunks(bytes: Bytes) -> impl Iterator<Item = Chunk> + Send {
@@ -98,6 +113,10 @@ impl Assembler {
         let end = self.have + chunk.payload.len() as u64;
         if end > total || (chunk.payload.is_empty() && total > 0) {
             return Err(ChunkError::Length { got: end, want: total });
+        }
+        let (got, most) = (self.parts.len() as u64 + 1, total / SMALL + FEW);
+        if got > most {
+            return Err(ChunkError::TooMany { got, total, most });
         }
         let got = crc32fast::hash(&chunk.payload);
         if got != chunk.crc32 {
@@ -170,6 +189,20 @@ mod tests {
             let want: Vec<u8> = (0..n).map(|i| (i % 251) as u8).collect();
             assert_eq!(assembler.into_bytes(), want);
         }
+    }
+
+    #[test]
+    fn crumbs_are_refused() {
+        let mut assembler = Assembler::new(1 << 30);
+        let crumb = |offset| {
+            let payload = Bytes::from_static(&[7]);
+            Chunk { offset, total: SMALL, crc32: crc32fast::hash(&payload), payload }
+        };
+        for offset in 0..=FEW {
+            assert_eq!(assembler.take(crumb(offset)), Ok(false));
+        }
+        let refused = assembler.take(crumb(FEW + 1));
+        assert_eq!(refused, Err(ChunkError::TooMany { got: FEW + 2, total: SMALL, most: FEW + 1 }));
     }
 
     /// The square of such a side is beyond all numbers.
