@@ -1,7 +1,6 @@
 //! `alexnet up` as a person runs it: real processes, real signals.
 
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -37,9 +36,6 @@ pub fn small_run_on(folder: &Path, data: &str) -> Vec<String> {
     args
 }
 
-/// Debian's user who owns nothing.
-const NOBODY: u32 = 65534;
-
 impl Up {
     /// Starts it with more arguments.
     pub fn start(program: &str, folder: &Path, more: &[&str]) -> Self {
@@ -66,17 +62,19 @@ impl Up {
         Self::run(command, folder)
     }
 
-    /// As [`Self::start`], as a user without privileges, where this process is root's: root may
-    /// write whatever a file's mode says.
+    /// As [`Self::start`], without root's privilege to write whatever a file's mode says.
     pub fn start_unprivileged(program: &str, folder: &Path, more: &[&str]) -> Self {
-        let mut command = Command::new(program);
-        command.args(small_run(folder)).args(more).env("HOME", folder);
         let own = std::fs::metadata("/proc/self").expect("a process");
+        let mut command = match own.uid() {
+            0 => Command::new("setpriv"),
+            _ => Command::new(program),
+        };
         if own.uid() == 0 {
-            std::os::unix::fs::chown(folder, Some(NOBODY), None).expect("root may");
-            command.uid(NOBODY).gid(NOBODY);
+            let drop = "-dac_override,-dac_read_search";
+            command.args(["--inh-caps", drop, "--bounding-set", drop, program]);
         }
-        Self::run(command, folder)
+        command.args(small_run(folder)).args(more);
+        Self { program: program.into(), ..Self::run(command, folder) }
     }
 
     fn run(mut command: Command, folder: &Path) -> Self {
