@@ -74,6 +74,20 @@ macro_rules! on_every_backend {
     };
 }
 
+/// No backend takes part in these: once is enough. The other operations compare their references,
+/// which take no time, along with each backend.
+mod references {
+    #[test]
+    fn convolution_agrees_with_finite_differences() {
+        crate::conv::reference_agrees_with_finite_differences();
+    }
+
+    #[test]
+    fn full_layer_agrees_with_finite_differences() {
+        crate::full::reference_agrees_with_finite_differences();
+    }
+}
+
 on_every_backend! {
     conv:
         agrees_with_the_reference_whole_and_in_parts
@@ -100,6 +114,7 @@ on_every_backend! {
         gives_the_same_bits_in_slices;
     dropout:
         silences_what_the_documented_function_says
+        silences_what_the_documented_function_says_beyond_32_bits
         silences_as_often_as_asked
         does_not_depend_on_halves_or_slices;
     softmax:

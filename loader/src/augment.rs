@@ -79,6 +79,7 @@ mod tests {
 
     const COLORS: [[f32; 3]; 3] = [[60.0, 58.0, 62.0], [20.0, -1.0, -19.0], [3.0, -6.0, 3.0]];
     const ALL: Variation = Variation { offsets: 32, flip: true, color_noise: 0.1 };
+    const ALL_PLACES: Variation = Variation { offsets: 0, ..ALL };
 
     #[test]
     fn crops_of_224_in_256_take_each_of_1024_places_and_half_are_mirrored() {
@@ -135,6 +136,20 @@ mod tests {
             let s = train(5, g, 3, &vary, &COLORS);
             !s.flip && s.shift == [0.0; 3]
         }));
+    }
+
+    /// Counted in 32 bits, crops and colours would repeat from picture 2³² on.
+    #[test]
+    fn samples_beyond_32_bits_are_their_own() {
+        for g in 0..20 {
+            let samples = [g, g + (1 << 32), g + (1 << 33), g + (1 << 40)]
+                .map(|g| train(1, g, 1 << 20, &ALL_PLACES, &COLORS));
+            for (i, a) in samples.iter().enumerate() {
+                for b in &samples[i + 1..] {
+                    assert!(a.row != b.row && a.column != b.column && a.shift != b.shift);
+                }
+            }
+        }
     }
 
     #[test]

@@ -39,4 +39,18 @@ mod tests {
         let epochs: Vec<u64> = (96..104).map(|g| place(3, 100, g).epoch).collect();
         assert_eq!(epochs, [0, 0, 0, 0, 1, 1, 1, 1]);
     }
+
+    /// ImageNet's picture number 2³² comes in epoch 3,352; a long run must not begin anew there.
+    #[test]
+    fn places_beyond_32_bits_keep_their_epoch() {
+        for g in [1 << 32, (1 << 32) + 77, 1 << 33, (1 << 40) + 5] {
+            let (epoch, rest) = (g / 100, g % 100);
+            assert_eq!(place(3, 100, g).epoch, epoch);
+            assert_eq!(place(3, 100, g).image, Permutation::new(3, epoch, 100).at(rest));
+        }
+        // More pictures than 32 bits count.
+        let n = 1 << 34;
+        assert!((0..64).any(|g| place(3, n, g).image > u64::from(u32::MAX)));
+        assert_ne!(place(3, n, 5).image, place(3, n, (1 << 32) + 5).image);
+    }
 }

@@ -161,3 +161,22 @@ fn the_same_seed_gives_the_same_bits() {
     };
     assert_eq!(run(), run());
 }
+
+/// A unit's mask is drawn at sample · units + unit, in 64 bits. In 32 bits the masks of step 0 would
+/// return at step 2²⁰ of this network (2³² units of fc6), or at step 2²⁸ (2³² samples).
+#[test]
+fn no_later_step_repeats_the_masks_of_the_first() {
+    let recipe = small::recipe();
+    let minibatch = small::minibatch();
+    let rates = Rates { weights: recipe.rate, biases: recipe.rate };
+    let mut losses: Vec<f64> = [0, 1, 1 << 20, 1 << 22, 1 << 28, 1 << 32, 1 << 40]
+        .map(|step| {
+            let mut pair = small::network(&recipe, small::SEED, false);
+            pair.step(&minibatch, step, rates).unwrap().loss
+        })
+        .into();
+    losses.sort_by(f64::total_cmp);
+    let all = losses.len();
+    losses.dedup();
+    assert_eq!(losses.len(), all, "two steps had the same masks: {losses:?}");
+}

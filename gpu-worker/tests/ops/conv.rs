@@ -17,7 +17,7 @@ const fn conv(inputs: usize, side: usize, maps: usize, out_side: usize, rest: [u
 #[rustfmt::skip] // one shape a line
 const CASES: [(Conv, usize, usize); 15] = [
     (conv(3, 224, 4, 55, [11, 4, 0, 1]), 2, 0), // conv1: windows overhang by 3
-    (conv(3, 67, 5, 15, [11, 4, 0, 1]), 3, 0),  // its small form
+    (conv(3, 36, 5, 8, [11, 4, 0, 1]), 3, 0),   // the same in small
     (conv(6, 27, 10, 27, [5, 1, 2, 1]), 3, 0),  // conv2
     (conv(6, 27, 10, 27, [5, 1, 2, 2]), 3, 0),  // conv2 of the whole network
     (conv(8, 13, 6, 13, [3, 1, 1, 1]), 3, 4),   // conv3: own maps and the peer's
@@ -30,8 +30,11 @@ const CASES: [(Conv, usize, usize); 15] = [
     (conv(2, 14, 3, 3, [3, 4, 0, 1]), 3, 0),    // columns that no window reaches
     (conv(2, 9, 2, 3, [2, 2, 0, 1]), 3, 0),
     (conv(3, 10, 2, 4, [5, 4, 4, 1]), 3, 1),    // zeros a whole stride wide
-    (conv(600, 2, 3, 2, [3, 1, 1, 1]), 4, 1),   // deeper than one pass of a product, maps of 4
+    (conv(300, 2, 3, 2, [3, 1, 1, 1]), 4, 1),   // deeper than one pass of a product, maps of 4
 ];
+
+/// Side of the pictures that conv1 reads.
+const PICTURE: usize = 224;
 
 /// Reads `x` at a padded place; None outside.
 fn inside(c: &Conv, window: usize, k: usize) -> Option<usize> {
@@ -46,10 +49,10 @@ fn each_product(c: &Conv, mut f: impl FnMut(usize, usize, usize)) {
             let from = map / maps * inputs + input;
             for (ky, kx) in (0..c.kernel * c.kernel).map(|k| (k / c.kernel, k % c.kernel)) {
                 let w = ((map * inputs + input) * c.kernel + ky) * c.kernel + kx;
-                for (oy, ox) in
-                    (0..c.out_side * c.out_side).map(|o| (o / c.out_side, o % c.out_side))
-                {
-                    if let (Some(y), Some(x)) = (inside(c, oy, ky), inside(c, ox, kx)) {
+                for oy in 0..c.out_side {
+                    let Some(y) = inside(c, oy, ky) else { continue };
+                    for ox in 0..c.out_side {
+                        let Some(x) = inside(c, ox, kx) else { continue };
                         let y_at = (map * c.out_side + oy) * c.out_side + ox;
                         f(y_at, (from * c.side + y) * c.side + x, w);
                     }
@@ -94,6 +97,19 @@ fn backward(c: &Conv, x: &[f64], w: &[f64], dy: &[f64]) -> (Vec<f64>, Vec<f64>) 
     (dx, dw)
 }
 
+pub(crate) fn reference_agrees_with_finite_differences() {
+    // conv1 at full size takes long, and the small form shows the same.
+    for (seed, (c, n, _)) in (0..).step_by(10).zip(&CASES[1..]) {
+        let what = format!("{c:?}");
+        let x = wide(&random(seed, n * x_len(c)));
+        let w = wide(&random(seed + 1, w_len(c)));
+        let dy = wide(&random(seed + 2, n * y_len(c)));
+        let (dx, dw) = backward(c, &x, &w, &dy);
+        assert_gradient(&what, |x| dot(&dy, &forward(c, x, &w)), &x, &dx);
+        assert_gradient(&what, |w| dot(&dy, &forward(c, &x, w)), &w, &dw);
+    }
+}
+
 pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B) {
     for (seed, (c, n, cut)) in (0..).step_by(10).zip(CASES) {
         let what = format!("{c:?}");
@@ -107,11 +123,6 @@ pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B
 
         let mut want = forward(&c, &x64, &w64);
         let (dx, dw) = backward(&c, &x64, &w64, &dy64);
-        if seed > 0 {
-            // conv1 at full size takes long, and its small form shows the same.
-            assert_gradient(&what, |x| dot(&dy64, &forward(&c, x, &w64)), &x64, &dx);
-            assert_gradient(&what, |w| dot(&dy64, &forward(&c, &x64, w)), &w64, &dw);
-        }
 
         let (w, bias_buffer, dy) = (upload(b, &w), upload(b, &bias), upload(b, &dy));
         let mut y = before(b, (n + 1) * y_len(&c));
@@ -126,11 +137,14 @@ pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B
                 .then_some(Finish { bias: &bias_buffer, activation: Some(Activation::Relu) });
             b.conv_forward(&c, images.clone(), &x, &part, &w, sum, finish, &mut y).unwrap();
 
-            let len = part.0.len() * map;
-            let mut dx_buffer = before(b, (n + 1) * len);
-            b.conv_backward_inputs(&c, images.clone(), &dy, &w, &part, &mut dx_buffer).unwrap();
-            let got = read_images(b, &dx_buffer, n + 1, &images, len);
-            assert_close(&what, &got, &part_of(&dx, x_len(&c), &part.0, map));
+            // Nobody asks for the gradient of pictures, and on the emulated GPU it takes seconds.
+            if c.side != PICTURE {
+                let len = part.0.len() * map;
+                let mut dx_buffer = before(b, (n + 1) * len);
+                b.conv_backward_inputs(&c, images.clone(), &dy, &w, &part, &mut dx_buffer).unwrap();
+                let got = read_images(b, &dx_buffer, n + 1, &images, len);
+                assert_close(&what, &got, &part_of(&dx, x_len(&c), &part.0, map));
+            }
 
             for (sum, images) in [(Sum::Start, 1..2), (Sum::Add, 2..n + 1)] {
                 b.conv_backward_weights(&c, images, &x, &part, &dy, sum, &mut dw_buffer).unwrap();
@@ -145,7 +159,7 @@ pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B
 }
 
 pub(crate) fn gives_the_same_bits_in_slices<B: Backend>(b: &mut B) {
-    let n = 5;
+    let n = 4;
     for (c, _, _) in &CASES[1..] {
         let (x, w) = (random(1, n * x_len(c)), random(2, w_len(c)));
         let (x, w, dy) = (upload(b, &x), upload(b, &w), random(3, n * y_len(c)));
@@ -154,9 +168,12 @@ pub(crate) fn gives_the_same_bits_in_slices<B: Backend>(b: &mut B) {
         assert_same_in_slices(b, n, y_len(c), |b, images, y| {
             b.conv_forward(c, images, &x, &all, &w, Sum::Start, None, y).unwrap();
         });
-        assert_same_in_slices(b, n, x_len(c), |b, images, dx| {
-            b.conv_backward_inputs(c, images, &dy, &w, &all, dx).unwrap();
-        });
+        // The layers that read pictures have the largest maps, and need no such gradient.
+        if c.inputs != 3 || c.side < 32 {
+            assert_same_in_slices(b, n, x_len(c), |b, images, dx| {
+                b.conv_backward_inputs(c, images, &dy, &w, &all, dx).unwrap();
+            });
+        }
     }
 }
 

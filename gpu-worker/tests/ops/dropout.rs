@@ -41,6 +41,27 @@ pub(crate) fn silences_what_the_documented_function_says<B: Backend>(b: &mut B) 
     }
 }
 
+/// fc6's unit number 2³² belongs to step 8,192 at batch 128, its draw number 2³² to step 32,768:
+/// counted in 32 bits, masks would repeat from there on.
+pub(crate) fn silences_what_the_documented_function_says_beyond_32_bits<B: Backend>(b: &mut B) {
+    let of_units = 4096;
+    let (unit, draw) = ((1 << 32) / of_units as u64, (1 << 34) / of_units as u64);
+    for (first_sample, seed) in [
+        (unit - 2, 7),
+        (draw - 2, 7),
+        ((1 << 32) - 2, 7),
+        ((1 << 40) + 5, 7),
+        (1280, 7 << 32 | 9),
+        (draw + 3, u64::MAX),
+    ] {
+        let d = Dropout { first_sample, seed, of_units, ..DROPOUT };
+        let want: Vec<f32> = (0..4 * d.units)
+            .map(|i| if silent(&d, i / d.units, i % d.units) { 0.0 } else { 3.0 })
+            .collect();
+        assert_eq!(masked(b, &d, 4), want, "sample {first_sample}, seed {seed}");
+    }
+}
+
 pub(crate) fn silences_as_often_as_asked<B: Backend>(b: &mut B) {
     for rate in [0.0, 0.25, 0.5, 1.0] {
         let d = Dropout { rate, units: 2048, first_unit: 0, ..DROPOUT };

@@ -38,6 +38,19 @@ fn backward(full: &Full, x: &[f64], w: &[f64], dy: &[f64]) -> (Vec<f64>, Vec<f64
     (dx, dw)
 }
 
+pub(crate) fn reference_agrees_with_finite_differences() {
+    for (seed, (inputs, units, n, _)) in (0..).step_by(10).zip(CASES) {
+        let full = Full { inputs, units };
+        let what = format!("{full:?}, {n} images");
+        let x = wide(&random(seed, n * inputs));
+        let w = wide(&random(seed + 1, inputs * units));
+        let dy = wide(&random(seed + 2, n * units));
+        let (dx, dw) = backward(&full, &x, &w, &dy);
+        assert_gradient(&what, |x| dot(&dy, &forward(&full, x, &w)), &x, &dx);
+        assert_gradient(&what, |w| dot(&dy, &forward(&full, &x, w)), &w, &dw);
+    }
+}
+
 pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B) {
     for (seed, (inputs, units, n, cut)) in (0..).step_by(10).zip(CASES) {
         let full = Full { inputs, units };
@@ -48,8 +61,6 @@ pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B
         let [x64, w64, dy64] = [&x[inputs..], &w, &dy[units..]].map(wide);
         let mut want = forward(&full, &x64, &w64);
         let (dx, dw) = backward(&full, &x64, &w64, &dy64);
-        assert_gradient(&what, |x| dot(&dy64, &forward(&full, x, &w64)), &x64, &dx);
-        assert_gradient(&what, |w| dot(&dy64, &forward(&full, &x64, w)), &w64, &dw);
 
         let (w, bias_buffer, dy) = (upload(b, &w), upload(b, &bias), upload(b, &dy));
         let mut y = before(b, (n + 1) * units);
@@ -83,8 +94,9 @@ pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B
 }
 
 pub(crate) fn gives_the_same_bits_in_slices<B: Backend>(b: &mut B) {
-    for n in [5, 70] {
-        for (inputs, units, ..) in CASES {
+    // 70 images are more than a tile of a product has rows; three shapes show what that does.
+    for (n, cases) in [(5, &CASES[..]), (70, &CASES[1..4])] {
+        for &(inputs, units, ..) in cases {
             let full = Full { inputs, units };
             let (x, w, dy) =
                 (random(1, n * inputs), random(2, inputs * units), random(3, n * units));

@@ -133,6 +133,19 @@ mod tests {
         random.normals(2, 333, 0.01, &mut part);
         assert_eq!(part, whole[333..733]);
     }
+
+    #[test]
+    fn normals_beyond_32_bits_are_those_of_their_index() {
+        let random = Random::new(7, Purpose::Weights);
+        for from in [(1 << 32) - 3, (1 << 34) - 3, (1 << 40) + 1] {
+            let mut values = [0.0; 8];
+            random.normals(2, from, 1.0, &mut values);
+            for (i, value) in (from..).zip(values) {
+                assert_eq!(value, random.normal4(2, i / 4)[(i % 4) as usize] as f32, "{i}");
+            }
+        }
+    }
+
     #[test]
     fn normals_have_the_moments_and_tails_of_normals() {
         let n = 400_000;

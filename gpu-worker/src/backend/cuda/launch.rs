@@ -114,12 +114,7 @@ impl<'a> Call<'a> {
         if grid.contains(&0) {
             return Ok(());
         }
-        // Limits of the driver: 2³¹ − 1 blocks along x, 65,535 along y and z.
-        let limits = [i32::MAX as usize, 65_535, 65_535];
-        let beyond = grid.iter().zip(limits).find(|(blocks, limit)| *blocks > limit);
-        if let Some((&got, want)) = beyond {
-            return Err(Error::Shape { tensor: "blocks of a launch", got, want });
-        }
+        check_grid(grid, threads)?;
         if let Some(got) = self.too_large {
             return Err(Error::Shape { tensor: "size in a launch", got, want: i32::MAX as usize });
         }
@@ -141,5 +136,37 @@ impl<'a> Call<'a> {
             )
         });
         launched.map_err(fault(self.device, self.name))
+    }
+}
+
+/// Refuses a grid beyond the driver's limits (2³¹ − 1 blocks along x, 65,535 along y and z), and one
+/// of more threads than a 32-bit `int` counts: kernels number their threads in one.
+fn check_grid(grid: [usize; 3], threads: u32) -> Result<()> {
+    let limits = [i32::MAX as usize, 65_535, 65_535];
+    if let Some((&got, want)) = grid.iter().zip(limits).find(|(blocks, limit)| *blocks > limit) {
+        return Err(Error::Shape { tensor: "blocks of a launch", got, want });
+    }
+    // Three factors within their limits fit 64 bits.
+    let got = grid.iter().product::<usize>().saturating_mul(threads as usize);
+    let want = i32::MAX as usize;
+    if got > want {
+        return Err(Error::Shape { tensor: "threads of a launch", got, want });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grid_that_kernels_cannot_number_is_refused() {
+        for fits in [[1, 1, 1], [1 << 22, 1, 1], [1, 65_535, 1], [8_388_607, 1, 1]] {
+            assert!(check_grid(fits, THREADS).is_ok(), "{fits:?}");
+        }
+        let beyond = [[8_388_608, 1, 1], [1, 65_536, 1], [1, 1, 65_536], [1 << 31, 1, 1]];
+        for beyond in beyond.into_iter().chain([[4096, 4096, 1], [1 << 30, 65_535, 65_535]]) {
+            assert!(check_grid(beyond, THREADS).is_err(), "{beyond:?}");
+        }
     }
 }

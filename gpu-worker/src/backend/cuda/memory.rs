@@ -6,6 +6,10 @@ use super::{Cuda, fault};
 use crate::backend::{Images, Part};
 use crate::error::{Error, Result};
 
+/// Most elements of one buffer. Kernels count elements in a 32-bit `int`, and a thread of the last
+/// block, or of a loop over a whole grid, counts up to 2²⁰ beyond the end before it stops.
+pub(super) const MOST_ELEMENTS: usize = (1 << 31) - (1 << 20);
+
 /// A buffer of f32 on the device.
 #[derive(Debug)]
 pub struct Floats(Named<f32>);
@@ -25,6 +29,7 @@ struct Named<T> {
 
 impl<T: DeviceRepr + ValidAsZeroBits> Named<T> {
     fn zeros(dev: &Cuda, tensor: &'static str, len: usize) -> Result<Self> {
+        dev.countable(tensor, len)?;
         // No memory of length 0 is to be had.
         let memory = dev.compute.alloc_zeros::<T>(len.max(1));
         let memory = memory.map_err(|e| dev.full(tensor, len * size_of::<T>(), e))?;
@@ -89,6 +94,20 @@ impl Floats {
 }
 
 impl Cuda {
+    /// Refuses a buffer that is too long for the kernels' 32-bit counts, before memory is taken.
+    fn countable(&self, tensor: &'static str, len: usize) -> Result<()> {
+        if len <= MOST_ELEMENTS {
+            return Ok(());
+        }
+        Err(Error::Device {
+            device: self.label.clone(),
+            why: format!(
+                "{tensor} would hold {len} elements, and the kernels count up to {MOST_ELEMENTS}; \
+                 use a smaller batch (--set batch=…) or more slices (--set slices=…)"
+            ),
+        })
+    }
+
     /// What an allocation that failed means.
     pub(super) fn full(&self, tensor: &'static str, bytes: usize, error: DriverError) -> Error {
         if error.0 != sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
