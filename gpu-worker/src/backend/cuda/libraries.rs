@@ -54,7 +54,7 @@ pub fn driver_version() -> Option<Version> {
     let outcome = unsafe { driver::sys::cuDriverGetVersion(&raw mut version) };
     // 13010 is 13.1.
     (outcome == driver::sys::CUresult::CUDA_SUCCESS && version > 0)
-        .then(|| Version { major: version / 1000, minor: version % 1000 / 10 })
+        .then_some(Version { major: version / 1000, minor: version % 1000 / 10 })
 }
 
 /// Every NVRTC that is found where `search` says, in the order of the search, with a verdict on
