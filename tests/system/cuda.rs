@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Instant;
 
+use crate::program;
 use gpu_worker::Rates;
 use gpu_worker::backend::cpu::Cpu;
 use gpu_worker::half::Mean;
@@ -18,8 +19,6 @@ use model::halves::{Cut, Half, Plan};
 use model::recipe::Recipe;
 use model::shape::Network;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
-
 /// Sums of the GPU run in another order and fuse multiply and add.
 const LOSS: f64 = 1e-4;
 const L2: f64 = 1e-4;
@@ -32,7 +31,7 @@ fn text(output: &Output) -> String {
 
 /// Runs the program with the emulated driver set up in this way.
 fn alexnet(gpus: &Gpus, settings: &str, args: &[String]) -> Output {
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(program());
     command.args(args).args(gpus.arguments()).envs(gpus.environment(settings));
     command.output().expect("the program starts")
 }
@@ -80,8 +79,8 @@ fn the_demonstration_on_two_gpus_has_the_cpus_losses_and_the_same_bits_twice() {
         assert!(output.status.success(), "{}", text(&output));
         run
     };
-    let first = run("first", "cuda:0,cuda:1");
-    let again = run("once more", "cuda:0,cuda:1");
+    let first = run("first", gpus.pair());
+    let again = run("once more", gpus.pair());
     assert_eq!(losses(&first).len(), 3);
     assert!(shards(&first, 3) == shards(&again, 3), "two runs, other bits");
     assert_same_losses(&first, &run("cpu", "cpu,cpu"));
@@ -93,11 +92,12 @@ fn ten_steps_on_two_gpus_or_one_and_a_cpu_are_the_cpus() {
     let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
     let run = |name: &str, devices: &str| {
         let folder = folder.path().join(name);
-        small_up(&gpus, "devices=2", &folder, &["--steps", "10", "--devices", devices]);
+        small_up(&gpus, "", &folder, &["--steps", "10", "--devices", devices]);
         folder.join("run")
     };
     let want = run("cpu", "cpu,cpu");
-    for (name, devices) in [("gpus", "cuda:0,cuda:1"), ("a-mix", "cpu,cuda:1")] {
+    let mix = format!("cpu,{}", gpus.second());
+    for (name, devices) in [("gpus", gpus.pair()), ("a-mix", &mix)] {
         let got = run(name, devices);
         assert_same_losses(&got, &want);
         assert_eq!(further_than(L2, &state(&got, 10), &state(&want, 10)), [], "{devices}");
@@ -115,7 +115,7 @@ fn a_checkpoint_of_one_backend_is_resumed_on_the_other() {
         folder.join("run")
     };
     let want = run("cpu", "cpu,cpu", "cpu,cpu");
-    for (first, then) in [("cpu,cpu", "cuda:0,cuda:1"), ("cuda:0,cuda:1", "cpu,cpu")] {
+    for (first, then) in [("cpu,cpu", gpus.pair()), (gpus.pair(), "cpu,cpu")] {
         let got = run(first, first, then);
         assert_same_losses(&got, &want);
         assert_eq!(further_than(L2, &state(&got, 10), &state(&want, 10)), [], "{first}, {then}");
@@ -125,12 +125,11 @@ fn a_checkpoint_of_one_backend_is_resumed_on_the_other() {
 /// What a run of 12 steps on two emulated GPUs says whose driver does `trouble` once, after a look at its
 /// bits: they are those of an undisturbed one.
 fn trouble_costs_no_bits(trouble: &str, more: &[&str]) -> Option<String> {
-    let folder = tempfile::tempdir().unwrap();
-    let gpus = Gpus::for_processes(folder.path())?;
-    if cuda_emulator::is_real() {
-        eprintln!("skipped: a real device does not fail on command");
+    if cuda_emulator::only_emulated("a real device does not fail on command") {
         return None;
     }
+    let folder = tempfile::tempdir().unwrap();
+    let gpus = Gpus::for_processes(folder.path())?;
     let usual = ["--steps", "12", "--checkpoint-every", "4", "--devices", "cuda:0,cuda:1"];
     let more = [&usual[..], more].concat();
     let up = |name: &str, settings: &str| {
@@ -164,11 +163,11 @@ fn a_device_that_hangs_costs_a_restart_and_no_bits() {
 
 #[test]
 fn a_worker_whose_device_fails_ends_with_a_code_of_its_own() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
-    if cuda_emulator::is_real() {
+    if cuda_emulator::only_emulated("a real device does not fail on command") {
         return;
     }
+    let folder = tempfile::tempdir().unwrap();
+    let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
     let cluster = harness::cluster::Cluster::small(&folder.path().join("run"));
     let coordinator = cluster.coordinator();
     let loader = cluster.loader(&coordinator.address);
@@ -183,13 +182,13 @@ fn a_worker_whose_device_fails_ends_with_a_code_of_its_own() {
 /// Everything that can be missing or too small: one sentence, with what to do, and no panic.
 #[test]
 fn what_is_missing_is_named_with_what_to_do() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
-    if cuda_emulator::is_real() {
+    if cuda_emulator::only_emulated("a real machine lacks nothing on command") {
         return;
     }
+    let folder = tempfile::tempdir().unwrap();
+    let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
     let worker = |device: &str, settings: &str, more: &[&str]| {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.args(["worker", "--coordinator", "127.0.0.1:1", "--device", device]);
         // No cache: what the driver refuses must not depend on what was compiled before.
         command.env("HOME", folder.path()).env_remove("XDG_CACHE_HOME");
@@ -201,7 +200,9 @@ fn what_is_missing_is_named_with_what_to_do() {
     };
     let not_nvrtc = cuda_emulator::library().to_string_lossy().into_owned();
     // 1: a person may do something, then the same worker works. 78: a restart can't help.
-    let cases: [(&str, &str, &[&str], i32, &[&str]); 10] = [
+    // Device, the driver's settings, more arguments, exit code, words.
+    type Case<'a> = (&'a str, &'a str, &'a [&'a str], i32, &'a [&'a str]);
+    let cases: [Case<'_>; 10] = [
         ("cuda:0", "devices=0", &[], 1, &["shows no GPU", "nvidia-smi", "use cpu"]),
         ("cuda:7", "devices=2", &[], 1, &["no such GPU", "cuda:0", "cuda:1"]),
         ("cuda:GPU-ffff", "", &[], 1, &["no such GPU", "GPU-"]),
@@ -225,11 +226,11 @@ fn what_is_missing_is_named_with_what_to_do() {
 /// The driver opens, the half does not fit: the run ends, and says what to change.
 #[test]
 fn a_half_that_does_not_fit_the_device_ends_the_run_with_what_to_change() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
-    if cuda_emulator::is_real() {
+    if cuda_emulator::only_emulated("a real device's memory is not set by a test") {
         return;
     }
+    let folder = tempfile::tempdir().unwrap();
+    let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
     let mut args = small_run(folder.path());
     args.extend(["--steps", "1", "--devices", "cuda:0,cuda:1"].map(String::from));
     let output = alexnet(&gpus, "memory=69000000", &args);
@@ -242,18 +243,22 @@ fn a_half_that_does_not_fit_the_device_ends_the_run_with_what_to_change() {
 /// No libcuda at all: the CPU is taken, and who asks for a GPU is told.
 #[test]
 fn without_a_driver_auto_takes_the_cpu_and_says_why() {
+    if cuda_emulator::only_emulated("it has a driver") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     if Command::new("nvidia-smi").output().is_ok() {
         eprintln!("skipped: this machine has a driver");
         return;
     }
     let output =
-        Command::new(PROGRAM).args(small_run(folder.path())).args(["--steps", "1"]).output();
+        Command::new(program()).args(small_run(folder.path())).args(["--steps", "1"]).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("no NVIDIA driver: libcuda.so"), "{}", text(&output));
     for args in [&["up", "--devices", "cuda:0,cuda:1"][..], &["bench", "--devices", "cuda:0,cpu"]] {
-        let output = Command::new(PROGRAM).args(args).current_dir(folder.path()).output().unwrap();
+        let output =
+            Command::new(program()).args(args).current_dir(folder.path()).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
         assert!(text(&output).contains("install the driver"), "{}", text(&output));
         assert!(!text(&output).contains("panicked"), "{}", text(&output));
@@ -269,19 +274,16 @@ const KINKLESS: u64 = 4;
 /// The network of the paper at its full size: 60,965,224 parameters, every layer's real shape.
 #[test]
 fn one_step_of_the_whole_alexnet_is_the_cpus() {
-    let (Some(a), Some(b)) = (gpu::open(0), gpu::open(usize::from(!cuda_emulator::is_real())))
-    else {
-        return;
-    };
+    let Some(gpus) = gpu::pair() else { return };
     let mut recipe = Recipe::builtin("paper").unwrap();
     recipe.batch = 4;
     let network = Network::new(&recipe, 1000).unwrap();
     let (seed, side) = (KINKLESS, 256);
     let mean = Mean { side, values: vec![118.0; 3 * side * side] };
     let minibatch = pictures(&recipe);
-    let mut devices = vec![b, a];
+    let mut gpus = gpus.into_iter();
     let gpus =
-        Pair::new(&recipe, &network, seed, &mean, false, || Ok(devices.pop().expect("two parts")));
+        Pair::new(&recipe, &network, seed, &mean, false, || Ok(gpus.next().expect("two parts")));
     let cpus = Pair::new(&recipe, &network, seed, &mean, false, || Ok(Cpu::new(1)));
 
     let started = Instant::now();

@@ -21,3 +21,8 @@ mod trust; // who is let in, and what the others are told
 mod timing; // where steps go
 mod tidy; // the words around the code are true
 mod watching; // who watches a run sees what it does
+
+/// The program that these tests start.
+fn program() -> &'static str {
+    cuda_emulator::program(env!("CARGO_BIN_EXE_alexnet-under-test"))
+}

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::program;
 use alexnet::Environment;
 use gpu_worker::backend::cuda::compile::{Compiler, OLDEST};
 use gpu_worker::backend::cuda::program::PROGRAMS;
@@ -14,12 +15,14 @@ use harness::cluster::shards;
 use harness::gpu::Gpus;
 use harness::process::small_run;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
 /// A PTX version that is later than any: the emulated driver takes what every NVRTC makes.
 const ANY_PTX: &str = "ptx_version=999";
 
 /// The folders of the installed NVRTC 12.9 and 13; None, with a line that says so, where one isn't.
 fn installed() -> Option<(PathBuf, PathBuf)> {
+    if cuda_emulator::only_emulated("NVRTC is looked for on made-up machines") {
+        return None;
+    }
     let twelve = cuda_emulator::tools()?.join("nvidia/cuda_nvrtc/lib");
     let thirteen = cuda_emulator::tools_13()?.join("nvidia/cu13/lib");
     Some((twelve, thirteen))
@@ -253,7 +256,7 @@ fn text(output: &Output) -> String {
 /// packages active: what the first worker's log says of NVRTC.
 fn said_of_nvrtc(gpus: &Gpus, settings: &str, machine: &Machine, environment: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(PROGRAM)
+    let output = Command::new(program())
         .args(small_run(folder.path()))
         .args(["--steps", "1", "--devices", "cuda:0,cuda:1"])
         .args(&gpus.arguments()[2..]) // the cache, and no --nvrtc
@@ -273,10 +276,6 @@ fn emulated() -> Option<(Machine, tempfile::TempDir, Gpus)> {
     let machine = Machine::new()?;
     let folder = tempfile::tempdir().unwrap();
     let gpus = Gpus::for_processes(folder.path())?;
-    if cuda_emulator::is_real() {
-        eprintln!("skipped: a real driver has the version that it has");
-        return None;
-    }
     Some((machine, folder, gpus))
 }
 
@@ -307,11 +306,36 @@ fn one_that_is_newer_than_the_driver_is_taken_with_a_warning_where_there_is_no_o
     assert!(said.contains("taken for lack of one that is not newer than the driver"), "{said}");
 }
 
+/// NVRTC 13.0 has no such path; here 12.9 loses its own.
+#[test]
+fn an_nvrtc_that_does_not_look_beside_itself_finds_its_builtins() {
+    let Some((machine, folder, gpus)) = emulated() else { return };
+    let builtins = "libnvrtc-builtins.so.12.9";
+    machine.link(&machine.twelve, "plain", &[(builtins, builtins)]);
+    let mut library = std::fs::read(machine.twelve.join("libnvrtc.so.12")).unwrap();
+    let path = b"$ORIGIN";
+    let at = library.windows(path.len()).position(|bytes| bytes == path).expect("a RUNPATH");
+    library[at..at + path.len()].copy_from_slice(b"/nobody");
+    let nvrtc = machine.path("plain/libnvrtc.so.12");
+    std::fs::write(&nvrtc, library).unwrap();
+    // Compiled anew: a cache would hide what a compilation needs.
+    let output = Command::new(program())
+        .args(small_run(folder.path()))
+        .args(["--steps", "1", "--devices", "cuda:0,cuda:1", "--nvrtc"])
+        .arg(&nvrtc)
+        .arg("--kernel-cache")
+        .arg(machine.path("cache"))
+        .envs(gpus.environment(""))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+}
+
 /// A new worker would be refused in the same way, so none is started.
 #[test]
 fn a_driver_that_refuses_the_kernels_ends_the_run_at_once_with_the_remedy() {
     let Some((_machine, folder, gpus)) = emulated() else { return };
-    let output = Command::new(PROGRAM)
+    let output = Command::new(program())
         .args(small_run(folder.path()))
         .args(["--steps", "1", "--devices", "cuda:0,cuda:1"])
         .args(gpus.arguments())
@@ -366,7 +390,7 @@ fn the_demonstration_has_the_same_bits_with_both_nvrtcs() {
     let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
     let run = |name: &str, nvrtc: &Path| {
         let run = folder.path().join(name);
-        let output = Command::new(PROGRAM)
+        let output = Command::new(program())
             .args(["up", "--recipe", "demo", "--set", "batch=16", "--steps", "2"])
             .args(["--devices", "cuda:0,cuda:1", "--run"])
             .arg(&run)
