@@ -7,10 +7,12 @@
 use std::path::PathBuf;
 
 use gpu_worker::backend::cpu::Cpu;
-use gpu_worker::backend::cuda::{Cuda, Gpu, Options, Search};
+use gpu_worker::backend::cuda::{Cuda, Gpu, Options};
 
 #[path = "ops/harness.rs"]
 mod harness;
+#[path = "ops/search.rs"]
+mod search;
 #[path = "ops/conv.rs"]
 mod conv;
 #[path = "ops/full.rs"]
@@ -33,21 +35,21 @@ mod input;
 mod transfer;
 
 /// The GPU of these tests: the emulated driver's first, or with `CUDA_TEST=real` the machine's.
-/// None, with a line that says so, where NVRTC is not installed.
+/// Without NVRTC: None, with a line that says so; on a real machine a failure, as a missing GPU is.
 ///
 /// `CUDA_TEST_KERNELS` names a folder of kernels to be tested in place of those built in.
 fn gpu() -> Option<Cuda> {
-    let tools = cuda_emulator::tools()?;
+    let nvrtc = cuda_emulator::nvrtc()?;
     if !cuda_emulator::is_real() {
         cuda_emulator::install();
     }
     let options = Options {
-        search: Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), pythons: Vec::new() },
-        cache: Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("kernel-cache")),
+        search: search::search(nvrtc.path),
+        cache: Some(cuda_emulator::kernel_cache()),
         kernels: std::env::var_os("CUDA_TEST_KERNELS").map(PathBuf::from),
         ..Options::new(Gpu::Ordinal(0))
     };
-    Some(Cuda::new(&options).expect("a GPU"))
+    Some(Cuda::new(&options).unwrap_or_else(|why| panic!("no GPU to test on: {why}")))
 }
 
 /// Makes a test of each body for one backend, where there is one.

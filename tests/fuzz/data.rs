@@ -152,7 +152,7 @@ fn read_all(set: &Path) -> bool {
 }
 
 fn golden(name: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)).unwrap()
+    std::fs::read(cuda_emulator::root().join("tests/golden").join(name)).unwrap()
 }
 
 pub(crate) fn targets() -> Vec<Target> {

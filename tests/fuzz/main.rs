@@ -15,7 +15,6 @@ mod data; // prepared data sets, and what they are made from
 mod run_dir; // recipe.toml, run.json, manifests, timing.jsonl, shards
 mod settings; // recipes, --set, data, devices, certificates
 
-use std::path::Path;
 use std::time::Duration;
 
 use engine::{Order, Outcome, Target, fuzz};
@@ -47,7 +46,7 @@ fn no_decoder_falls_over_whatever_it_is_given() {
     let order = Order {
         seed: seed.map(|text| text.parse().unwrap()),
         time: Duration::from_secs(seconds) / targets.len() as u32,
-        folder: Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/fuzz"),
+        folder: cuda_emulator::scratch().join("fuzz"),
     };
     let outcomes: Vec<Outcome> = targets.iter_mut().map(|t| fuzz(t, &order)).collect();
     println!("target               inputs   rejected   accepted  crashes  most MB  slowest ms");

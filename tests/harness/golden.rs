@@ -44,7 +44,7 @@ pub fn losses() -> Vec<f64> {
 }
 
 fn folder() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+    cuda_emulator::root().join("tests/golden")
 }
 
 /// ‖a − b‖₂ / ‖b‖₂.

@@ -1,62 +1,106 @@
-//! GPUs for tests: the emulated driver, or with `CUDA_TEST=real` the machine's own; and NVRTC.
+//! GPUs for tests: the emulated driver's two, or with `CUDA_TEST=real` the machine's own; and NVRTC.
+//!
+//! On a real machine one GPU is enough: it stands for both. There a missing driver, card or NVRTC
+//! fails the test; without `CUDA_TEST=real` a missing NVRTC skips it, with a line that says so.
 
 use std::path::{Path, PathBuf};
 
-use gpu_worker::backend::cuda::{Cuda, Gpu, Options, Search};
+use cuda_emulator::Nvrtc;
+use gpu_worker::backend::cuda::{Cuda, Gpu, Options, Search, usable};
 
 /// What a process needs to find GPUs: variables and arguments.
 #[derive(Debug, Clone)]
 pub struct Gpus {
-    /// The wheels' folder.
-    pub tools: PathBuf,
+    nvrtc: Nvrtc,
     /// Folder with `libcuda.so`, for `LD_LIBRARY_PATH`; None on a real GPU.
     driver: Option<PathBuf>,
+    /// The number of the GPU that stands for the second.
+    second: usize,
 }
 
 impl Gpus {
     /// For processes; None, with a line that says so, where NVRTC is not installed.
+    ///
+    /// # Panics
+    /// With `CUDA_TEST=real`, if there is no GPU that can be used, with what to do.
     pub fn for_processes(folder: &Path) -> Option<Self> {
-        let tools = cuda_emulator::tools()?;
+        let nvrtc = cuda_emulator::nvrtc()?;
         let driver = (!cuda_emulator::is_real()).then(|| {
             let driver = folder.join("driver");
             cuda_emulator::folder(&driver).expect("the test's own folder");
             driver
         });
-        Some(Self { tools, driver })
+        let second = second(&nvrtc);
+        Some(Self { nvrtc, driver, second })
     }
 
-    /// Environment of a process with this emulated driver and its settings.
+    /// Two GPUs for `--devices`; a machine's only one twice.
+    pub fn pair(&self) -> &'static str {
+        if self.second == 0 { "cuda:0,cuda:0" } else { "cuda:0,cuda:1" }
+    }
+
+    /// The second GPU; a machine's only one.
+    pub fn second(&self) -> &'static str {
+        if self.second == 0 { "cuda:0" } else { "cuda:1" }
+    }
+
+    /// Environment of a process with the emulated driver and its settings; empty on a real GPU.
     pub fn environment(&self, settings: &str) -> Vec<(&'static str, String)> {
-        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let mut variables = vec![("CUDA_EMULATOR", settings.to_owned())];
-        variables.extend(self.driver.iter().map(|driver| ("LD_LIBRARY_PATH", path(driver))));
-        variables
+        let Some(driver) = &self.driver else { return Vec::new() };
+        let driver = driver.to_string_lossy().into_owned();
+        vec![("CUDA_EMULATOR", settings.to_owned()), ("LD_LIBRARY_PATH", driver)]
     }
 
-    /// `--nvrtc` and a cache that all tests share.
+    /// `--nvrtc`, unless the program is to find it, and a cache that all tests share.
     pub fn arguments(&self) -> Vec<String> {
-        let nvrtc = self.tools.join("nvidia/cuda_nvrtc/lib");
-        ["--nvrtc", &nvrtc.to_string_lossy(), "--kernel-cache", &kernel_cache().to_string_lossy()]
-            .map(String::from)
-            .into()
+        let cache = cuda_emulator::kernel_cache();
+        let nvrtc = self.nvrtc.path.iter().flat_map(|path| ["--nvrtc".as_ref(), path.as_path()]);
+        let all = nvrtc.chain(["--kernel-cache".as_ref(), cache.as_path()]);
+        all.map(|argument: &Path| argument.to_string_lossy().into_owned()).collect()
     }
 }
 
 /// The GPU with this number in the test's own process; None, with a line that says so, where NVRTC
 /// is not installed.
+///
+/// # Panics
+/// With `CUDA_TEST=real`, if it cannot be used, with what to do.
 pub fn open(ordinal: usize) -> Option<Cuda> {
-    let tools = cuda_emulator::tools()?;
+    cuda_emulator::nvrtc().map(|nvrtc| opened(nvrtc, ordinal))
+}
+
+/// Two GPUs in the test's own process; a machine's only one twice. None and panics as [`open`].
+pub fn pair() -> Option<[Cuda; 2]> {
+    let nvrtc = cuda_emulator::nvrtc()?;
+    let second = second(&nvrtc);
+    Some([0, second].map(|ordinal| opened(nvrtc.clone(), ordinal)))
+}
+
+fn opened(nvrtc: Nvrtc, ordinal: usize) -> Cuda {
     if !cuda_emulator::is_real() {
         cuda_emulator::install();
     }
     let options = Options {
-        search: Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), pythons: Vec::new() },
-        cache: Some(kernel_cache()),
+        search: search(nvrtc),
+        cache: Some(cuda_emulator::kernel_cache()),
         ..Options::new(Gpu::Ordinal(ordinal))
     };
-    Some(Cuda::new(&options).expect("a GPU"))
+    Cuda::new(&options).unwrap_or_else(|why| panic!("no GPU to test on: {why}"))
 }
 
-fn kernel_cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kernel-cache")
+/// As the program searches.
+#[expect(clippy::disallowed_methods, reason = "stands in for the program's own main")]
+fn search(nvrtc: Nvrtc) -> Search {
+    let environment = alexnet::Environment::read(|name| std::env::var_os(name));
+    Search { nvrtc: nvrtc.path, ..environment.search }
+}
+
+/// The second GPU's number: the emulated driver has two, a machine perhaps only one.
+fn second(nvrtc: &Nvrtc) -> usize {
+    if !cuda_emulator::is_real() {
+        return 1;
+    }
+    let found = usable(&search(nvrtc.clone()));
+    let found = found.unwrap_or_else(|why| panic!("CUDA_TEST=real: no GPU to test on: {why}"));
+    usize::from(found.iter().any(|gpu| gpu.ordinal == 1))
 }

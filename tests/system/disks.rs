@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::program;
 use coordinator::Until;
 use harness::cluster::{Cluster, shards};
 use harness::process::{Up, wait};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
 const STEPS: u64 = 60;
 
 /// A small file system in memory; gone when dropped.
@@ -69,7 +69,7 @@ fn a_disk_that_fills_costs_checkpoints_and_no_bits() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Disk::new(&folder.path().join("run"), 64 << 20) else { return };
     let more = ["--steps", "60", "--checkpoint-every", "5", "--timing-every", "0"];
-    let up = Up::start(PROGRAM, folder.path(), &more);
+    let up = Up::start(program(), folder.path(), &more);
     up.wait_for_step(12);
     let filler = disk.at.join("filler");
     // Until nothing more fits.
@@ -93,7 +93,7 @@ fn a_disk_that_fills_costs_checkpoints_and_no_bits() {
 fn permissions_that_change_cost_checkpoints_and_no_bits() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--steps", "60", "--checkpoint-every", "5", "--timing-every", "0"];
-    let up = Up::start_unprivileged(PROGRAM, folder.path(), &more);
+    let up = Up::start_unprivileged(program(), folder.path(), &more);
     up.wait_for_step(12);
     let checkpoints = up.run_dir().join("checkpoints");
     let mode = |bits| {
@@ -118,7 +118,7 @@ fn steps_of(up: &Up) -> u64 {
     let memory = std::fs::read_to_string(up.run_dir().join("up.json")).unwrap_or_default();
     let memory: serde_json::Value = serde_json::from_str(&memory).unwrap_or_default();
     let Some(at) = memory["coordinator"].as_str() else { return 0 };
-    let output = Command::new(PROGRAM).args(["status", at]).output().unwrap();
+    let output = Command::new(program()).args(["status", at]).output().unwrap();
     let said = text(&output);
     let step = said.split_once("step ").and_then(|(_, rest)| rest.split(['/', ' ', ',']).next());
     step.and_then(|step| step.trim().parse().ok()).unwrap_or(0)
@@ -129,7 +129,7 @@ fn a_read_only_run_directory_is_named_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Disk::new(&folder.path().join("run"), 8 << 20) else { return };
     disk.remount("ro");
-    let output = Up::start(PROGRAM, folder.path(), &["--steps", "5"]).end();
+    let output = Up::start(program(), folder.path(), &["--steps", "5"]).end();
     let said = text(&output);
     assert!(!output.status.success() && said.contains("Read-only file system"), "{said}");
     assert!(said.contains(disk.at.to_str().unwrap()) && said.contains("--run"), "{said}");
@@ -144,7 +144,7 @@ fn pictures_that_vanish_or_are_cut_short_are_named_and_the_run_resumes_with_them
         let shard = crate::processes::training_shard(&data);
         let whole = std::fs::read(&shard).unwrap();
         let more = ["--steps", "200", "--checkpoint-every", "10"];
-        let up = Up::start_on(PROGRAM, folder.path(), &data, &more);
+        let up = Up::start_on(program(), folder.path(), &data, &more);
         up.wait_for_step(15);
         match cut {
             // In place, so that files that are open see it too.
@@ -164,7 +164,7 @@ fn pictures_that_vanish_or_are_cut_short_are_named_and_the_run_resumes_with_them
         }
         // A file that is open stays readable: then nothing was lost at all.
         std::fs::write(&shard, &whole).unwrap();
-        let again = Up::start_on(PROGRAM, folder.path(), &data, &more).end();
+        let again = Up::start_on(program(), folder.path(), &data, &more).end();
         assert!(again.status.success(), "{}", text(&again));
         assert!(run.join("checkpoints").read_dir().unwrap().count() > 0);
     }

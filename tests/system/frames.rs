@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::program;
 use bytes::Bytes;
 use coordinator::Until;
 use harness::certs::certificates;
@@ -20,7 +21,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::trust::{coordinator, loader, text, worker};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
 const STEPS: u64 = 400;
 
 /// What is done to a tensor (announcement and chunk) on its way; none: the stream ends here.
@@ -141,7 +141,7 @@ fn wrong_frames_of_the_other_half_are_refused_and_cost_no_bits() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let certs = certificates(folder, "certs");
-    let machine = Machine::here(PROGRAM, folder);
+    let machine = Machine::here(program(), folder);
     let (steps, secure) = (STEPS.to_string(), ["--certs", text(&certs)]);
     // No plateau ends it before.
     let more = ["--steps", &steps, "--checkpoint-every", "5", "--set", "patience=1000000"];

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::program;
 use coordinator::Until;
 use harness::certs::certificates;
 use harness::cluster::{Cluster, shards};
@@ -11,14 +12,13 @@ use harness::roles::{Machine, Running};
 
 use crate::trust::{coordinator, intrude, loader, text, worker};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
 const A: &str = ADDRESSES[0];
 const B: &str = ADDRESSES[1];
 const MILLISECOND: u32 = 1000;
 
 /// Two hosts, or a line that says why there are none.
 fn hosts(folder: &Path) -> Option<Hosts> {
-    match Hosts::new(&Machine::here(PROGRAM, folder), Some("1gbit")) {
+    match Hosts::new(&Machine::here(program(), folder), Some("1gbit")) {
         Ok(hosts) => Some(hosts),
         Err(why) => {
             eprintln!("skipped: {why}");

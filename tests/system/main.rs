@@ -8,6 +8,7 @@ mod disks; // full, read-only, damaged
 mod numbers; // a run that blows up
 mod failure; // something is lost in mid-run
 mod cuda; // workers on GPUs, emulated or real
+mod nvrtc; // every way to have it, which is taken, and what it makes
 mod kernels; // what their machine code says of speed
 mod schedules; // a hundred ways to die
 mod processes; // `alexnet` as a person runs it
@@ -20,3 +21,8 @@ mod trust; // who is let in, and what the others are told
 mod timing; // where steps go
 mod tidy; // the words around the code are true
 mod watching; // who watches a run sees what it does
+
+/// The program that these tests start.
+fn program() -> &'static str {
+    cuda_emulator::program(env!("CARGO_BIN_EXE_alexnet-under-test"))
+}

@@ -1,15 +1,14 @@
 //! A run whose numbers blow up stops there, says where they went, and keeps what was good.
 
+use crate::program;
 use harness::process::Up;
 use harness::small;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
 
 #[test]
 fn a_run_that_blows_up_names_the_first_layer_and_keeps_its_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--steps", "60", "--checkpoint-every", "1", "--set", "rate=1e6"];
-    let output = Up::start(PROGRAM, folder.path(), &more).end();
+    let output = Up::start(program(), folder.path(), &more).end();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{said}");
     for words in [

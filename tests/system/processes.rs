@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use crate::program;
 use harness::cluster::{Cluster, shards};
 use harness::golden::{self, Tensors, further_than};
 use harness::process::{Up, lives, signal, small_run, wait};
 use harness::small;
 use model::recipe::Recipe;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
 /// Processes that lost their parent, or their peer, notice within seconds.
 const SECONDS: Duration = Duration::from_secs(15);
 
@@ -20,11 +20,11 @@ fn text(output: &Output) -> String {
 }
 
 fn alexnet(args: &[&str]) -> Output {
-    Command::new(PROGRAM).args(args).output().expect("the program starts")
+    Command::new(program()).args(args).output().expect("the program starts")
 }
 
 fn up_to_the_end(folder: &Path, more: &[&str]) -> String {
-    let output = Up::start(PROGRAM, folder, more).end();
+    let output = Up::start(program(), folder, more).end();
     assert!(output.status.success(), "{}", text(&output));
     text(&output)
 }
@@ -44,7 +44,7 @@ fn undisturbed(folder: &Path) -> Vec<Vec<u8>> {
 #[test]
 fn a_killed_worker_and_a_killed_coordinator_leave_no_trace_in_the_bits() {
     let folder = tempfile::tempdir().unwrap();
-    let up = Up::start(PROGRAM, folder.path(), &["--steps", "60", "--checkpoint-every", "10"]);
+    let up = Up::start(program(), folder.path(), &["--steps", "60", "--checkpoint-every", "10"]);
     up.wait_for_step(12);
     signal(up.role("worker"), "KILL");
     up.wait_for_step(25);
@@ -62,7 +62,7 @@ fn a_killed_worker_and_a_killed_coordinator_leave_no_trace_in_the_bits() {
 fn a_killed_up_leaves_no_orphans_and_resumes_bitwise() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--steps", "60", "--checkpoint-every", "10"];
-    let up = Up::start(PROGRAM, folder.path(), &more);
+    let up = Up::start(program(), folder.path(), &more);
     up.wait_for_step(15);
     let (run, roles) = (up.run_dir(), up.roles());
     assert_eq!(roles.len(), 4, "coordinator, loader and two workers");
@@ -72,7 +72,7 @@ fn a_killed_up_leaves_no_orphans_and_resumes_bitwise() {
     wait("end of the orphans", || !roles.iter().any(|pid| lives(*pid)));
     assert!(killed.elapsed() < SECONDS, "orphans lived {:?}", killed.elapsed());
 
-    let up = Up::start(PROGRAM, folder.path(), &more);
+    let up = Up::start(program(), folder.path(), &more);
     up.wait_for_step(33);
     up.signal("TERM");
     let output = up.end();
@@ -231,7 +231,7 @@ fn a_damaged_data_shard_is_named() {
     let mut args = small_run(folder.path());
     let data = args.iter().position(|a| a.starts_with("synthetic")).unwrap();
     args[data] = pictures;
-    let output = Command::new(PROGRAM).args(&args).args(["--steps", "5"]).output().unwrap();
+    let output = Command::new(program()).args(&args).args(["--steps", "5"]).output().unwrap();
     let name = damaged.file_name().unwrap().to_string_lossy().into_owned();
     assert!(!output.status.success());
     assert!(text(&output).contains(&name), "{} should be named: {}", name, text(&output));

@@ -6,11 +6,11 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::program;
 use coordinator::Until;
 use harness::cluster::Cluster;
 use harness::schedule::{Process, STEPS, Schedule};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
 /// From the last death to the next step, starting processes included.
 const LONGEST: Duration = Duration::from_secs(15);
 const USUAL: Duration = Duration::from_secs(3);
@@ -34,7 +34,7 @@ fn killed_by_any_schedule_a_run_ends_with_the_same_bits() {
     for seed in seeds.clone() {
         let schedule = Schedule::new(seed);
         let folder = tempfile::tempdir().unwrap();
-        match schedule.play(PROGRAM, folder.path(), &undisturbed) {
+        match schedule.play(program(), folder.path(), &undisturbed) {
             Ok(told) => {
                 eprintln!("schedule {seed}: {:?}, equal: {}", told.recoveries, told.equal);
                 doubles += usize::from(told.recoveries.iter().any(|(who, _)| who.len() > 1));

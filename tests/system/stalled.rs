@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::program;
 use coordinator::Until;
 use harness::certs::certificates;
 use harness::cluster::{Cluster, shards};
@@ -12,7 +13,6 @@ use harness::roles::{Machine, Running};
 
 use crate::trust::{coordinator, loader, text, worker};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
 const STEPS: u64 = 60;
 
 /// Roles of a small run, each a process with TLS, half A behind a stretch of cable.
@@ -29,7 +29,7 @@ struct Run {
 impl Run {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let machine = Machine::here(PROGRAM, folder.path());
+        let machine = Machine::here(program(), folder.path());
         let certs = certificates(folder.path(), "certs");
         let steps = STEPS.to_string();
         let more = ["--steps", &steps, "--checkpoint-every", "10", "--certs", text(&certs)];
@@ -159,7 +159,7 @@ fn half_a_second_of_delay_only_slows() {
 fn up_replaces_whoever_sleeps() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--steps", "60", "--checkpoint-every", "10", "--silence", "3"];
-    let up = Up::start(PROGRAM, folder.path(), &more);
+    let up = Up::start(program(), folder.path(), &more);
     for (role, step) in [("worker", 12), ("loader", 22), ("coordinator", 32)] {
         up.wait_for_step(step);
         let (pid, since) = (up.role(role), Instant::now());
@@ -189,7 +189,7 @@ fn the_full_network_survives_kills_in_step_exchange_and_checkpoint() {
     let args = [&args[..], &["--checkpoint-every", "2", "--keep", "1"]].concat();
     let data = "synthetic:256:64:1";
     let calm = text(&at.join("calm")).to_owned();
-    let machine = Machine::here(PROGRAM, at);
+    let machine = Machine::here(program(), at);
     let more = ["--data", data, "--devices", "cpu,cpu", "--run", &calm];
     let (well, said) = machine.run(&[&["up"][..], &args, &more].concat());
     assert!(well, "{said}");

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::program;
 use harness::certs::certificates;
 use harness::cluster::shards;
 use harness::process::wait;
@@ -24,7 +25,6 @@ use tonic::{Code, Status};
 
 use crate::trust::{coordinator, loader, runtime, text, worker};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
 /// Enough for all attacks to happen while it trains.
 const STEPS: u64 = 1500;
 /// What strangers may cost a process: a connection's buffers, 500 times.
@@ -43,7 +43,7 @@ struct Run {
 impl Run {
     fn start(folder: &Path, certs: &Path) -> Self {
         std::fs::create_dir_all(folder).unwrap();
-        let machine = Machine::here(PROGRAM, folder);
+        let machine = Machine::here(program(), folder);
         let secure = ["--certs", text(certs)];
         let steps = STEPS.to_string();
         let more = ["--steps", &steps, "--checkpoint-every", "100", "--metrics", "127.0.0.1:0"];
@@ -340,7 +340,7 @@ fn no_log_holds_a_key_or_a_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let certs = certificates(folder, "certs");
-    let machine = Machine::here(PROGRAM, folder).logging("trace");
+    let machine = Machine::here(program(), folder).logging("trace");
     let secure = ["--certs", text(&certs)];
     let more = [&secure[..], &["--steps", "5"]].concat();
     let coordinator = coordinator(&machine, folder, "127.0.0.1:0", &more);

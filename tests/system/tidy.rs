@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::program;
+
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+    cuda_emulator::root().canonicalize().unwrap()
 }
 
 /// Every crate has a configuration and errors; a map that lists them says nothing.
@@ -34,10 +36,7 @@ fn the_readme_names_every_recipe_and_its_commands_exist() {
     for recipe in model::recipe::Recipe::builtin_names() {
         assert!(readme.contains(&format!("`{recipe}`")), "README.md: recipe {recipe}?");
     }
-    let help = std::process::Command::new(env!("CARGO_BIN_EXE_alexnet-under-test"))
-        .arg("--help")
-        .output()
-        .unwrap();
+    let help = std::process::Command::new(program()).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     for command in readme.lines().filter_map(|line| line.strip_prefix("alexnet ")) {
         let command = command.split_whitespace().next().unwrap();

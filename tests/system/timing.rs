@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Instant;
 
+use crate::program;
 use coordinator::timing::{HalfStep, LayerTime};
 use gpu_worker::Rates;
 use gpu_worker::backend::Backend;
@@ -15,7 +16,6 @@ use harness::small;
 use harness::trace::Trace;
 use serde_json::Value;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
 /// Of a step, in no layer and no wait: what the acceptance allows.
 const REST: f64 = 0.03;
 /// Forty numbers rounded to a thousandth.
@@ -105,7 +105,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// `alexnet timing` prints the medians of `timing.jsonl`.
 fn assert_table(run: &Path) {
-    let output = Command::new(PROGRAM).arg("timing").arg(run).output().unwrap();
+    let output = Command::new(program()).arg("timing").arg(run).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     let table = text(&output);
     let timed = timed(run);
@@ -150,7 +150,7 @@ fn records_table_and_trace_of_a_run_say_the_same() {
     let run = folder.path().join("run");
     let args = ["up", "--recipe", "caffe", "--set", "width=0.5", "--set", "batch=16", "--run"];
     let more = ["--data", "synthetic:256:64:16", "--steps", "7", "--timing-every", "5"];
-    let output = Command::new(PROGRAM)
+    let output = Command::new(program())
         .args(args)
         .arg(&run)
         .args(more)
@@ -200,7 +200,7 @@ fn records_table_and_trace_of_a_run_say_the_same() {
 
     let picture = folder.path().join("step");
     let drawn =
-        Command::new(PROGRAM).arg("timing").arg(&run).arg("--picture").arg(&picture).output();
+        Command::new(program()).arg("timing").arg(&run).arg("--picture").arg(&picture).output();
     assert!(drawn.unwrap().status.success());
     assert!(image::open(picture.with_extension("png")).unwrap().width() > 1000);
 }
@@ -210,11 +210,11 @@ fn a_run_that_is_not_timed_has_no_files_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let mut args = small_run(folder.path());
     args.extend(["--steps", "3", "--timing-every", "0"].map(String::from));
-    let output = Command::new(PROGRAM).args(&args).output().unwrap();
+    let output = Command::new(program()).args(&args).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     let run = folder.path().join("run");
     assert!(!run.join("timing.jsonl").exists() && !run.join("trace.json").exists());
-    let refused = Command::new(PROGRAM).arg("timing").arg(&run).output().unwrap();
+    let refused = Command::new(program()).arg("timing").arg(&run).output().unwrap();
     assert!(!refused.status.success());
     assert!(text(&refused).contains("--timing-every"), "{}", text(&refused));
 }
@@ -226,10 +226,10 @@ fn gpus_are_timed_by_their_events_and_a_resumed_run_goes_on() {
     let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
     let run = folder.path().join("run");
     for steps in ["3", "5"] {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.args(small_run(folder.path())).args(["--steps", steps, "--timing-every", "1"]);
-        command.args(["--devices", "cuda:0,cuda:1"]).args(gpus.arguments());
-        let output = command.envs(gpus.environment("devices=2")).output().unwrap();
+        command.args(["--devices", gpus.pair()]).args(gpus.arguments());
+        let output = command.envs(gpus.environment("")).output().unwrap();
         assert!(output.status.success(), "{}", text(&output));
     }
     assert_adds_up(&run, &[1, 2, 3, 4, 5]);
@@ -261,12 +261,10 @@ fn timing_changes_no_bit() {
     let on_cpus = || small::network(&recipe, small::SEED, false);
     assert!(two_steps(on_cpus(), true) == two_steps(on_cpus(), false), "other bits on the CPU");
     let on_gpus = || {
-        let mut devices = vec![gpu::open(1)?, gpu::open(0)?];
-        Some(small::network_on(&recipe, small::SEED, false, || devices.pop().expect("two halves")))
+        let mut devices = gpu::pair()?.into_iter();
+        Some(small::network_on(&recipe, small::SEED, false, || devices.next().expect("two halves")))
     };
-    if !cuda_emulator::is_real()
-        && let (Some(timed), Some(plain)) = (on_gpus(), on_gpus())
-    {
+    if let (Some(timed), Some(plain)) = (on_gpus(), on_gpus()) {
         assert!(two_steps(timed, true) == two_steps(plain, false), "other bits on GPUs");
     }
 }

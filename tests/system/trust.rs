@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::program;
 use harness::certs::{certificates, certificates_until};
 use harness::cluster::{Cluster, shards};
 use harness::process::wait;
@@ -17,8 +18,6 @@ use proto::wire::loader_client::LoaderClient;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tonic::{Code, Status};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
 
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -71,7 +70,7 @@ pub(crate) fn intrude(machine: &Machine, folder: &Path, coordinator: &Running, a
 
 /// All roles of a small run, with these certificates, until its end: the shards.
 fn small_run(folder: &Path, coordinator: Running, certs: &Path) -> Vec<Vec<u8>> {
-    let machine = Machine::here(PROGRAM, folder);
+    let machine = Machine::here(program(), folder);
     let (at, certs) = (coordinator.address.clone(), ["--certs", text(certs)]);
     let loader = loader(&machine, &at, "127.0.0.1:0", &certs);
     let workers = ["worker-0", "worker-1"].map(|name| worker(&machine, name, &at, &certs));
@@ -101,7 +100,7 @@ fn intruders_are_told_why_and_the_run_goes_on_undisturbed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let certs = certificates(folder, "certs");
-    let machine = Machine::here(PROGRAM, folder);
+    let machine = Machine::here(program(), folder);
     let more = ["--certs", text(&certs), "--steps", "10"];
     let coordinator = coordinator(&machine, folder, "127.0.0.1:0", &more);
     let address = coordinator.address.clone();
@@ -151,7 +150,7 @@ fn a_certificate_that_expires_is_refused_at_the_next_connection() {
     };
     short.make().unwrap();
     let trust = Trust::read(&short.folder, Role::Worker).unwrap();
-    let machine = Machine::here(PROGRAM, folder);
+    let machine = Machine::here(program(), folder);
     let coordinator =
         coordinator(&machine, folder, "127.0.0.1:0", &["--certs", text(&certs), "--steps", "10"]);
     let dial = || runtime().block_on(trust.dial(Role::Coordinator, &coordinator.address));
@@ -183,7 +182,7 @@ fn a_role_can_do_only_what_is_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let certs = certificates(folder, "certs");
-    let machine = Machine::here(PROGRAM, folder);
+    let machine = Machine::here(program(), folder);
     let secure = ["--certs", text(&certs)];
     let steps = [&secure[..], &["--steps", "10"]].concat();
     let coordinator = coordinator(&machine, folder, "127.0.0.1:0", &steps);
@@ -222,7 +221,7 @@ fn a_worker_with_certificates_does_not_talk_to_a_coordinator_without() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let certs = certificates(folder, "certs");
-    let machine = Machine::here(PROGRAM, folder);
+    let machine = Machine::here(program(), folder);
     let coordinator = coordinator(&machine, folder, "127.0.0.1:0", &["--steps", "10"]);
     let address = &coordinator.address;
     let (well, said) = machine.run(&["worker", "--coordinator", address, "--certs", text(&certs)]);
@@ -234,7 +233,7 @@ fn a_worker_with_certificates_does_not_talk_to_a_coordinator_without() {
 #[test]
 fn listening_beyond_this_machine_needs_certificates_or_the_word_insecure() {
     let folder = tempfile::tempdir().unwrap();
-    let machine = Machine::here(PROGRAM, folder.path());
+    let machine = Machine::here(program(), folder.path());
     let args = ["loader", "--data", "synthetic:72:200:40", "--listen", "0.0.0.0:0"];
     let (well, said) = machine.run(&args);
     assert!(!well);
@@ -258,7 +257,7 @@ fn a_role_with_an_expired_certificate_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let until = SystemTime::now() - Duration::from_secs(60);
     let certs = certificates_until(folder.path(), "certs", until);
-    let machine = Machine::here(PROGRAM, folder.path());
+    let machine = Machine::here(program(), folder.path());
     let (well, said) = machine.run(&["status", "127.0.0.1:1", "--certs", text(&certs)]);
     assert!(!well);
     says(&said, &["operator.pem", "expired on", "--renew --roles operator"]);

@@ -1,24 +1,19 @@
 //! Who watches a run sees what it does: Prometheus, and TensorBoard.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use crate::program;
 use coordinator::Until;
 use harness::cluster::Cluster;
 use harness::process::{Up, signal, wait};
 use harness::scrape::{Samples, page, parse};
 use serde_json::Value;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
 /// What `tests/watch/read.py` says; None, with a line that says so, where its tools aren't installed.
 fn read(what: &str, path: &Path) -> Option<Value> {
-    let tools = root().join("target/watch-tools");
+    let tools = cuda_emulator::root().join("target/watch-tools");
     if !tools.join("tensorboard").is_dir() {
         eprintln!(
             "skipped: no tensorboard in {}; pip install --target target/watch-tools -r \
@@ -27,7 +22,7 @@ fn read(what: &str, path: &Path) -> Option<Value> {
         );
         return None;
     }
-    let script = root().join("tests/watch/read.py");
+    let script = cuda_emulator::root().join("tests/watch/read.py");
     let mut python = Command::new("python3");
     python.arg(script).arg(what).arg(path).env("PYTHONPATH", tools);
     let output = python.output().expect("python3 runs");
@@ -149,7 +144,7 @@ fn halves_agree(pages: &[&&Samples], steps: &[Value]) {
 fn what_people_are_given_asks_for_nothing_else(page: &Samples) {
     let there: BTreeSet<&str> = page.keys().filter_map(|name| name.split('{').next()).collect();
     for file in ["deploy/observe/dashboard.json", "deploy/observe/alerts.yml", "README.md"] {
-        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        let text = std::fs::read_to_string(cuda_emulator::root().join(file)).unwrap();
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let mut asked = 0;
         for name in words.filter(|word| word.starts_with("alexnet_")) {
@@ -158,7 +153,8 @@ fn what_people_are_given_asks_for_nothing_else(page: &Samples) {
         }
         assert!(asked > 0, "{file} names metrics");
     }
-    let dashboard = std::fs::read(root().join("deploy/observe/dashboard.json")).unwrap();
+    let dashboard =
+        std::fs::read(cuda_emulator::root().join("deploy/observe/dashboard.json")).unwrap();
     let dashboard: Value = serde_json::from_slice(&dashboard).unwrap();
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().unwrap() {
@@ -172,7 +168,7 @@ fn what_people_are_given_asks_for_nothing_else(page: &Samples) {
 fn up_says_where_its_metrics_are_and_a_coordinator_started_again_has_them_there() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--steps", "60", "--checkpoint-every", "10", "--metrics", "0"];
-    let up = Up::start(PROGRAM, folder.path(), &more);
+    let up = Up::start(program(), folder.path(), &more);
     up.wait_for_step(12);
     let log = std::fs::read_to_string(up.run_dir().join("logs/coordinator.log")).unwrap();
     let url = log.split("address=").nth(1).expect("its address is logged");
@@ -199,7 +195,7 @@ fn a_port_in_use_is_refused_before_anything_begins() {
     let at = taken.local_addr().unwrap();
     let (run, port) = (folder.path().join("run"), at.port().to_string());
     for [role, metrics] in [["up", &*port], ["coordinator", &*at.to_string()]] {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.args([role, "--recipe", "demo", "--metrics", metrics, "--run"]).arg(&run);
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -215,7 +211,7 @@ fn a_port_in_use_is_refused_before_anything_begins() {
 fn tensorboard_draws_every_step_once_whatever_was_killed_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--steps", "60", "--checkpoint-every", "10"];
-    let up = Up::start(PROGRAM, folder.path(), &more);
+    let up = Up::start(program(), folder.path(), &more);
     up.wait_for_step(12);
     signal(up.role("worker"), "KILL");
     up.wait_for_step(25);
@@ -226,7 +222,7 @@ fn tensorboard_draws_every_step_once_whatever_was_killed_meanwhile() {
     up.end();
     wait("end of the orphans", || !roles.iter().any(|pid| harness::process::lives(*pid)));
     tear_last_record(&run.join("tensorboard/train"));
-    let output = Up::start(PROGRAM, folder.path(), &more).end();
+    let output = Up::start(program(), folder.path(), &more).end();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     let (steps, evals) = (record(&run, "step"), record(&run, "eval"));

@@ -13,8 +13,10 @@ mod shared; // shared memory and its races
 mod run; // the interpreter
 mod driver; // what programs call
 mod library; // how a test gets it
+mod places; // where carried tests find things
 mod tools; // NVRTC for tests
 
 pub use library::{folder, install, library};
+pub use places::{kernel_cache, program, root, scratch};
 pub use settings::{NAME, Settings};
-pub use tools::{is_real, tools};
+pub use tools::{Nvrtc, is_real, nvrtc, only_emulated, tools, tools_13};

@@ -49,7 +49,22 @@ impl Nvrtc {
         // SAFETY: the types are those of nvrtc.h, the same since CUDA 11.
         let functions = unsafe { Self::functions(&library) }.map_err(|e| e.to_string())?;
         std::mem::forget(library);
+        functions.load_builtins(path);
         Ok(functions)
+    }
+
+    /// Loads the library's other half, which lies beside it. NVRTC asks for that by name at its
+    /// first compilation and gets one that is loaded already; NVRTC 13.0 does not look beside itself.
+    /// Where it cannot be loaded, the compilation says so.
+    fn load_builtins(&self, path: &Path) {
+        let (major, minor) = self.version();
+        let builtins = path.with_file_name(format!("libnvrtc-builtins.so.{major}.{minor}"));
+        if builtins.is_file() {
+            // SAFETY: NVIDIA's as much as the library that it belongs to; it only holds data.
+            if let Ok(library) = unsafe { Library::new(&builtins) } {
+                std::mem::forget(library);
+            }
+        }
     }
 
     /// # Safety
