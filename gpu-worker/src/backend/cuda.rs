@@ -23,6 +23,7 @@ use crate::watch::Watch;
 
 pub mod device; // which GPUs are here
 pub mod libraries; // libcuda and NVRTC, found at run time
+pub mod measure; // free memory, page-locked copies, peers
 mod nvrtc; // the library's functions
 pub mod compile; // with it
 mod cache; // what it made, on disk

@@ -185,6 +185,24 @@ fn attribute_of(arch: u32, attribute: c_int, device: usize) -> c_int {
     }
 }
 
+/// Each device reaches the memory of every other one, and none counts as its own peer.
+///
+/// # Safety
+/// `reaches` is null or can be written.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceCanAccessPeer(
+    reaches: *mut c_int,
+    device: c_int,
+    peer: c_int,
+) -> Code {
+    with_device(device, |driver, device| {
+        let known = usize::try_from(peer).ok().filter(|peer| *peer < driver.settings.devices);
+        let peer = known.ok_or(code::INVALID_DEVICE)?;
+        // SAFETY: the caller's promise.
+        unsafe { give(reaches, c_int::from(peer != device)) }
+    })
+}
+
 /// A context is its device's number, shifted away from null.
 fn context(device: usize) -> *mut c_void {
     std::ptr::without_provenance_mut((device + 1) << 8)
