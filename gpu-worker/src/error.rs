@@ -186,6 +186,14 @@ pub enum Error {
         /// What is wrong, and what to do.
         why: String,
     },
+    /// A device that no restart of this program makes usable: stop at once.
+    #[error("device {device}: {why}")]
+    DeviceUnusable {
+        /// As asked for.
+        device: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// A thread or socket the system refuses.
     #[error("{doing}: {why}")]
     System {
@@ -200,6 +208,11 @@ impl Error {
     /// Whether the other half finds the same by itself, and may know more of it.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::NotFinite { .. })
+    }
+
+    /// Whether a new process that is given the same would fail in the same way.
+    pub fn is_for_good(&self) -> bool {
+        matches!(self, Self::DeviceUnusable { .. } | Self::Kernel { .. })
     }
 
     /// Whether going back to the last manifest can help.

@@ -42,7 +42,7 @@ fn gpu() -> Option<Cuda> {
         cuda_emulator::install();
     }
     let options = Options {
-        search: Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), pythons: Vec::new() },
+        search: Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), ..Search::default() },
         cache: Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("kernel-cache")),
         kernels: std::env::var_os("CUDA_TEST_KERNELS").map(PathBuf::from),
         ..Options::new(Gpu::Ordinal(0))

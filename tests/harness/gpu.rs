@@ -50,7 +50,7 @@ pub fn open(ordinal: usize) -> Option<Cuda> {
         cuda_emulator::install();
     }
     let options = Options {
-        search: Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), pythons: Vec::new() },
+        search: Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), ..Search::default() },
         cache: Some(kernel_cache()),
         ..Options::new(Gpu::Ordinal(ordinal))
     };

@@ -61,7 +61,7 @@ impl MainLoop {
 /// # Panics
 /// If the compiler or the tools refuse: then the test has failed.
 pub fn of(tools: &Path, program: &Program, arch: u32) -> Vec<Kernel> {
-    let search = Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), pythons: Vec::new() };
+    let search = Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), ..Search::default() };
     let compiler = Compiler::new("test", arch, &search).expect("NVRTC knows it");
     let text = program.text(None).expect("built in");
     let compiled = compiler.compile(program.name, &text).expect("it compiles");

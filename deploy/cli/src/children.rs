@@ -19,6 +19,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::FOR_GOOD;
 use crate::certs::CERTS_VARIABLE;
 
 /// First words of the line with which a child says its address.
@@ -68,6 +69,8 @@ pub(crate) enum End {
     Done,
     /// Another code: it said why.
     Error(String),
+    /// The code that says that a new process would end in the same way: it said why.
+    ForGood(String),
     /// By a signal: whoever sent it.
     Killed(String),
 }
@@ -148,6 +151,7 @@ impl Role {
         use std::os::unix::process::ExitStatusExt;
         match (status.code(), status.signal()) {
             (Some(0), _) => End::Done,
+            (Some(code), _) if code == i32::from(FOR_GOOD) => End::ForGood(last_words(&self.log())),
             (Some(_), _) => End::Error(last_words(&self.log())),
             (None, Some(9)) => End::Killed("killed, by hand or because memory ran out".into()),
             (None, signal) => End::Killed(format!("killed by signal {}", signal.unwrap_or(0))),
@@ -160,7 +164,7 @@ impl End {
     pub(crate) fn why(&self) -> &str {
         match self {
             End::Done => "it ended",
-            End::Error(why) | End::Killed(why) => why,
+            End::Error(why) | End::ForGood(why) | End::Killed(why) => why,
         }
     }
 }
@@ -210,7 +214,7 @@ impl Running {
 /// Keeps a worker or loader going until the run is `over`, then gives it that long to finish.
 ///
 /// # Errors
-/// If it died [`MOST_RESTARTS`] times, or can't be started again.
+/// If it died [`MOST_RESTARTS`] times, can't be started again, or said that this can't help.
 pub(crate) async fn keep_alive(
     mut running: Running,
     mut over: watch::Receiver<Option<Duration>>,
@@ -239,6 +243,9 @@ pub(crate) async fn keep_alive(
         let wait = if end == End::Done { Duration::from_secs(3) } else { Duration::ZERO };
         if tokio::time::timeout(wait, run_over(&mut over)).await.is_ok() {
             return Ok(());
+        }
+        if let End::ForGood(why) = &end {
+            bail!("{} ended, and a restart can't help: {why}", role.name);
         }
         if born.elapsed() > LONG_LIFE {
             (restart, backoff) = (0, Backoff::default());

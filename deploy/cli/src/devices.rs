@@ -11,6 +11,13 @@ use gpu_worker::backend::cuda::{self, Search};
 use crate::certs::CERTS_VARIABLE;
 use crate::say;
 
+mod pythons; // on PATH
+
+/// Folders in which toolkits lie.
+const TOOLKITS: [&str; 2] = ["/usr/local", "/opt"];
+/// The cache of the system's dynamic loader.
+const LOADER_CACHE: &str = "/etc/ld.so.cache";
+
 /// What the program reads of its environment.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
@@ -20,8 +27,8 @@ pub struct Environment {
     pub certs: Option<PathBuf>,
     /// Where programs keep what they can make again: compiled kernels.
     pub cache: Option<PathBuf>,
-    /// Python installations, whose wheels may hold NVRTC.
-    pub pythons: Vec<PathBuf>,
+    /// Where NVRTC may be.
+    pub search: Search,
 }
 
 impl Environment {
@@ -30,13 +37,22 @@ impl Environment {
         let path = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = path("HOME");
         let in_home = |folder| home.as_ref().map(|home| home.join(folder));
-        let pythons = [path("VIRTUAL_ENV"), path("CONDA_PREFIX"), in_home(".local")];
+        let active = [path("VIRTUAL_ENV"), path("CONDA_PREFIX"), in_home(".local")];
+        let on_path = variable("PATH").map(|path| pythons::on_path(&path)).unwrap_or_default();
         let system = ["/usr/local", "/usr"].map(PathBuf::from);
+        let library_path = variable("LD_LIBRARY_PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&library_path);
         Self {
             rust_log: variable("RUST_LOG").and_then(|value| value.into_string().ok()),
             certs: path(CERTS_VARIABLE),
             cache: path("XDG_CACHE_HOME").or_else(|| in_home(".cache")),
-            pythons: pythons.into_iter().flatten().chain(system).collect(),
+            search: Search {
+                nvrtc: None,
+                library_path: folders.filter(|folder| !folder.as_os_str().is_empty()).collect(),
+                loader_cache: Some(LOADER_CACHE.into()),
+                pythons: active.into_iter().flatten().chain(on_path).chain(system).collect(),
+                toolkits: TOOLKITS.map(PathBuf::from).into(),
+            },
         }
     }
 }
@@ -44,9 +60,12 @@ impl Environment {
 /// Where a GPU's kernels are compiled and kept.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct GpuArgs {
-    /// NVRTC, which compiles the kernels: libnvrtc.so.12 or its folder [default: looked for on the
-    /// system's library paths, in Python installations (the wheel nvidia-cuda-nvrtc-cu12, conda) and in
-    /// /usr/local/cuda and /opt/cuda]
+    /// NVRTC, which compiles the kernels: the library (libnvrtc.so, libnvrtc.so.12, libnvrtc.so.13
+    /// or later) or the folder it lies in [default: of all that are found, the newest that is not
+    /// newer than the driver and knows the card. Found are those on LD_LIBRARY_PATH and the system's
+    /// library path, in the wheels nvidia-cuda-nvrtc (CUDA 13) and nvidia-cuda-nvrtc-cu12 (CUDA 12) of the
+    /// active Python environment, of ~/.local and of the python3 on PATH, in conda, and in toolkits in
+    /// /usr/local/cuda* and /opt/cuda*]
     #[arg(long, value_name = "PATH")]
     pub nvrtc: Option<PathBuf>,
     /// Where compiled kernels are kept [default: ~/.cache/alexnet/kernels]
@@ -57,7 +76,7 @@ pub(crate) struct GpuArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
     pub device_deadline: u64,
     #[arg(skip)]
-    pythons: Vec<PathBuf>,
+    search: Search,
 }
 
 impl GpuArgs {
@@ -65,12 +84,12 @@ impl GpuArgs {
     pub(crate) fn settle(&mut self, environment: &Environment) {
         let default = || Some(environment.cache.as_ref()?.join("alexnet").join("kernels"));
         self.kernel_cache = self.kernel_cache.take().or_else(default);
-        self.pythons.clone_from(&environment.pythons);
+        self.search.clone_from(&environment.search);
     }
 
     /// Where NVRTC may be.
     pub(crate) fn search(&self) -> Search {
-        Search { nvrtc: self.nvrtc.clone(), pythons: self.pythons.clone() }
+        Search { nvrtc: self.nvrtc.clone(), ..self.search.clone() }
     }
 
     /// The same for a child's command line.
@@ -136,7 +155,8 @@ fn auto(columns: usize, found: gpu_worker::Result<Vec<cuda::Found>>) -> Devices 
         Err(error) => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let why = match error {
-                gpu_worker::Error::Device { why, .. } => why,
+                gpu_worker::Error::Device { why, .. }
+                | gpu_worker::Error::DeviceUnusable { why, .. } => why,
                 other => other.to_string(),
             };
             // The advice to use the CPU is already taken.
@@ -189,12 +209,14 @@ mod tests {
             "HOME" => Some("/home/a".into()),
             "VIRTUAL_ENV" => Some("/v".into()),
             "XDG_CACHE_HOME" => Some("".into()),
+            "LD_LIBRARY_PATH" => Some("/a::/b".into()),
             _ => None,
         };
         let environment = Environment::read(variables);
         assert_eq!(environment.cache, Some("/home/a/.cache".into()));
         let pythons = ["/v", "/home/a/.local", "/usr/local", "/usr"].map(PathBuf::from);
-        assert_eq!(environment.pythons, pythons);
+        assert_eq!(environment.search.pythons, pythons);
+        assert_eq!(environment.search.library_path, ["/a", "/b"].map(PathBuf::from));
         let mut gpu = GpuArgs::default();
         gpu.settle(&environment);
         let typed = ["--kernel-cache", "/home/a/.cache/alexnet/kernels", "--device-deadline", "0"];

@@ -39,11 +39,14 @@ pub use devices::Environment;
 
 /// A worker's exit code after its device failed in mid-work (`EX_TEMPFAIL`): start it again.
 const DEVICE_FAILED: u8 = 75;
+/// A worker's exit code where a new process would fail in the same way (`EX_CONFIG`): don't.
+const FOR_GOOD: u8 = 78;
 
 /// Runs one command line.
 ///
 /// The exit code is 0, 1 after an error (which was printed), 2 for a command line that means
-/// nothing, or 75 for a worker whose device failed in mid-work: a new process can go on.
+/// nothing, 75 for a worker whose device failed in mid-work, so that a new process can go on, or 78
+/// where the device can't be used with this driver or NVRTC, so that a new process can't either.
 pub fn run(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
     let mut cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
@@ -78,6 +81,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, environment: &Environment) 
             say::error(&error);
             match error.downcast_ref() {
                 Some(gpu_worker::Error::DeviceFault { .. }) => ExitCode::from(DEVICE_FAILED),
+                Some(error) if error.is_for_good() => ExitCode::from(FOR_GOOD),
                 _ => ExitCode::FAILURE,
             }
         }

@@ -13,7 +13,7 @@ use bytes::Bytes as Piece;
 use cudarc::driver::sys::{CUevent_flags, CUresult};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
 use model::recipe::{Activation, Wire};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     Backend, Conv, Download, Dropout, Finish, Full, Images, Lrn, Part, Pool, Sgd, Softmax, Sum,
@@ -23,6 +23,8 @@ use crate::watch::Watch;
 
 pub mod device; // which GPUs are here
 pub mod libraries; // libcuda and NVRTC, found at run time
+mod places; // where NVRTC may lie
+mod choice; // which of several is taken
 pub mod measure; // free memory, page-locked copies, peers
 mod nvrtc; // the library's functions
 pub mod compile; // with it
@@ -44,9 +46,11 @@ mod dropout;
 mod softmax;
 mod sgd;
 
+pub use choice::{Candidate, Needs, Verdict, Version};
 pub use device::{Found, Gpu};
-pub use libraries::Search;
+pub use libraries::{Search, driver_version, install_nvrtc, survey};
 pub use memory::{Bytes, Floats};
+pub use places::Place;
 
 /// How a device is to be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,11 +93,13 @@ impl Cuda {
     /// Opens the device, compiles and loads the kernels, takes some memory for transfers.
     ///
     /// # Errors
-    /// [`Error::Device`] if a library, the device or a new enough driver is missing, with what to
-    /// do; [`Error::DeviceFull`] if it has no room; [`Error::Kernel`] if a kernel doesn't compile.
+    /// [`Error::Device`] if the driver's library or the device is missing, [`Error::DeviceUnusable`]
+    /// if NVRTC or a new enough driver is, with what to do; [`Error::DeviceFull`] if the device has
+    /// no room; [`Error::Kernel`] if a kernel doesn't compile.
     pub fn new(options: &Options) -> Result<Self> {
         let label = options.gpu.to_string();
         let (found, compiler) = fitting(&options.gpu, &options.search)?;
+        tell(compiler.taken());
         let context = device::open(&found, &label)?;
         // SAFETY: the streams are ordered by our own events: see transfer.rs, the only file that
         // uses another stream than `compute`, from which all memory is taken.
@@ -141,6 +147,16 @@ impl Cuda {
     /// The driver's.
     pub fn memory(&self) -> Result<(usize, usize)> {
         self.context.mem_get_info().map_err(fault(&self.label, "memory"))
+    }
+}
+
+/// Says in the log which NVRTC is taken and why.
+fn tell(taken: &Candidate) {
+    let (path, why) = (taken.path.display(), &taken.verdict);
+    let version = taken.version.map(tracing::field::display);
+    match taken.verdict {
+        Verdict::LastResort(_) => warn!(version, %path, place = %taken.place, %why, "NVRTC"),
+        _ => info!(version, %path, place = %taken.place, %why, "NVRTC"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! CUDA C in, code for one architecture out, by NVRTC.
 
+use super::choice::{Candidate, Needs, target};
 use super::libraries::{self, Search};
 use super::nvrtc::Nvrtc;
 use crate::error::{Error, Result};
@@ -20,49 +21,46 @@ pub struct Compiled {
 #[derive(Debug, Clone)]
 pub struct Compiler {
     nvrtc: Nvrtc,
-    version: (i32, i32),
+    taken: Candidate,
     option: String,
     exact: bool,
 }
 
 impl Compiler {
-    /// For compute capability `arch` (major × 10 + minor), with the NVRTC that `search` finds: one
-    /// that knows the architecture, if there is one.
+    /// For compute capability `arch` (major × 10 + minor), with the NVRTC that is taken of those
+    /// that `search` finds.
     ///
     /// # Errors
-    /// [`Error::Device`] if the architecture is older than supported, or NVRTC is not there or too
-    /// old for it.
+    /// [`Error::DeviceUnusable`] if the architecture is older than supported, or no NVRTC is there
+    /// that knows it.
     pub fn new(device: &str, arch: u32, search: &Search) -> Result<Self> {
-        let refused = |why: String| Error::Device { device: device.into(), why };
         if arch < OLDEST {
-            return Err(refused(format!(
-                "its compute capability is {}.{}, the kernels need 7.5 (Turing, 2018) or later; use cpu",
-                arch / 10,
-                arch % 10
-            )));
+            return Err(Error::DeviceUnusable {
+                device: device.into(),
+                why: format!(
+                    "its compute capability is {}.{}, the kernels need 7.5 (Turing, 2018) or later; use cpu",
+                    arch / 10,
+                    arch % 10
+                ),
+            });
         }
-        let nvrtc = libraries::nvrtc(device, search, |nvrtc| target(nvrtc, arch).is_some())?;
-        let version = nvrtc.version();
-        if let Some(newest) = target(&nvrtc, arch) {
-            let exact = newest == arch;
-            let kind = if exact { "sm" } else { "compute" };
-            let option = format!("--gpu-architecture={kind}_{newest}");
-            return Ok(Self { nvrtc, version, option, exact });
-        }
-        let known: Vec<_> = nvrtc.architectures().iter().map(u32::to_string).collect();
-        Err(refused(format!(
-            "NVRTC {}.{} is too old for compute capability {}.{} (it knows {}); install a newer one (pip install nvidia-cuda-nvrtc-cu12) or name it with --nvrtc",
-            version.0,
-            version.1,
-            arch / 10,
-            arch % 10,
-            known.join(", ")
-        )))
+        let needs = Needs { driver: libraries::driver_version(), capability: Some(arch) };
+        let (nvrtc, taken) = libraries::nvrtc(device, search, needs)?;
+        let newest = target(&taken.architectures, arch).expect("what is taken knows the card");
+        let exact = newest == arch;
+        let kind = if exact { "sm" } else { "compute" };
+        let option = format!("--gpu-architecture={kind}_{newest}");
+        Ok(Self { nvrtc, taken, option, exact })
+    }
+
+    /// The NVRTC that is used, and why it was taken.
+    pub fn taken(&self) -> &Candidate {
+        &self.taken
     }
 
     /// NVRTC's version.
     pub fn version(&self) -> String {
-        format!("{}.{}", self.version.0, self.version.1)
+        self.taken.version.map(|version| version.to_string()).unwrap_or_default()
     }
 
     /// All that decides what comes out besides the text.
@@ -85,11 +83,4 @@ impl Compiler {
             log,
         })
     }
-}
-
-/// The architecture to compile for: one newer than NVRTC runs PTX of the newest older one of its
-/// generation.
-fn target(nvrtc: &Nvrtc, arch: u32) -> Option<u32> {
-    let newest = nvrtc.architectures().into_iter().filter(|known| *known <= arch).max()?;
-    (newest >= OLDEST && newest / 10 == arch / 10).then_some(newest)
 }

@@ -1,26 +1,28 @@
 //! libcuda and NVRTC, found when the program runs: it is built without either.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cudarc::driver;
-use tracing::debug;
 
+use super::choice::{Candidate, Needs, OLDEST_VERSION, Verdict, Version, judge};
 use super::nvrtc::Nvrtc;
+use super::places::{self, Place};
 use crate::error::{Error, Result};
 
-/// What NVRTC is called in its wheels and packages, and where only a toolkit's headers are.
-const NAMES: [&str; 2] = ["libnvrtc.so.12", "libnvrtc.so"];
-/// The oldest that the kernels are compiled with.
-const MAJOR: i32 = 12;
-
-/// Where people have NVRTC besides the system's library paths.
+/// Where NVRTC is looked for; the default is nowhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Search {
     /// The library, or the folder it is in: then nowhere else is looked.
     pub nvrtc: Option<PathBuf>,
-    /// Python installations (`$VIRTUAL_ENV`, `~/.local`): the wheel `nvidia-cuda-nvrtc-cu12` lies
-    /// in their `lib/python3.*/site-packages`, conda's package in their `lib`.
+    /// Folders of `LD_LIBRARY_PATH`.
+    pub library_path: Vec<PathBuf>,
+    /// What the system's dynamic loader knows: `/etc/ld.so.cache`.
+    pub loader_cache: Option<PathBuf>,
+    /// Python installations (`$VIRTUAL_ENV`, `~/.local`): NVIDIA's wheels lie in their
+    /// `lib/python3.*/site-packages`, conda's package in their `lib`.
     pub pythons: Vec<PathBuf>,
+    /// Folders of CUDA toolkits (`/usr/local`, `/opt`), which are called `cuda` or `cuda-13.1`.
+    pub toolkits: Vec<PathBuf>,
 }
 
 /// Makes sure that the driver's library is there.
@@ -28,8 +30,7 @@ pub struct Search {
 /// # Errors
 /// [`Error::Device`] that says what to install. Nothing of cudarc may be called then.
 pub fn driver(device: &str) -> Result<()> {
-    // SAFETY: loads and unloads libcuda, whose initialisers are the driver's own.
-    if unsafe { driver::sys::is_culib_present() } {
+    if is_driver_there() {
         return Ok(());
     }
     Err(Error::Device {
@@ -38,95 +39,122 @@ pub fn driver(device: &str) -> Result<()> {
     })
 }
 
-/// The NVRTC to compile with: as told, or the first that `suits` on the system's library paths, in
-/// a Python installation or in a toolkit; the first of all if none does.
+fn is_driver_there() -> bool {
+    // SAFETY: loads and unloads libcuda, whose initialisers are the driver's own.
+    unsafe { driver::sys::is_culib_present() }
+}
+
+/// The newest CUDA that the driver supports; None without a driver.
+pub fn driver_version() -> Option<Version> {
+    if !is_driver_there() {
+        return None;
+    }
+    let mut version = 0;
+    // SAFETY: a place for one int; this call works before `cuInit`.
+    let outcome = unsafe { driver::sys::cuDriverGetVersion(&raw mut version) };
+    // 13010 is 13.1.
+    (outcome == driver::sys::CUresult::CUDA_SUCCESS && version > 0)
+        .then(|| Version { major: version / 1000, minor: version % 1000 / 10 })
+}
+
+/// Every NVRTC that is found where `search` says, in the order of the search, with a verdict on
+/// each; at most one is taken.
+///
+/// Each library is loaded to learn its version, and stays loaded. Files that are called like NVRTC
+/// and are something else are listed too.
+pub fn survey(search: &Search, needs: Needs) -> Vec<Candidate> {
+    let mut found: Vec<Candidate> = Vec::new();
+    for (place, path) in files(search) {
+        let before = found.iter().any(|before| before.path == path);
+        found.push(if before { duplicate(place, path) } else { load(place, path) });
+    }
+    judge(&mut found, needs);
+    found
+}
+
+fn files(search: &Search) -> Vec<(Place, PathBuf)> {
+    let Some(named) = &search.nvrtc else { return places::files(search) };
+    let files =
+        if named.is_dir() { places::named_like_nvrtc(named) } else { vec![places::real(named)] };
+    files.into_iter().map(|path| (Place::Named, path)).collect()
+}
+
+/// Loads the library; whether it fits is not judged yet.
+fn load(place: Place, path: PathBuf) -> Candidate {
+    match Nvrtc::load(&path) {
+        Ok(library) => {
+            let (major, minor) = library.version();
+            Candidate {
+                path,
+                place,
+                version: Some(Version { major, minor }),
+                architectures: library.architectures(),
+                verdict: Verdict::Spare,
+                library: Some(library),
+            }
+        }
+        Err(why) => not_loaded(place, path, Verdict::NotNvrtc(why)),
+    }
+}
+
+fn duplicate(place: Place, path: PathBuf) -> Candidate {
+    not_loaded(place, path, Verdict::Duplicate)
+}
+
+fn not_loaded(place: Place, path: PathBuf, verdict: Verdict) -> Candidate {
+    Candidate { path, place, version: None, architectures: Vec::new(), verdict, library: None }
+}
+
+/// The NVRTC to compile with: the one that [`survey`] takes.
 ///
 /// # Errors
-/// [`Error::Device`] that says what to install or to name.
-pub(super) fn nvrtc(
-    device: &str,
-    search: &Search,
-    suits: impl Fn(&Nvrtc) -> bool,
-) -> Result<Nvrtc> {
-    let refused = |why: String| Error::Device { device: device.into(), why };
-    if let Some(told) = &search.nvrtc {
-        let names = NAMES.map(|name| told.join(name));
-        let path = if told.is_dir() {
-            names.iter().find(|path| path.exists()).unwrap_or(&names[0])
-        } else {
-            told
-        };
-        return load_file(path).map_err(|why| {
-            refused(format!(
-                "--nvrtc {}: {why}; name {} of CUDA 12, or its folder",
-                told.display(),
-                NAMES[0]
-            ))
-        });
+/// [`Error::DeviceUnusable`] that says what to install or to name.
+pub(super) fn nvrtc(device: &str, search: &Search, needs: Needs) -> Result<(Nvrtc, Candidate)> {
+    let found = survey(search, needs);
+    let taken = found.iter().find(|candidate| candidate.verdict.is_taken());
+    if let Some((taken, library)) = taken.and_then(|taken| Some((taken, taken.library?))) {
+        return Ok((library, taken.clone()));
     }
-    let mut first = None;
-    let mut not_nvrtc = String::new();
-    for path in candidates(search) {
-        // A name without a folder is the system's to find.
-        let found = if path.components().count() == 1 { load(&path) } else { load_file(&path) };
-        match found {
-            Ok(nvrtc) if suits(&nvrtc) => {
-                debug!(path = %path.display(), "NVRTC found");
-                return Ok(nvrtc);
-            }
-            Ok(nvrtc) => first = first.or(Some(nvrtc)),
-            Err(why) if path.exists() => {
-                not_nvrtc = format!(" ({}: {why})", path.display());
-            }
-            Err(_) => {}
+    let why = format!("{}: {}", why_none(search, &found), install_nvrtc(needs.driver));
+    Err(Error::DeviceUnusable { device: device.into(), why })
+}
+
+/// Why none of those found can be taken.
+fn why_none(search: &Search, found: &[Candidate]) -> String {
+    let newest = found.iter().filter(|candidate| candidate.version.is_some());
+    if let Some(newest) = newest.max_by_key(|candidate| candidate.version) {
+        let known: Vec<_> = newest.architectures.iter().map(u32::to_string).collect();
+        return format!("{newest} (it knows {})", known.join(", "));
+    }
+    let not_nvrtc: Vec<_> = found.iter().map(|candidate| candidate.to_string()).collect();
+    match &search.nvrtc {
+        Some(named) if !named.exists() => {
+            format!("--nvrtc {}: there is no such file or folder", named.display())
+        }
+        Some(named) if found.is_empty() => format!(
+            "--nvrtc {}: this folder has no libnvrtc.so, libnvrtc.so.12, libnvrtc.so.13 or later; in the wheels that is the folder nvidia/cuda_nvrtc/lib or nvidia/cu13/lib",
+            named.display()
+        ),
+        Some(named) => format!("--nvrtc {}: {}", named.display(), not_nvrtc.join("; ")),
+        None if found.is_empty() => "NVRTC, which compiles the kernels, was not found".into(),
+        None => {
+            format!("NVRTC, which compiles the kernels, was not found ({})", not_nvrtc.join("; "))
         }
     }
-    first.ok_or_else(|| {
-        refused(format!(
-            "NVRTC, which compiles the kernels, was not found{not_nvrtc}: pip install nvidia-cuda-nvrtc-cu12, or name {} with --nvrtc",
-            NAMES[0]
-        ))
-    })
 }
 
-/// Where NVRTC may be, best first.
-fn candidates(search: &Search) -> Vec<PathBuf> {
-    let installed = search.pythons.iter().flat_map(|python| folders(python));
-    let toolkits = ["/usr/local/cuda/lib64", "/opt/cuda/lib64"].map(PathBuf::from);
-    let folders = installed.chain(toolkits);
-    let files = folders.flat_map(|folder| NAMES.map(|name| folder.join(name)));
-    NAMES.map(PathBuf::from).into_iter().chain(files.filter(|path| path.exists())).collect()
-}
-
-fn load_file(path: &Path) -> std::result::Result<Nvrtc, String> {
-    // dlopen searches its own paths for a name without a folder.
-    let path = std::path::absolute(path).map_err(|e| e.to_string())?;
-    if !path.exists() {
-        return Err("there is no such file".into());
-    }
-    load(&path)
-}
-
-fn load(path: &Path) -> std::result::Result<Nvrtc, String> {
-    let nvrtc = Nvrtc::load(path).map_err(|why| format!("this is not NVRTC ({why})"))?;
-    match nvrtc.version() {
-        (major, _) if major >= MAJOR => Ok(nvrtc),
-        (major, minor) => Err(format!("this is NVRTC {major}.{minor}")),
-    }
-}
-
-/// The folders in which a Python installation has it.
-fn folders(python: &Path) -> Vec<PathBuf> {
-    let lib = python.join("lib");
-    // Conda's, and that of pip install --target.
-    let mut found = vec![lib.clone(), python.join("nvidia/cuda_nvrtc/lib")];
-    let Ok(entries) = std::fs::read_dir(lib) else { return found };
-    for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with("python3") {
-            for packages in ["site-packages", "dist-packages"] {
-                found.push(entry.path().join(packages).join("nvidia/cuda_nvrtc/lib"));
-            }
+/// What to install where no NVRTC that was found will do, for a driver of this CUDA version.
+pub fn install_nvrtc(driver: Option<Version>) -> String {
+    // The newest wheel that is not newer than the driver; not every minor version has one.
+    let wheel = match driver {
+        Some(Version { major, minor }) if major > 12 => {
+            format!("pip install 'nvidia-cuda-nvrtc<{major}.{}' (the driver is of CUDA {major}.{minor}; nvidia-cuda-nvrtc-cu12, of CUDA 12, does too)", minor + 1)
         }
-    }
-    found
+        Some(Version { major: 12, minor }) => {
+            format!("pip install 'nvidia-cuda-nvrtc-cu12<12.{}' (the driver is of CUDA 12.{minor}; nvidia-cuda-nvrtc is for drivers of CUDA 13)", minor + 1)
+        }
+        Some(old) => format!("install a driver of CUDA {OLDEST_VERSION} or later, this one is of CUDA {old}; then pip install nvidia-cuda-nvrtc-cu12 (CUDA 12) or nvidia-cuda-nvrtc (CUDA 13)"),
+        None => "pip install nvidia-cuda-nvrtc (for a driver of CUDA 13) or nvidia-cuda-nvrtc-cu12 (CUDA 12)".into(),
+    };
+    format!("{wheel}, or name the library or its folder with --nvrtc")
 }

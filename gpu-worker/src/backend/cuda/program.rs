@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, DriverError, sys};
 use cudarc::nvrtc::Ptx;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::compile::{Compiled, Compiler};
-use super::{cache, fault};
+use super::{cache, explain, fault, libraries};
 use crate::error::{Error, Result};
 
 /// One file of `gpu-worker/kernels`, and the kernels it defines.
@@ -117,25 +117,34 @@ fn load(
         }
     }
     context.load_module(Ptx::from_src(compiled.ptx)).map_err(|why| {
-        if unsupported(why) {
-            warn!(program = name, "the driver refused the PTX");
-            return Error::Device {
-                device: device.into(),
-                why: format!(
-                    "the driver is too old for kernels compiled by NVRTC {}: install a newer driver, or an older NVRTC (12.0 or later) and name it with --nvrtc",
-                    compiler.version()
-                ),
-            };
+        if !is_refusal(why) {
+            return fault(device, name)(why);
         }
-        fault(device, name)(why)
+        Error::DeviceUnusable { device: device.into(), why: refusal(name, compiler, why) }
     })
 }
 
-fn unsupported(why: DriverError) -> bool {
+/// What the driver says of code that it does not take, however often it is asked.
+fn is_refusal(why: DriverError) -> bool {
+    use sys::CUresult as Code;
     matches!(
         why.0,
-        sys::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION
-            | sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU
-            | sys::CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND
+        Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+            | Code::CUDA_ERROR_INVALID_PTX
+            | Code::CUDA_ERROR_INVALID_IMAGE
+            | Code::CUDA_ERROR_NO_BINARY_FOR_GPU
+            | Code::CUDA_ERROR_JIT_COMPILER_NOT_FOUND
+            | Code::CUDA_ERROR_JIT_COMPILATION_DISABLED
+    )
+}
+
+fn refusal(name: &str, compiler: &Compiler, why: DriverError) -> String {
+    let driver = libraries::driver_version();
+    let of = driver.map(|version| format!(" (CUDA {version})")).unwrap_or_default();
+    format!(
+        "the driver{of} refuses {name}.cu as NVRTC {} compiled it ({}); install a newer driver, or an NVRTC that is not newer than the driver: {}",
+        compiler.version(),
+        explain(why),
+        libraries::install_nvrtc(driver)
     )
 }
