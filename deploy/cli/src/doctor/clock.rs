@@ -69,7 +69,8 @@ impl Clock {
             None => "no service seen that keeps it right".to_owned(),
         };
         let text = format!("{date} {hour:02}:{minute:02}:{second:02} UTC; {kept}");
-        let check = Check::ok("clock.wall", text).number("unix_s", self.wall.unix_timestamp() as f64);
+        let check =
+            Check::ok("clock.wall", text).number("unix_s", self.wall.unix_timestamp() as f64);
         if self.wall.year() >= MADE_IN {
             return check;
         }

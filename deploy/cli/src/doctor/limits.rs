@@ -63,7 +63,8 @@ impl OpenFiles {
             u64::MAX => "any number of".to_owned(),
             n => crate::say::thousands(n),
         };
-        let text = format!("{} files per process; can be raised to {}", said(self.now), said(self.most));
+        let text =
+            format!("{} files per process; can be raised to {}", said(self.now), said(self.most));
         let check = Check::ok("limits.open-files", text).number("open_files", self.now as f64);
         let raise = match self.most >= COMFORTABLE {
             true => format!("type `ulimit -n {COMFORTABLE}` before starting the program"),
@@ -97,7 +98,8 @@ mod tests {
 
     #[test]
     fn limits_are_read_as_the_system_writes_them() {
-        let line = |limits: &str| format!("Max processes  1  2  p\nMax open files   {limits} files\n");
+        let line =
+            |limits: &str| format!("Max processes  1  2  p\nMax open files   {limits} files\n");
         let read = |limits: &str| OpenFiles::read(&line(limits));
         assert_eq!(read("20000    unlimited"), Some(OpenFiles { now: 20000, most: u64::MAX }));
         assert_eq!(read("many"), None);

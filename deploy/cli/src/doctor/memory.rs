@@ -132,7 +132,8 @@ impl Group {
         let bytes = |file: &str| read(file)?.trim().parse::<u64>().ok();
         let limit = bytes(limit)?;
         let stat = read("memory.stat").unwrap_or_default();
-        let cache = number(&stat, "total_inactive_file ").or_else(|| number(&stat, "inactive_file "));
+        let cache =
+            number(&stat, "total_inactive_file ").or_else(|| number(&stat, "inactive_file "));
         Some(Self { limit, used: bytes(used)?.saturating_sub(cache.unwrap_or(0)) })
     }
 }

@@ -22,7 +22,8 @@ mod tests {
     #[test]
     fn the_readme_has_the_same_numbers() {
         let readme = include_str!("../../../../README.md");
-        let speed = format!("peak memory | worker {} MB, loader 136 MB", thousands(WORKER / 1_000_000));
+        let speed =
+            format!("peak memory | worker {} MB, loader 136 MB", thousands(WORKER / 1_000_000));
         assert!(readme.contains(&speed), "{speed}");
         let gpu = format!("{:.2} GB", HALF_ON_GPU as f64 / 1e9);
         assert!(readme.contains(&gpu), "{gpu}");

@@ -42,7 +42,8 @@ fn libc(maps: &str) -> Option<String> {
     if paths().any(|path| path.contains("ld-musl")) {
         return Some("musl".into());
     }
-    let path = paths().find(|path| path.rsplit('/').next().is_some_and(|n| n.starts_with("libc")))?;
+    let path =
+        paths().find(|path| path.rsplit('/').next().is_some_and(|n| n.starts_with("libc")))?;
     let library = std::fs::read(Path::new("/").join(path)).ok()?;
     glibc_version(&library)
 }

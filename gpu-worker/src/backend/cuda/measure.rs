@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cudarc::driver::sys::{self, CUevent_flags};
-use cudarc::driver::{CudaContext, CudaEvent, CudaSlice, CudaStream, DevicePtr, DriverError, result};
+use cudarc::driver::{
+    CudaContext, CudaEvent, CudaSlice, CudaStream, DevicePtr, DriverError, result,
+};
 
 use super::device::{self, Found};
-use super::pinned::Pinned;
 use super::fault;
+use super::pinned::Pinned;
 use crate::error::Result;
 
 /// Bytes of one copy: little beside a running training, much beside the cost of a call.
@@ -40,7 +42,8 @@ pub struct Measured {
 /// The driver's.
 pub fn reaches(from: &Found, to: &Found) -> Result<bool> {
     let ask = || {
-        let device = |found: &Found| result::device::get(i32::try_from(found.ordinal).unwrap_or(-1));
+        let device =
+            |found: &Found| result::device::get(i32::try_from(found.ordinal).unwrap_or(-1));
         let (from, to) = (device(from)?, device(to)?);
         let mut reaches = 0;
         // SAFETY: a place for one int, and two handles that the driver just gave.
