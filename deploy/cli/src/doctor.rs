@@ -179,9 +179,8 @@ fn unanswered(silent: Check, within: Duration) -> Check {
 mod tests {
     use super::*;
 
-    fn examined(parts: Vec<Part>) -> Vec<Check> {
+    fn examined(parts: Vec<Part>, within: Duration) -> Vec<Check> {
         let runtime = one_thread().expect("a runtime");
-        let within = Duration::from_millis(50);
         runtime.block_on(examine(parts, within, |_| ())).expect("nobody stops it")
     }
 
@@ -197,15 +196,16 @@ mod tests {
             Vec::new()
         });
         let next = Part::new(silent(), || vec![Check::ok("cpu.model", "A model")]);
-        let checks = examined(vec![hangs, next]);
+        let checks = examined(vec![hangs, next], Duration::from_secs(1));
         assert_eq!(checks[0].verdict, Verdict::Wrong);
-        assert_eq!(checks[0].measured, "no answer within 0.1 s");
+        assert_eq!(checks[0].measured, "no answer within 1.0 s");
         assert_eq!(checks[1].measured, "A model");
     }
 
     #[test]
     fn a_part_that_fails_is_a_line() {
-        let checks = examined(vec![Part::new(silent(), || panic!("a fault, as this test wants"))]);
+        let fails = Part::new(silent(), || panic!("a fault, as this test wants"));
+        let checks = examined(vec![fails], PART_WITHIN);
         assert_eq!(checks[0].verdict, Verdict::Look);
         assert_eq!(checks[0].measured, "the check failed");
     }
