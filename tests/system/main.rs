@@ -9,6 +9,7 @@ mod disks; // full, read-only, damaged
 mod numbers; // a run that blows up
 mod failure; // something is lost in mid-run
 mod cuda; // workers on GPUs, emulated or real
+mod nvrtc; // every way to have it, which is taken, and what it makes
 mod kernels; // what their machine code says of speed
 mod schedules; // a hundred ways to die
 mod processes; // `alexnet` as a person runs it

@@ -17,4 +17,4 @@ mod tools; // NVRTC for tests
 
 pub use library::{folder, install, library};
 pub use settings::{NAME, Settings};
-pub use tools::{is_real, tools};
+pub use tools::{is_real, tools, tools_13};
