@@ -211,7 +211,7 @@ fn a_disk_that_is_full_or_read_only_is_wrong() {
 #[test]
 fn few_open_files_are_looked_at_and_too_few_are_wrong() {
     let folder = tempfile::tempdir().unwrap();
-    for (n, verdict, code) in [("64", "look", 0), ("32", "wrong", 1)] {
+    for (n, verdict, code) in [("64", "look", 0), ("24", "wrong", 1)] {
         let mut limited = Command::new("sh");
         let line = format!("ulimit -n {n}; exec \"$0\" \"$@\"");
         limited.args(["-c", &line, PROGRAM]);
@@ -249,7 +249,7 @@ fn the_documentation_names_every_key() {
         source.push_str(&std::fs::read_to_string(file.unwrap().path()).unwrap_or_default());
     }
     let mut keys = 0;
-    for call in ["Check::ok(\"", "self.line(\"", "quick(\""] {
+    for call in ["Check::ok(\"", "self.line(\"", "Part::quick(\""] {
         let found = source.split(call).skip(1).filter_map(|rest| rest.split_once('"'));
         for (key, _) in found {
             keys += 1;

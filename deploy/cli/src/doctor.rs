@@ -35,8 +35,12 @@ use clock::{Clock, Moment};
 
 /// The whole report is there after so long, whatever hangs.
 const ALL_WITHIN: Duration = Duration::from_secs(9);
-/// One part may take so long.
-const PART_WITHIN: Duration = Duration::from_secs(4);
+/// A part that only reads what the system says, or talks to itself, may take so long.
+const QUICK_WITHIN: Duration = Duration::from_secs(2);
+/// The disk may take so long: a slow one has to sync what was written.
+const DISK_WITHIN: Duration = Duration::from_secs(4);
+/// The GPUs may take so long: a driver that nothing else uses first wakes all of them.
+const GPUS_WITHIN: Duration = Duration::from_secs(7);
 /// After Ctrl-C, the part that runs may take so long to remove its files.
 const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 /// Where `up` puts runs.
@@ -46,12 +50,24 @@ const RUNS: &str = "runs";
 struct Part {
     /// The key of its line where it does not answer, and what that means.
     silent: Check,
+    within: Duration,
     probe: Box<dyn FnOnce() -> Vec<Check> + Send>,
 }
 
 impl Part {
-    fn new(silent: Check, probe: impl FnOnce() -> Vec<Check> + Send + 'static) -> Self {
-        Self { silent, probe: Box::new(probe) }
+    fn new(
+        silent: Check,
+        within: Duration,
+        probe: impl FnOnce() -> Vec<Check> + Send + 'static,
+    ) -> Self {
+        Self { silent, within, probe: Box::new(probe) }
+    }
+
+    /// A part that answers at once on any system that is not overloaded.
+    fn quick(key: &'static str, probe: impl FnOnce() -> Vec<Check> + Send + 'static) -> Self {
+        let silent = Check::ok(key, "no answer");
+        let silent = silent.look("The system is overloaded: run this again later.");
+        Self::new(silent, QUICK_WITHIN, probe)
     }
 }
 
@@ -62,7 +78,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
             say::line(report::group(checks));
         }
     };
-    let checks = one_thread()?.block_on(examine(parts(args), PART_WITHIN, tell))?;
+    let checks = one_thread()?.block_on(examine(parts(args), tell))?;
     match args.json {
         true => say::line(serde_json::to_string_pretty(&report::Document::new(&checks))?),
         false => say::line(format_args!("\n{}", report::summary(&checks))),
@@ -78,36 +94,37 @@ fn parts(args: &DoctorArgs) -> Vec<Part> {
     let began = Moment::now();
     let run = args.run.clone();
     let (typed, gpu) = (args.devices.clone(), args.gpu.clone());
-    let quick =
-        |key| Check::ok(key, "no answer").look("The system is overloaded: run this again later.");
     vec![
-        Part::new(quick("program.answer"), || system::System::probe().checks()),
-        Part::new(quick("cpu.answer"), || cpu::Cpu::probe().checks()),
-        Part::new(quick("memory.answer"), || memory::Memory::checks(memory::Memory::probe())),
-        Part::new(quick("limits.answer"), || limits::Limits::probe().checks()),
+        Part::quick("program.answer", || system::System::probe().checks()),
+        Part::quick("cpu.answer", || cpu::Cpu::probe().checks()),
+        Part::quick("memory.answer", || memory::Memory::checks(memory::Memory::probe())),
+        Part::quick("limits.answer", || limits::Limits::probe().checks()),
         Part::new(
             Check::ok("disk.answer", "the file system of the run directory does not answer").wrong(
                 "A run there would hang: see mount and dmesg, or name another folder with --run.",
             ),
+            DISK_WITHIN,
             move || disk::Disk::probe(run.as_deref(), Path::new(RUNS)).checks(),
         ),
-        Part::new(quick("network.answer"), || vec![loopback::judge(&loopback::probe())]),
-        Part::new(
-            Check::ok("gpu.answer", "the driver does not answer").look(
-                "See nvidia-smi and dmesg; a driver that hangs needs a restart of the machine. \
-                 Until then train on the CPU with --devices cpu,cpu.",
-            ),
-            move || gpus(&typed, &gpu),
-        ),
-        Part::new(quick("clock.answer"), move || Clock::probe(began).checks()),
+        Part::quick("network.answer", || vec![loopback::judge(&loopback::probe())]),
+        Part::new(silent_driver(&typed), GPUS_WITHIN, move || gpus(&typed, &gpu)),
+        Part::quick("clock.answer", move || Clock::probe(began).checks()),
     ]
+}
+
+/// The line about a driver that hangs, which even a run on CPUs asks unless it was told not to.
+fn silent_driver(typed: &str) -> Check {
+    let check = Check::ok("gpu.answer", "the driver does not answer");
+    let remedy = "See nvidia-smi and dmesg; a driver that hangs needs a restart of the machine. \
+                  Until then train on the CPU with --devices cpu,cpu.";
+    if typed.contains("cuda") { check.wrong(remedy) } else { check.look(remedy) }
 }
 
 /// GPUs, NVRTC, and what a run would compute on.
 fn gpus(typed: &str, gpu: &crate::devices::GpuArgs) -> Vec<Check> {
     let gpus = gpu::Gpus::probe();
-    let capabilities: Vec<u32> =
-        gpus.cards.iter().flatten().map(|card| card.found.capability).collect();
+    let new_enough = gpus.cards.iter().flatten().filter(|card| card.is_new_enough());
+    let capabilities: Vec<u32> = new_enough.map(|card| card.found.capability).collect();
     let mut checks = gpus.checks();
     for compilers in nvrtc::Compilers::probe(&gpu.search(), gpus.driver(), &capabilities) {
         checks.extend(compilers.checks());
@@ -121,14 +138,15 @@ fn gpus(typed: &str, gpu: &crate::devices::GpuArgs) -> Vec<Check> {
 fn judge_devices(typed: &str, devices: Result<Devices>) -> Check {
     match devices {
         Ok(devices) => {
-            let why = devices.why.map_or(String::new(), |why| format!(": {why}"));
+            // What to do about it is said by the lines about GPUs.
+            let why = devices.why.map_or(String::new(), |why| format!("; {}", gpu::split(&why).0));
             let names = devices.names.join(" and ");
             Check::ok("devices.taken", format!("--devices {typed} takes {names}{why}"))
         }
-        Err(error) => {
-            let (what, remedy) = gpu::split(&error.to_string());
-            Check::ok("devices.taken", format!("--devices {typed}: {what}")).wrong(remedy)
-        }
+        Err(error) => Check::ok("devices.taken", format!("--devices {typed}: {error}")).wrong(
+            "Put right what the lines above say of the GPU, or name other devices; every machine \
+             can train with --devices cpu,cpu.",
+        ),
     }
 }
 
@@ -136,21 +154,17 @@ fn judge_devices(typed: &str, devices: Result<Devices>) -> Check {
 ///
 /// # Errors
 /// If the user or the system asks the program to stop.
-async fn examine(
-    parts: Vec<Part>,
-    part_within: Duration,
-    mut tell: impl FnMut(&[Check]),
-) -> Result<Vec<Check>> {
+async fn examine(parts: Vec<Part>, mut tell: impl FnMut(&[Check])) -> Result<Vec<Check>> {
     let started = Instant::now();
     let mut stop = std::pin::pin!(asked_to_stop());
     let mut all = Vec::new();
     for part in parts {
-        let Part { silent, probe } = part;
+        let Part { silent, within, probe } = part;
         let (answer, mut answered) = oneshot::channel();
         std::thread::spawn(move || {
             let _ = answer.send(probe());
         });
-        let left = ALL_WITHIN.saturating_sub(started.elapsed()).min(part_within);
+        let left = ALL_WITHIN.saturating_sub(started.elapsed()).min(within);
         let checks = tokio::select! {
             answer = tokio::time::timeout(left, &mut answered) => match answer {
                 Ok(Ok(checks)) => checks,
@@ -179,9 +193,9 @@ fn unanswered(silent: Check, within: Duration) -> Check {
 mod tests {
     use super::*;
 
-    fn examined(parts: Vec<Part>, within: Duration) -> Vec<Check> {
+    fn examined(parts: Vec<Part>) -> Vec<Check> {
         let runtime = one_thread().expect("a runtime");
-        runtime.block_on(examine(parts, within, |_| ())).expect("nobody stops it")
+        runtime.block_on(examine(parts, |_| ())).expect("nobody stops it")
     }
 
     fn silent() -> Check {
@@ -191,12 +205,12 @@ mod tests {
     #[test]
     fn a_part_that_hangs_is_a_line_and_the_next_ones_are_told() {
         let (_hold, held) = std::sync::mpsc::channel::<()>();
-        let hangs = Part::new(silent(), move || {
+        let hangs = Part::new(silent(), Duration::from_secs(1), move || {
             let _ = held.recv();
             Vec::new()
         });
-        let next = Part::new(silent(), || vec![Check::ok("cpu.model", "A model")]);
-        let checks = examined(vec![hangs, next], Duration::from_secs(1));
+        let next = Part::quick("cpu.answer", || vec![Check::ok("cpu.model", "A model")]);
+        let checks = examined(vec![hangs, next]);
         assert_eq!(checks[0].verdict, Verdict::Wrong);
         assert_eq!(checks[0].measured, "no answer within 1.0 s");
         assert_eq!(checks[1].measured, "A model");
@@ -204,10 +218,16 @@ mod tests {
 
     #[test]
     fn a_part_that_fails_is_a_line() {
-        let fails = Part::new(silent(), || panic!("a fault, as this test wants"));
-        let checks = examined(vec![fails], PART_WITHIN);
+        let fails = Part::new(silent(), GPUS_WITHIN, || panic!("a fault, as this test wants"));
+        let checks = examined(vec![fails]);
         assert_eq!(checks[0].verdict, Verdict::Look);
         assert_eq!(checks[0].measured, "the check failed");
+    }
+
+    #[test]
+    fn a_driver_that_hangs_is_wrong_only_for_a_run_on_gpus() {
+        assert_eq!(silent_driver("auto").verdict, Verdict::Look);
+        assert_eq!(silent_driver("cpu,cuda:0").verdict, Verdict::Wrong);
     }
 
     #[test]
@@ -215,10 +235,11 @@ mod tests {
         let refused =
             judge_devices("cuda:7,cpu", Err(anyhow::anyhow!("no such GPU; here is none")));
         assert_eq!(refused.verdict, Verdict::Wrong);
-        assert_eq!(refused.measured, "--devices cuda:7,cpu: no such GPU");
+        assert_eq!(refused.measured, "--devices cuda:7,cpu: no such GPU; here is none");
         let names = vec!["cpu:1".to_owned(), "cpu:1".to_owned()];
-        let taken = judge_devices("auto", Ok(Devices { names, why: Some("no driver".into()) }));
+        let taken =
+            judge_devices("auto", Ok(Devices { names, why: Some("no driver; install it".into()) }));
         assert_eq!(taken.verdict, Verdict::Ok);
-        assert_eq!(taken.measured, "--devices auto takes cpu:1 and cpu:1: no driver");
+        assert_eq!(taken.measured, "--devices auto takes cpu:1 and cpu:1; no driver");
     }
 }

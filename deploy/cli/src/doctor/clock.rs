@@ -83,7 +83,7 @@ impl Clock {
     fn judge_steady(&self) -> Check {
         let ms = self.apart.as_secs_f64() * 1e3;
         let text = format!(
-            "source {}; the wall clock came {ms:.1} ms apart in {:.1} s",
+            "source {}; the wall clock went {ms:.1} ms off in {:.1} s",
             self.source,
             self.took.as_secs_f64()
         );

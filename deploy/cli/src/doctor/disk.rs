@@ -107,10 +107,9 @@ impl Disk {
     fn judge_room(&self, total: u64, free: u64) -> Check {
         let full = needs::CHECKPOINT * needs::CHECKPOINTS;
         let text = format!(
-            "{} of {}; the full network's checkpoints take {} ({} of {})",
+            "{} of {}; checkpoints of the full network: {} of {}",
             size(free),
             size(total),
-            size(full),
             needs::CHECKPOINTS,
             size(needs::CHECKPOINT)
         );
@@ -135,7 +134,7 @@ impl Disk {
 fn judge_writes(speed: &Speed) -> Check {
     let seconds = needs::CHECKPOINT as f64 / speed.bytes_per_s;
     let text = format!(
-        "{}/s, each 4 MB synced; a checkpoint of the full network takes {seconds:.1} s",
+        "{}/s, synced; a checkpoint of the full network takes {seconds:.1} s",
         size(speed.bytes_per_s as u64)
     );
     let check = Check::ok("disk.write", text).number("bytes_per_s", speed.bytes_per_s);

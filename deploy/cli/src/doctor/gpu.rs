@@ -43,7 +43,7 @@ pub(super) struct Driver {
 pub(super) struct Card {
     /// What the driver says of it.
     pub found: Found,
-    /// What was measured, or why it could not be; None: no time was left.
+    /// What was measured, or why it could not be; None: the card is too old, or no time was left.
     measured: Option<Result<Measured, String>>,
 }
 
@@ -57,8 +57,8 @@ impl Gpus {
         });
         let found = device::list("auto").map_err(|error| reason(&error));
         let measured = |found: &Found| {
-            let time = started.elapsed() < ENOUGH;
-            time.then(|| measure::gpu(found).map_err(|error| reason(&error)))
+            let measure = found.capability >= compile::OLDEST && started.elapsed() < ENOUGH;
+            measure.then(|| measure::gpu(found).map_err(|error| reason(&error)))
         };
         Self {
             on_bus: on_bus(Path::new("/sys/bus/pci/devices")),
@@ -90,7 +90,7 @@ impl Gpus {
                 let halves = if cards.len() == 1 { 2 } else { 1 };
                 for card in cards {
                     checks.push(card.judge(halves));
-                    checks.extend(card.judge_copies());
+                    checks.extend(card.is_new_enough().then(|| card.judge_copies()));
                 }
             }
         }
@@ -145,7 +145,7 @@ impl Card {
         if let Some(measured) = measured {
             check = check.number("free_bytes", measured.free as f64);
         }
-        if *capability < compile::OLDEST {
+        if !self.is_new_enough() {
             return check.look(
                 "The kernels need compute capability 7.5 (Turing, 2018) or later: use another \
                  card, or train on the CPU with --devices cpu,cpu.",
@@ -164,12 +164,17 @@ impl Card {
         check
     }
 
-    fn judge_copies(&self) -> Option<Check> {
+    /// Whether the kernels can be compiled for it.
+    pub(super) fn is_new_enough(&self) -> bool {
+        self.found.capability >= compile::OLDEST
+    }
+
+    fn judge_copies(&self) -> Check {
         let (up, down) = match &self.measured {
-            None => return Some(self.line("gpu.copies", "not measured: other GPUs took the time")),
+            None => return self.line("gpu.copies", "not measured: other GPUs took the time"),
             Some(Err(why)) => {
                 let (what, remedy) = split(why);
-                return Some(self.line("gpu.copies", what).look(remedy));
+                return self.line("gpu.copies", what).look(remedy);
             }
             Some(Ok(measured)) => (measured.up, measured.down),
         };
@@ -178,13 +183,13 @@ impl Card {
         let check = self.line("gpu.copies", text).number("up_bytes_per_s", up);
         let check = check.number("down_bytes_per_s", down);
         if up.min(down) >= SLOW {
-            return Some(check);
+            return check;
         }
-        Some(check.look(
+        check.look(
             "Tensors on their way between the halves take this path. Run this again on an idle \
              machine; then see whether the card has all of its PCIe lanes (nvidia-smi -q, Link \
              Width), and move it to another slot.",
-        ))
+        )
     }
 
     fn line(&self, key: &'static str, text: impl Into<String>) -> Check {
@@ -194,11 +199,11 @@ impl Card {
 
 fn judge_peers((reached, pairs): (usize, usize)) -> Check {
     let who = match reached {
-        0 => "no GPU reaches another's memory".to_owned(),
-        n if n == pairs => "each GPU reaches every other one's memory".to_owned(),
+        0 => "no GPU reaches the others' memory".to_owned(),
+        n if n == pairs => "each GPU reaches the others' memory".to_owned(),
         n => format!("{n} of {pairs} ordered pairs reach each other's memory"),
     };
-    Check::ok("gpu.peers", format!("{who}; not needed, the halves exchange through the host"))
+    Check::ok("gpu.peers", format!("{who}; training does not need it"))
         .number("reached", reached as f64)
         .number("pairs", pairs as f64)
 }

@@ -64,7 +64,7 @@ impl Memory {
     fn judge_available(&self) -> Check {
         let usable = self.usable();
         let text = format!(
-            "{} of {}; the full network at batch 128 takes {} on the CPU",
+            "{} of {}; the full network on the CPU takes {}",
             size(usable),
             size(self.total),
             size(needs::RUN)

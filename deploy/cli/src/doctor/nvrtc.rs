@@ -79,7 +79,9 @@ impl Compilers {
             let text = format!("{}; only GPUs need one", check.measured);
             return Check { measured: text, ..check };
         };
-        let check = check.about(format!("{}.{}", capability / 10, capability % 10));
+        let card = format!("{}.{}", capability / 10, capability % 10);
+        let text = format!("{} for compute capability {card}", check.measured);
+        let check = Check { measured: text, ..check.about(card) };
         match taken.map(|taken| taken.use_) {
             Some(Use::Taken) => check,
             Some(_) => check.look(format!(

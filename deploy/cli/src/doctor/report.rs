@@ -8,7 +8,7 @@ use crate::say;
 /// Changes when a key of the JSON document changes its meaning or goes.
 const FORMAT: u32 = 1;
 /// Columns of a line; a terminal of 80 wraps few of them.
-const WIDTH: usize = 96;
+const WIDTH: usize = 100;
 /// Columns of a line's name.
 const NAME: usize = 16;
 /// Columns before what was measured: two spaces, the verdict, the name.

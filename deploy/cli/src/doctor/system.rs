@@ -10,7 +10,7 @@ use super::check::Check;
 pub(super) struct System {
     kernel: String,
     libc: String,
-    container: Option<&'static str>,
+    container: Option<String>,
 }
 
 impl System {
@@ -27,7 +27,7 @@ impl System {
     /// Lines that ask for nothing.
     pub(super) fn checks(&self) -> Vec<Check> {
         let version = proto::process::VERSION;
-        let container = self.container.unwrap_or("none seen");
+        let container = self.container.as_deref().unwrap_or("none seen");
         vec![
             Check::ok("program.version", format!("alexnet {version}")),
             Check::ok("program.system", format!("Linux {}, {}", self.kernel, self.libc)),
@@ -58,7 +58,7 @@ fn glibc_version(library: &[u8]) -> Option<String> {
 
 /// Which container is around this process, by the files that each kind leaves under `root`, and by
 /// the control groups of the first process.
-fn container(root: &Path, groups: &str) -> Option<&'static str> {
+fn container(root: &Path, groups: &str) -> Option<String> {
     const FILES: [(&str, &str); 3] = [
         ("var/run/secrets/kubernetes.io", "Kubernetes"),
         ("run/.containerenv", "Podman"),
@@ -73,7 +73,8 @@ fn container(root: &Path, groups: &str) -> Option<&'static str> {
     ];
     let file = FILES.into_iter().find(|(file, _)| root.join(file).exists());
     let group = || GROUPS.into_iter().find(|(word, _)| groups.contains(word));
-    file.or_else(group).map(|(_, name)| name)
+    let seen = file.map(|(file, name)| format!("{name} (/{file} is there)"));
+    seen.or_else(|| group().map(|(word, name)| format!("{name} (control group {word})")))
 }
 
 #[cfg(test)]
@@ -101,9 +102,17 @@ mod tests {
     fn containers_are_told_by_their_files_and_control_groups() {
         let root = tempfile::tempdir().expect("a folder");
         assert_eq!(container(root.path(), "0::/\n"), None);
-        assert_eq!(container(root.path(), "0::/kubepods/pod1/2"), Some("Kubernetes"));
-        assert_eq!(container(root.path(), "4:memory:/docker/0123"), Some("Docker"));
+        let by_group = |groups| container(root.path(), groups);
+        assert_eq!(
+            by_group("0::/kubepods/pod1/2").as_deref(),
+            Some("Kubernetes (control group kubepods)")
+        );
+        assert_eq!(
+            by_group("4:memory:/docker/0123").as_deref(),
+            Some("Docker (control group docker)")
+        );
         std::fs::write(root.path().join(".dockerenv"), "").expect("a file");
-        assert_eq!(container(root.path(), "0::/\n"), Some("Docker"));
+        let by_file = container(root.path(), "0::/\n");
+        assert_eq!(by_file.as_deref(), Some("Docker (/.dockerenv is there)"));
     }
 }

@@ -74,6 +74,7 @@ fn a_card_that_is_too_old_is_looked_at() {
     let looked_at = looked_at(&gpus);
     assert_eq!(looked_at.len(), 1, "{looked_at:?}");
     assert_eq!(looked_at[0].subject.as_deref(), Some("cuda:1"));
+    assert_eq!(verdicts(&gpus).len(), 5, "its copies are not of interest");
     assert!(looked_at[0].remedy.as_ref().is_some_and(|said| said.contains("7.5")));
 }
 
