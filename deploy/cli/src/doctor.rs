@@ -112,7 +112,7 @@ fn parts(args: &DoctorArgs) -> Vec<Part> {
     ]
 }
 
-/// The line about a driver that hangs, which even a run on CPUs asks unless it was told not to.
+/// The line about a driver that hangs; it is wrong only where `--devices` names a GPU.
 fn silent_driver(typed: &str) -> Check {
     let check = Check::ok("gpu.answer", "the driver does not answer");
     let remedy = "See nvidia-smi and dmesg; a driver that hangs needs a restart of the machine. \
