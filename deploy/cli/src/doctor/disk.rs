@@ -107,7 +107,7 @@ impl Disk {
     fn judge_room(&self, total: u64, free: u64) -> Check {
         let full = needs::CHECKPOINT * needs::CHECKPOINTS;
         let text = format!(
-            "{} of {}; checkpoints of the full network: {} of {}",
+            "{} of {}; checkpoints of the full network: {} × {}",
             size(free),
             size(total),
             needs::CHECKPOINTS,
