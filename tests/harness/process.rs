@@ -64,15 +64,7 @@ impl Up {
 
     /// As [`Self::start`], without root's privilege to write whatever a file's mode says.
     pub fn start_unprivileged(program: &str, folder: &Path, more: &[&str]) -> Self {
-        let own = std::fs::metadata("/proc/self").expect("a process");
-        let mut command = match own.uid() {
-            0 => Command::new("setpriv"),
-            _ => Command::new(program),
-        };
-        if own.uid() == 0 {
-            let drop = "-dac_override,-dac_read_search";
-            command.args(["--inh-caps", drop, "--bounding-set", drop, program]);
-        }
+        let mut command = unprivileged(program);
         command.args(small_run(folder)).args(more);
         Self { program: program.into(), ..Self::run(command, folder) }
     }
@@ -180,6 +172,18 @@ impl Up {
         }
         waiting.join().expect("no panic").expect("its output")
     }
+}
+
+/// The program without root's privilege to write whatever a file's mode says.
+pub fn unprivileged(program: &str) -> Command {
+    let own = std::fs::metadata("/proc/self").expect("a process");
+    if own.uid() != 0 {
+        return Command::new(program);
+    }
+    let drop = "-dac_override,-dac_read_search";
+    let mut command = Command::new("setpriv");
+    command.args(["--inh-caps", drop, "--bounding-set", drop, program]);
+    command
 }
 
 /// Sends a signal by `kill`.

@@ -11,13 +11,14 @@ use harness::process::{Up, wait};
 const STEPS: u64 = 60;
 
 /// A small file system in memory; gone when dropped.
-struct Disk {
-    at: PathBuf,
+pub(crate) struct Disk {
+    /// Where it is mounted.
+    pub(crate) at: PathBuf,
 }
 
 impl Disk {
     /// None, with a line that says so, where this process may not mount one.
-    fn new(at: &Path, bytes: u64) -> Option<Self> {
+    pub(crate) fn new(at: &Path, bytes: u64) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
         let options = format!("size={bytes}");
         let mounted = mount(&["-t", "tmpfs", "-o", &options, "tmpfs", at.to_str().unwrap()]);
@@ -27,7 +28,8 @@ impl Disk {
         mounted.then(|| Self { at: at.to_owned() })
     }
 
-    fn remount(&self, how: &str) {
+    /// Changes how it is mounted: `ro`.
+    pub(crate) fn remount(&self, how: &str) {
         // Busy for as long as a file is open for writing: then a moment later.
         let options = format!("remount,{how}");
         wait(&options, || mount(&["-o", &options, self.at.to_str().unwrap()]));

@@ -4,6 +4,7 @@
 
 mod deploy; // the image and the compose files
 mod stalled; // who is slow, asleep or cut off
+mod doctor; // what it says of machines with something amiss
 mod disks; // full, read-only, damaged
 mod numbers; // a run that blows up
 mod failure; // something is lost in mid-run

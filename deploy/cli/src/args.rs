@@ -12,13 +12,14 @@ use crate::devices::GpuArgs;
 use crate::patience::{LossArgs, WaitArgs};
 
 pub(crate) use questions::{
-    BenchArgs, EvalArgs, ExportArgs, PlotArgs, PredictArgs, PreviewArgs, StatusArgs, TimingArgs,
-    Which,
+    BenchArgs, DoctorArgs, EvalArgs, ExportArgs, PlotArgs, PredictArgs, PreviewArgs, StatusArgs,
+    TimingArgs, Which,
 };
 pub(crate) use roles::{CoordinatorArgs, ListenArgs, LoaderArgs, ProductRateArgs, WorkerArgs};
 
 const EXAMPLES: &str = "\
 First steps:
+  alexnet doctor                            see whether this machine is fit for training
   alexnet up                                train a small network on built-in pictures (a minute)
   alexnet up --data my-pictures             train AlexNet on my-pictures/{train,val}/<class>/*
   alexnet predict runs/caffe-my-pictures photo.jpg
@@ -115,6 +116,8 @@ pub(crate) enum Command {
     Timing(TimingArgs),
     /// Measure this machine: images/s, where the time goes, memory
     Bench(BenchArgs),
+    /// Look at this machine: what a run needs, what is missing, and what to do about it
+    Doctor(DoctorArgs),
     /// Say what a running coordinator is doing
     Status(StatusArgs),
     /// Make a run's certificates: who has one of them may take part

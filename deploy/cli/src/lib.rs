@@ -23,6 +23,7 @@ mod metrics;
 mod plot;
 mod timing; // where a run's steps went, layer by layer
 mod bench;
+mod doctor; // what this machine has, and what a run would miss
 mod canvas;
 mod say;
 
@@ -61,6 +62,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, environment: &Environment) 
             args.gpu.settle(environment);
         }
         Command::Bench(args) => args.gpu.settle(environment),
+        Command::Doctor(args) => args.gpu.settle(environment),
         Command::Worker(args) => {
             args.gpu.settle(environment);
             args.listen.certs.settle(environment);
@@ -76,7 +78,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, environment: &Environment) 
         _ => {}
     }
     match start_logging(&cli, environment.rust_log.clone()).and_then(|()| run_command(&cli)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             say::error(&error);
             match error.downcast_ref() {
@@ -102,8 +104,9 @@ fn start_logging(cli: &Cli, rust_log: Option<String>) -> Result<()> {
     start_tracing(format, &filter).map_err(|why| anyhow!(why)).context("logs can't be written")
 }
 
-fn run_command(cli: &Cli) -> Result<()> {
+fn run_command(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
+        Command::Doctor(args) => return doctor::run(args),
         Command::Up(args) => up::run(args, cli.log_format),
         Command::Prepare(args) => prepare::run(args),
         Command::Eval(args) => eval::run(args),
@@ -120,4 +123,5 @@ fn run_command(cli: &Cli) -> Result<()> {
         Command::Loader(args) => roles::loader(args),
         Command::ProductRate(args) => bench::product_rate(args),
     }
+    .map(|()| ExitCode::SUCCESS)
 }

@@ -35,6 +35,7 @@ mod sgd;
 mod transfer;
 
 pub use buffer::{Bytes, Floats};
+pub use product::kernel as product_kernel;
 
 /// The CPU as a device.
 #[derive(Debug)]

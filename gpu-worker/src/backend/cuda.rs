@@ -25,6 +25,7 @@ pub mod device; // which GPUs are here
 pub mod libraries; // libcuda and NVRTC, found at run time
 mod places; // where NVRTC may lie
 mod choice; // which of several is taken
+pub mod measure; // free memory, page-locked copies, peers
 mod nvrtc; // the library's functions
 pub mod compile; // with it
 mod cache; // what it made, on disk

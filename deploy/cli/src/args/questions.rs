@@ -154,6 +154,34 @@ pub(crate) struct BenchArgs {
     pub data: Option<String>,
 }
 
+const DOCTOR_NOTES: &str = "\
+Each line is `ok`; or `look`, where training works, but slower, on less, or at a risk; or `wrong`,
+where training does not work here. Below look and wrong stands what to do. The exit code is 1 if a
+line is wrong, else 0. Needs no root, takes less than 10 seconds, leaves no files, and may run
+beside a training: for the fractions of a second in which it measures a GPU, it takes there 8 MB
+and what the driver takes for every program.
+
+In a bug report, please paste the whole output.";
+
+/// `alexnet doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = DOCTOR_NOTES)]
+pub(crate) struct DoctorArgs {
+    /// Measure the disk of this run directory, which need not be there yet [default: runs]
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// The devices that a run shall take, one a half, as for `up`: those that cannot be used are
+    /// then wrong
+    #[arg(long, default_value = "auto", value_name = "DEVICE,DEVICE")]
+    pub devices: String,
+    /// The GPUs' libraries.
+    #[command(flatten)]
+    pub gpu: GpuArgs,
+    /// Print one JSON document instead (its keys: docs/doctor.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `alexnet status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {

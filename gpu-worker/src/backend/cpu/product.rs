@@ -10,6 +10,27 @@ use crate::backend::Sum;
 /// cutting first keeps each sum's order, and so its bits, the same for any number of images.
 const DEPTH: usize = 512;
 
+/// The kernel that the library picks on this CPU, in the library's own names; `scalar` is many
+/// times slower than the others.
+///
+/// The library does not tell. These are its questions (gemm 0.19, `gemm_fn!`, with `x86-v4`).
+pub fn kernel() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            return "avx512f";
+        }
+        if std::arch::is_x86_feature_detected!("fma") {
+            return "fma";
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("neon") {
+        return "neon";
+    }
+    "scalar"
+}
+
 /// A matrix inside a slice: element (r, c) is number `r · row_stride + c · column_stride`.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {

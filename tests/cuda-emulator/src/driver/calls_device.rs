@@ -17,16 +17,16 @@ pub(super) unsafe fn give<T>(to: *mut T, value: T) -> super::Result<()> {
     Ok(())
 }
 
+#[expect(clippy::disallowed_methods, reason = "a driver has no main; this is its one setting")]
+fn settings() -> Result<Settings, String> {
+    Settings::parse(&std::env::var(NAME).unwrap_or_default())
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn cuInit(_flags: c_uint) -> Code {
     let mut driver = lock();
     if driver.is_none() {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a driver has no main; this is its one setting"
-        )]
-        let said = std::env::var(NAME).unwrap_or_default();
-        match Settings::parse(&said) {
+        match settings() {
             Ok(settings) => *driver = Some(Driver::new(settings)),
             Err(why) => {
                 report::say(&why);
@@ -44,7 +44,9 @@ extern "C" fn cuInit(_flags: c_uint) -> Code {
 /// As for all calls here: what the CUDA driver asks of its callers.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> Code {
-    let known = lock().as_ref().map_or(Settings::default().driver, |driver| driver.settings.driver);
+    // Also before `cuInit`, which then says what is wrong with the settings.
+    let known = lock().as_ref().map(|driver| driver.settings.driver);
+    let known = known.unwrap_or_else(|| settings().unwrap_or_default().driver);
     // SAFETY: the caller's promise.
     unsafe { give(version, known) }.map_or_else(|code| code, |()| code::SUCCESS)
 }
@@ -183,6 +185,24 @@ fn attribute_of(arch: u32, attribute: c_int, device: usize) -> c_int {
         111 => 1024,
         _ => 0,
     }
+}
+
+/// Each device reaches the memory of every other one, and none counts as its own peer.
+///
+/// # Safety
+/// `reaches` is null or can be written.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceCanAccessPeer(
+    reaches: *mut c_int,
+    device: c_int,
+    peer: c_int,
+) -> Code {
+    with_device(device, |driver, device| {
+        let known = usize::try_from(peer).ok().filter(|peer| *peer < driver.settings.devices);
+        let peer = known.ok_or(code::INVALID_DEVICE)?;
+        // SAFETY: the caller's promise.
+        unsafe { give(reaches, c_int::from(peer != device)) }
+    })
 }
 
 /// A context is its device's number, shifted away from null.

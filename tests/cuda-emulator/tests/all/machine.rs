@@ -7,7 +7,7 @@ use cudarc::driver::sys::CUresult::{
     CUDA_ERROR_LAUNCH_FAILED, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, CUDA_ERROR_NO_DEVICE,
     CUDA_ERROR_OUT_OF_MEMORY,
 };
-use cudarc::driver::{CudaContext, LaunchConfig, result};
+use cudarc::driver::{CudaContext, LaunchConfig, result, sys};
 
 const MIB: usize = 1 << 20;
 
@@ -24,6 +24,22 @@ fn there_are_as_many_devices_as_asked_for() {
         // SAFETY: the version is written where it is read.
         unsafe { cudarc::driver::sys::cuDriverGetVersion(&mut version) }.result().unwrap();
         assert_eq!(version, 12040);
+    });
+}
+
+#[test]
+fn every_device_reaches_the_others_memory_and_none_its_own() {
+    child(&Settings { devices: 2, ..Settings::default() }, || {
+        result::init().unwrap();
+        let reaches = |from, to| {
+            let mut reaches = 7;
+            // SAFETY: the answer is written where it is read.
+            let asked = unsafe { sys::cuDeviceCanAccessPeer(&mut reaches, from, to) };
+            asked.result().map(|()| reaches)
+        };
+        assert_eq!((reaches(0, 1), reaches(1, 0), reaches(1, 1)), (Ok(1), Ok(1), Ok(0)));
+        assert_eq!(reaches(0, 2).unwrap_err().0, CUDA_ERROR_INVALID_DEVICE);
+        assert_eq!(reaches(2, 0).unwrap_err().0, CUDA_ERROR_INVALID_DEVICE);
     });
 }
 

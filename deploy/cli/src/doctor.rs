@@ -1,0 +1,245 @@
+//! `alexnet doctor`: looks at a machine before anything is trained there, says what it found, line
+//! by line, and what to do about what is not in order.
+//!
+//! Each part *probes* (asks the machine) and *judges* (numbers to verdicts, without the machine).
+//! Parts run one after the other, so that none disturbs another's measurement, each in a thread of
+//! its own with a deadline, so that a disk or a driver that hangs is a line of the report.
+
+mod check; // a line: what was found, what it means, what to do
+mod report; // lines for people, one document for programs
+mod needs; // what a run takes
+mod system;
+mod cpu;
+mod memory;
+mod limits;
+mod disk;
+mod loopback;
+mod gpu;
+mod nvrtc;
+mod clock;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use proto::process::asked_to_stop;
+use tokio::sync::oneshot;
+
+use crate::args::DoctorArgs;
+use crate::devices::{Devices, devices};
+use crate::roles::one_thread;
+use crate::{recipe, say};
+use check::{Check, Verdict};
+use clock::{Clock, Moment};
+
+/// The whole report is there after so long, whatever hangs.
+const ALL_WITHIN: Duration = Duration::from_secs(9);
+/// A part that only reads what the system says, or talks to itself, may take so long.
+const QUICK_WITHIN: Duration = Duration::from_secs(2);
+/// The disk may take so long: a slow one has to sync what was written.
+const DISK_WITHIN: Duration = Duration::from_secs(4);
+/// The GPUs may take so long: a driver that nothing else uses first wakes all of them.
+const GPUS_WITHIN: Duration = Duration::from_secs(7);
+/// After Ctrl-C, the part that runs may take so long to remove its files.
+const LEAVES_WITHIN: Duration = Duration::from_secs(1);
+/// Where `up` puts runs.
+const RUNS: &str = "runs";
+
+/// A part of the report.
+struct Part {
+    /// The key of its line where it does not answer, and what that means.
+    silent: Check,
+    within: Duration,
+    probe: Box<dyn FnOnce() -> Vec<Check> + Send>,
+}
+
+impl Part {
+    fn new(
+        silent: Check,
+        within: Duration,
+        probe: impl FnOnce() -> Vec<Check> + Send + 'static,
+    ) -> Self {
+        Self { silent, within, probe: Box::new(probe) }
+    }
+
+    /// A part that answers at once on any system that is not overloaded.
+    fn quick(key: &'static str, probe: impl FnOnce() -> Vec<Check> + Send + 'static) -> Self {
+        let silent = Check::ok(key, "no answer");
+        let silent = silent.look("The system is overloaded: run this again later.");
+        Self::new(silent, QUICK_WITHIN, probe)
+    }
+}
+
+/// Prints the report. The exit code is 1 if something is wrong.
+pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
+    let tell = |checks: &[Check]| {
+        if !args.json {
+            say::line(report::group(checks));
+        }
+    };
+    let checks = one_thread()?.block_on(examine(parts(args), tell))?;
+    match args.json {
+        true => say::line(serde_json::to_string_pretty(&report::Document::new(&checks))?),
+        false => say::line(format_args!("\n{}", report::summary(&checks))),
+    }
+    Ok(match report::worst(&checks) {
+        Verdict::Wrong => ExitCode::FAILURE,
+        Verdict::Ok | Verdict::Look => ExitCode::SUCCESS,
+    })
+}
+
+/// All parts, in the order of the report.
+fn parts(args: &DoctorArgs) -> Vec<Part> {
+    let began = Moment::now();
+    let run = args.run.clone();
+    let (typed, gpu) = (args.devices.clone(), args.gpu.clone());
+    vec![
+        Part::quick("program.answer", || system::System::probe().checks()),
+        Part::quick("cpu.answer", || cpu::Cpu::probe().checks()),
+        Part::quick("memory.answer", || memory::Memory::checks(memory::Memory::probe())),
+        Part::quick("limits.answer", || limits::Limits::probe().checks()),
+        Part::new(
+            Check::ok("disk.answer", "the file system of the run directory does not answer").wrong(
+                "A run there would hang: see mount and dmesg, or name another folder with --run.",
+            ),
+            DISK_WITHIN,
+            move || disk::Disk::probe(run.as_deref(), Path::new(RUNS)).checks(),
+        ),
+        Part::quick("network.answer", || vec![loopback::judge(&loopback::probe())]),
+        Part::new(silent_driver(&typed), GPUS_WITHIN, move || gpus(&typed, &gpu)),
+        Part::quick("clock.answer", move || Clock::probe(began).checks()),
+    ]
+}
+
+/// The line about a driver that hangs; it is wrong only where `--devices` names a GPU.
+fn silent_driver(typed: &str) -> Check {
+    let check = Check::ok("gpu.answer", "the driver does not answer");
+    let remedy = "See nvidia-smi and dmesg; a driver that hangs needs a restart of the machine. \
+                  Until then train on the CPU with --devices cpu,cpu.";
+    if typed.contains("cuda") { check.wrong(remedy) } else { check.look(remedy) }
+}
+
+/// GPUs, NVRTC, and what a run would compute on.
+fn gpus(typed: &str, gpu: &crate::devices::GpuArgs) -> Vec<Check> {
+    let gpus = gpu::Gpus::probe();
+    let new_enough = gpus.cards.iter().flatten().filter(|card| card.is_new_enough());
+    let capabilities: Vec<u32> = new_enough.map(|card| card.found.capability).collect();
+    let mut checks = gpus.checks();
+    for compilers in nvrtc::Compilers::probe(&gpu.search(), gpus.driver(), &capabilities) {
+        checks.extend(compilers.checks());
+    }
+    let columns = recipe::load("caffe", &[]).map_or(2, |recipe| recipe.columns);
+    checks.push(judge_devices(typed, devices(typed, columns, gpu)));
+    checks
+}
+
+/// What `--devices` comes to here.
+fn judge_devices(typed: &str, devices: Result<Devices>) -> Check {
+    match devices {
+        Ok(devices) => {
+            // What to do about it is said by the lines about GPUs.
+            let why = devices.why.map_or(String::new(), |why| format!("; {}", gpu::split(&why).0));
+            let names = devices.names.join(" and ");
+            Check::ok("devices.taken", format!("--devices {typed} takes {names}{why}"))
+        }
+        Err(error) => Check::ok("devices.taken", format!("--devices {typed}: {error}")).wrong(
+            "Put right what the lines above say of the GPU, or name other devices; every machine \
+             can train with --devices cpu,cpu.",
+        ),
+    }
+}
+
+/// Runs part after part and tells each one's lines; returns them all.
+///
+/// # Errors
+/// If the user or the system asks the program to stop.
+async fn examine(parts: Vec<Part>, mut tell: impl FnMut(&[Check])) -> Result<Vec<Check>> {
+    let started = Instant::now();
+    let mut stop = std::pin::pin!(asked_to_stop());
+    let mut all = Vec::new();
+    for part in parts {
+        let Part { silent, within, probe } = part;
+        let (answer, mut answered) = oneshot::channel();
+        std::thread::spawn(move || {
+            let _ = answer.send(probe());
+        });
+        let left = ALL_WITHIN.saturating_sub(started.elapsed()).min(within);
+        let checks = tokio::select! {
+            answer = tokio::time::timeout(left, &mut answered) => match answer {
+                Ok(Ok(checks)) => checks,
+                // The thread has panicked, and said so.
+                Ok(Err(_)) => vec![Check { measured: "the check failed".into(), ..silent }
+                    .look("This is a fault of this program: please report it with these lines.")],
+                Err(_) => vec![unanswered(silent, left)],
+            },
+            _ = &mut stop => {
+                let _ = tokio::time::timeout(LEAVES_WITHIN, &mut answered).await;
+                bail!("stopped before the report was complete");
+            }
+        };
+        tell(&checks);
+        all.extend(checks);
+    }
+    Ok(all)
+}
+
+fn unanswered(silent: Check, within: Duration) -> Check {
+    let measured = format!("{} within {:.1} s", silent.measured, within.as_secs_f64());
+    Check { measured, ..silent }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn examined(parts: Vec<Part>) -> Vec<Check> {
+        let runtime = one_thread().expect("a runtime");
+        runtime.block_on(examine(parts, |_| ())).expect("nobody stops it")
+    }
+
+    fn silent() -> Check {
+        Check::ok("disk.answer", "no answer").wrong("Look at the disk.")
+    }
+
+    #[test]
+    fn a_part_that_hangs_is_a_line_and_the_next_ones_are_told() {
+        let (_hold, held) = std::sync::mpsc::channel::<()>();
+        let hangs = Part::new(silent(), Duration::from_secs(1), move || {
+            let _ = held.recv();
+            Vec::new()
+        });
+        let next = Part::quick("cpu.answer", || vec![Check::ok("cpu.model", "A model")]);
+        let checks = examined(vec![hangs, next]);
+        assert_eq!(checks[0].verdict, Verdict::Wrong);
+        assert_eq!(checks[0].measured, "no answer within 1.0 s");
+        assert_eq!(checks[1].measured, "A model");
+    }
+
+    #[test]
+    fn a_part_that_fails_is_a_line() {
+        let fails = Part::new(silent(), GPUS_WITHIN, || panic!("a fault, as this test wants"));
+        let checks = examined(vec![fails]);
+        assert_eq!(checks[0].verdict, Verdict::Look);
+        assert_eq!(checks[0].measured, "the check failed");
+    }
+
+    #[test]
+    fn a_driver_that_hangs_is_wrong_only_for_a_run_on_gpus() {
+        assert_eq!(silent_driver("auto").verdict, Verdict::Look);
+        assert_eq!(silent_driver("cpu,cuda:0").verdict, Verdict::Wrong);
+    }
+
+    #[test]
+    fn devices_that_were_typed_and_cannot_be_used_are_wrong() {
+        let refused =
+            judge_devices("cuda:7,cpu", Err(anyhow::anyhow!("no such GPU; here is none")));
+        assert_eq!(refused.verdict, Verdict::Wrong);
+        assert_eq!(refused.measured, "--devices cuda:7,cpu: no such GPU; here is none");
+        let names = vec!["cpu:1".to_owned(), "cpu:1".to_owned()];
+        let taken =
+            judge_devices("auto", Ok(Devices { names, why: Some("no driver; install it".into()) }));
+        assert_eq!(taken.verdict, Verdict::Ok);
+        assert_eq!(taken.measured, "--devices auto takes cpu:1 and cpu:1; no driver");
+    }
+}
