@@ -115,7 +115,7 @@ pub(crate) enum Command {
     Timing(TimingArgs),
     /// Measure this machine: images/s, where the time goes, memory
     Bench(BenchArgs),
-    /// Say what a running coordinator is doing
+    /// Say how a run stands: its coordinator, or its directory, is asked
     Status(StatusArgs),
     /// Make a run's certificates: who has one of them may take part
     Certs(CertsToMake),
