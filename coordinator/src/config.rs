@@ -45,6 +45,8 @@ pub struct Config {
     pub wait_for_workers: Duration,
     /// How long a worker may take to take up its half: to fetch its shard, to fill its device.
     pub wait_for_ready: Duration,
+    /// From one line of progress in the log to the next; zero: none.
+    pub progress_every: Duration,
     /// Where to answer Prometheus.
     pub metrics: Option<TcpListener>,
     /// Whom it talks to.
@@ -72,6 +74,7 @@ impl Config {
             max_restarts: 10,
             wait_for_workers: Duration::from_secs(60),
             wait_for_ready: Duration::from_secs(180),
+            progress_every: crate::progress::EVERY,
             metrics: None,
             trust: Trust::default(),
             linger: Duration::ZERO,

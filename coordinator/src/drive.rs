@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::event::{Command, Ending, Event};
 use crate::metrics::{Evaluation, Metrics};
+use crate::progress::{self, Progress};
 use crate::prometheus;
 use crate::run::{Run, Settings};
 use crate::run_dir::Owned;
@@ -127,6 +128,8 @@ pub async fn run(
             _ => return Err(Error::Invalid("the coordinator's server ended too early".into())),
         },
     };
+    let status = driver.run.status();
+    progress::ended(&ending, &status, driver.run.speed().1);
     // Everyone has been told; those who don't listen are not waited for.
     let _ = tokio::time::timeout(GOODBYE, driver.links.closed()).await;
     driver.links.close();
@@ -222,6 +225,8 @@ struct Driver {
     keep: usize,
     status: watch::Sender<RunStatus>,
     progress: Option<watch::Sender<RunStatus>>,
+    /// What the log says to people.
+    said: Progress,
 }
 
 impl Driver {
@@ -229,6 +234,7 @@ impl Driver {
         let Opened { owned, kept, notices } = opened;
         let path = &owned.dir.path;
         let record = &owned.dir.record;
+        let said = Progress::new(config.progress_every, config.recipe.batch, Instant::now());
         let settings = Settings {
             run_id: record.run_id.clone(),
             run_dir: path.display().to_string(),
@@ -264,6 +270,7 @@ impl Driver {
             keep: config.keep,
             status,
             progress: config.progress,
+            said,
             owned,
         })
     }
@@ -343,6 +350,7 @@ impl Driver {
             }
         }
         let status = RunStatus { checkpoint_at: self.kept_at, ..self.run.status() };
+        self.said.look(&status, Instant::now());
         if let Some(progress) = &self.progress {
             progress.send_replace(status.clone());
         }
@@ -365,9 +373,14 @@ impl Driver {
                 for change in self.owned.other_devices(&devices) {
                     self.run.note(change);
                 }
-                if let Err(error) = self.owned.record_start(incarnation, devices) {
+                let status = self.run.status();
+                if let Err(error) = self.owned.record_start(incarnation, devices, status.steps) {
                     tracing::error!(%error, "the new incarnation can't be written down");
                     self.run.note(error.to_string());
+                }
+                let dir = &self.owned.dir;
+                if let Some(data) = &dir.record.data_set {
+                    self.said.begins(&dir.recipe, data, &status);
                 }
             }
             Command::CutMetrics { bytes } => {

@@ -24,6 +24,7 @@ mod drive;
 mod serve;
 mod store;
 mod status;
+pub mod progress; // the same as sentences, for the log, `up` and `status`
 mod config;
 mod error;
 

@@ -15,7 +15,7 @@ mod owned; // for writing, by one coordinator at a time
 
 pub(crate) use owned::{Owned, random_bytes};
 
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::path::{Path, PathBuf};
 
 use model::recipe::Recipe;
@@ -25,6 +25,7 @@ use crate::checkpoint::{self, Manifest};
 use crate::durable::sha256;
 use crate::error::Error;
 use crate::event::DataSet;
+use crate::plan::Plan;
 
 const RECIPE: &str = "recipe.toml";
 const RECORD: &str = "run.json";
@@ -53,6 +54,10 @@ pub struct Record {
     pub incarnation: u64,
     /// `half A: cpu at 127.0.0.1:4001`, as last seated.
     pub devices: Vec<String>,
+    /// Steps to do in all, as asked for last; unknown before work has begun, and in runs of programs
+    /// that did not write it.
+    #[serde(default)]
+    pub steps: Option<u64>,
     /// The pictures; unknown until the first loader has come.
     pub data_set: Option<DataSet>,
     /// SHA-256 of `mean.f32`.
@@ -99,6 +104,19 @@ impl RunDir {
         let why = || "it has never had a data set".to_string();
         let missing = || Error::NotARun { path: self.path.clone(), why: why() };
         self.record.data_set.as_ref().ok_or_else(missing)
+    }
+
+    /// Steps to do in all, as asked for last; without a record of that, the recipe's epochs.
+    /// `None` before there are pictures.
+    pub fn end(&self) -> Option<u64> {
+        let by_recipe = |data| Plan::new(&self.recipe, data, None, 1).end;
+        self.record.steps.or_else(|| self.record.data_set.as_ref().map(by_recipe))
+    }
+
+    /// Whether a coordinator works in it now, as far as this machine can know.
+    pub fn is_in_use(&self) -> bool {
+        let lock = fs::File::open(self.path.join(LOCK));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     /// The mean image, `[3, side, side]`.
@@ -207,6 +225,22 @@ mod tests {
         assert_eq!(read.mean().unwrap(), mean);
         fs::write(dir.path().join(MEAN), [0; 12]).unwrap();
         assert!(matches!(read.mean(), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_directory_in_use_says_so_and_its_end_is_what_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = Recipe { batch: 10, epochs: 3, ..Recipe::default() };
+        let mut owned = Owned::open(dir.path(), &recipe, 1).unwrap();
+        let end = || RunDir::open(dir.path()).unwrap().end();
+        assert_eq!(end(), None);
+        owned.record_data(&crate::run::tests::data(100, 10), &[]).unwrap();
+        assert_eq!(end(), Some(30));
+        owned.record_start(1, Vec::new(), 7).unwrap();
+        assert_eq!(end(), Some(7));
+        assert!(RunDir::open(dir.path()).unwrap().is_in_use());
+        drop(owned);
+        assert!(!RunDir::open(dir.path()).unwrap().is_in_use());
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod words; // wire ⇄ the words of the state machine
 
 use clock::{ASK_EVERY, Clock};
 pub(crate) use links::Links;
+pub(crate) use words::status_to_wire;
 
 use std::time::Duration;
 
@@ -136,7 +137,7 @@ impl Coordinator for Serve {
         request: Request<wire::StatusRequest>,
     ) -> Result<Response<wire::RunStatus>, Status> {
         only(&request, "Status", &Role::ALL)?;
-        Ok(Response::new(words::status_to_wire(&self.status.borrow())))
+        Ok(Response::new(status_to_wire(&self.status.borrow())))
     }
 
     async fn stop(

@@ -1,4 +1,7 @@
-//! Timed steps: a line a half in `timing.jsonl`, and spans for `trace`.
+//! Timed steps: a line a half in `timing.jsonl`, spans for `trace`, and now and then a table in the
+//! log.
+
+pub mod table; // timed steps as text
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use model::halves::Cut;
+use proto::process::FOR_PEOPLE;
 use proto::timing::{clock_ns, is_timed};
 use serde::{Deserialize, Serialize};
 
@@ -95,12 +99,19 @@ pub(crate) struct Timing {
     pub(crate) spans: Vec<Span>,
 }
 
+/// Regular timed steps from one table in the log to the next. A table has a dozen lines per half:
+/// with the default of `every`, there is one at step 50 and one each 5,000 steps after it, which is
+/// hours on CPUs and minutes on GPUs. `timing.jsonl` has all of them.
+const PER_TABLE: u64 = 100;
+
 /// Writes both files.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     lines: Lines,
     trace: Trace,
     every: u64,
+    /// The step of the newest table in the log.
+    table: Option<u64>,
     /// What the whole run is busy with: at which step, and since when.
     busy: BTreeMap<&'static str, (u64, i64)>,
 }
@@ -112,6 +123,7 @@ impl Recorder {
             lines: Lines::new(dir.timing_path()),
             trace: Trace::new(dir.trace_path(), dir.record.started),
             every,
+            table: None,
             busy: BTreeMap::new(),
         }
     }
@@ -125,8 +137,24 @@ impl Recorder {
             timing.step.as_ref().and_then(|s| s.clock_uncertainty_ms),
         );
         if let Some(step) = timing.step {
-            self.lines.write(&HalfStep { half, ..step });
+            let step = HalfStep { half, ..step };
+            self.lines.write(&step);
+            if self.shows(step.step) {
+                tracing::info!(name: FOR_PEOPLE, parent: None, "{}", table::of_step(&step));
+            }
         }
+    }
+
+    /// Whether the log gets a table of this step: both halves' of the same steps, and none of steps
+    /// 2 to 4, in which caches still fill.
+    fn shows(&mut self, step: u64) -> bool {
+        let regular = self.every > 0 && step.is_multiple_of(self.every);
+        let due = |last| step == last || step >= last + PER_TABLE * self.every;
+        let shows = regular && self.table.is_none_or(due);
+        if shows {
+            self.table = Some(step);
+        }
+        shows
     }
 
     /// Takes what a loader says.
@@ -229,6 +257,21 @@ fn open_at_line(path: &Path) -> std::io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_has_a_table_of_each_half_of_a_few_timed_steps() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = model::recipe::Recipe::default();
+        let owned = crate::run_dir::Owned::open(dir.path(), &recipe, 1).unwrap();
+        let shown = |every: u64, last: u64| -> Vec<u64> {
+            let mut recorder = Recorder::new(&owned.dir, every);
+            let both = (1..=last).filter(|step| is_timed(*step, every)).flat_map(|step| [step; 2]);
+            both.filter(|step| recorder.shows(*step)).collect()
+        };
+        assert_eq!(shown(50, 875), [50, 50]);
+        assert_eq!(shown(1, 201), [1, 1, 101, 101, 201, 201]);
+        assert!(shown(50, 49).is_empty() && shown(0, 100).is_empty());
+    }
 
     #[test]
     fn a_line_that_a_crash_cut_off_is_removed_and_zeros_are_not_written() {

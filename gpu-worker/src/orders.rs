@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use model::halves::{Cut, Half as Side, Plan};
 use model::recipe::Wire;
 use model::shape::Network as Sizes;
+use proto::process::{FOR_MACHINES, FOR_PEOPLE};
 use proto::timing::is_timed;
 use proto::trust::Trust;
 use proto::wire::{
@@ -249,16 +250,24 @@ impl<B: Backend> Running<B> {
         }
     }
 
-    /// A record of the step: at info if it is timed or the first of all.
+    /// Records the step: at info in JSON if it is timed or the first of all. People see each step at
+    /// debug, and the coordinator's progress at info.
     fn record(&self, done: &Done, data_wait_ms: f64) {
         let (step_ms, compute_ms) = (tidy(done.step_ms), tidy(done.compute_ms));
         let exchange_wait_ms = tidy(done.total(|c| c.wait_ms));
         let peer_late_ms = tidy(done.total(|c| c.late_ms));
         let data_wait_ms = tidy(data_wait_ms);
+        macro_rules! step_done {
+            ($level:ident, $($name:tt)*) => {
+                $level!($($name)* step_ms, compute_ms, exchange_wait_ms, peer_late_ms,
+                    data_wait_ms, "step done")
+            };
+        }
         if self.step == 1 || done.timing.is_some() {
-            info!(step_ms, compute_ms, exchange_wait_ms, peer_late_ms, data_wait_ms, "step done");
+            step_done!(info, name: FOR_MACHINES,);
+            step_done!(debug, name: FOR_PEOPLE,);
         } else {
-            debug!(step_ms, compute_ms, exchange_wait_ms, peer_late_ms, data_wait_ms, "step done");
+            step_done!(debug,);
         }
     }
 
@@ -339,7 +348,8 @@ impl<B: Backend> Running<B> {
             return Err(self.half.blown_up(dev, self.step, loss, last as usize));
         }
         if self.reports {
-            info!(loss, top1_error, top5_error, n_images = images, "evaluated");
+            // The coordinator tells people.
+            info!(name: FOR_MACHINES, loss, top1_error, top5_error, n_images = images, "evaluated");
         }
         network.tell(Event::Evaluated(Evaluated {
             incarnation: self.incarnation,

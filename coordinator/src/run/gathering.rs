@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use proto::process::FOR_MACHINES;
+
 use super::{Phase, Run, Settings};
 use crate::checkpoint::shard_name;
 use crate::event::{Begin, Command, DataSet, LoaderId, Order};
@@ -140,7 +142,8 @@ impl Run {
             .collect();
         self.phase = Phase::Starting { ready: vec![false; begins.len()], since: now };
         let (incarnation, devices) = (self.incarnation, self.members.describe());
-        tracing::info!(incarnation, step = self.step(), ?devices, "beginning");
+        // People are told in a sentence, by `progress`.
+        tracing::info!(name: FOR_MACHINES, incarnation, step = self.step(), ?devices, "beginning");
         if let Some(kinds) = self.members.mixed() {
             self.note(format!(
                 "{kinds}: the same network, with other last bits than two devices of a kind"

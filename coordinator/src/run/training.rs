@@ -1,11 +1,13 @@
 //! While all parts are there: grants, and what is due where they end.
 
 use model::halves::Cut;
+use proto::process::FOR_MACHINES;
 
 use super::{Phase, Run, Saving};
 use crate::checkpoint::{Manifest, ShardEntry, shard_name};
 use crate::event::{Command, Ending, Order, Said, Scores, Shard, part_name, shard_file};
 use crate::metrics::{Line, StepReport};
+use crate::progress;
 use crate::rate::Change;
 
 impl Run {
@@ -214,7 +216,8 @@ impl Run {
         let Scores { loss, top1_error, top5_error, .. } = scores;
         let (epoch, epochs) = (plan.epoch(step), plan.epochs_done(step));
         let found = scores.at(step, epoch);
-        tracing::info!(step, epoch, loss, top1_error, top5_error, "evaluated");
+        tracing::info!(name: FOR_MACHINES, step, epoch, loss, top1_error, top5_error, "evaluated");
+        progress::evaluated(&found, self.data.as_ref().map_or(0, |data| data.classes.len()));
         let split = "val";
         let line = Line::Eval { split, views: 1, step, epoch, loss, top1_error, top5_error };
         self.out.push(Command::Write(line));

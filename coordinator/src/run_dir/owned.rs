@@ -62,8 +62,10 @@ impl Owned {
         &mut self,
         incarnation: u64,
         devices: Vec<String>,
+        steps: u64,
     ) -> Result<(), Error> {
         self.dir.record.incarnation = incarnation;
+        self.dir.record.steps = Some(steps);
         self.dir.record.devices = devices;
         write_record(&self.dir.path, &self.dir.record)
     }
@@ -102,6 +104,7 @@ impl Record {
             started: since_1970.map_or(0, |d| d.as_secs()),
             incarnation: 0,
             devices: Vec::new(),
+            steps: None,
             data_set: None,
             mean_sha256: String::new(),
         })
@@ -199,7 +202,7 @@ mod tests {
         let mut owned = Owned::open(dir.path(), &Recipe::default(), 1).unwrap();
         let devices = |b: &str| vec!["half A: cpu at h:1".to_string(), format!("half B: {b}")];
         assert!(owned.other_devices(&devices("cpu at h:2")).is_empty());
-        owned.record_start(1, devices("cpu at h:2")).unwrap();
+        owned.record_start(1, devices("cpu at h:2"), 10).unwrap();
         assert!(owned.other_devices(&devices("cpu at h:3")).is_empty());
         let said = owned.other_devices(&devices("cuda:0 (X, NVRTC 12.9) at h:2"));
         assert_eq!(said.len(), 1);

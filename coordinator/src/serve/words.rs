@@ -130,7 +130,7 @@ pub(super) fn order_to_wire(incarnation: u64, order: Order) -> wire::Order {
     wire::Order { order: Some(order) }
 }
 
-pub(super) fn status_to_wire(status: &RunStatus) -> wire::RunStatus {
+pub(crate) fn status_to_wire(status: &RunStatus) -> wire::RunStatus {
     let status = status.clone();
     wire::RunStatus {
         run_id: status.run_id,

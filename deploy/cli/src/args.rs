@@ -118,7 +118,7 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Look at this machine: what a run needs, what is missing, and what to do about it
     Doctor(DoctorArgs),
-    /// Say what a running coordinator is doing
+    /// Print how a run stands: ask its coordinator, or read its run directory
     Status(StatusArgs),
     /// Make a run's certificates: who has one of them may take part
     Certs(CertsToMake),

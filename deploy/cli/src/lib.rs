@@ -68,8 +68,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>, environment: &Environment) 
             args.listen.certs.settle(environment);
         }
         Command::Loader(args) => args.listen.certs.settle(environment),
-        // A run that `up` began here has none, unless it was told.
-        Command::Status(args) if args.address.is_some() => args.certs.settle(environment),
+        // A run that `up` began here has none, unless they were typed.
+        Command::Status(args) if args.run.as_deref().is_some_and(status::is_address) => {
+            args.certs.settle(environment);
+        }
         Command::ProductRate(args) => args.gpu.settle(environment),
         Command::Coordinator(args) => {
             args.recipe.settle();

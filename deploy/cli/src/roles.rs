@@ -43,6 +43,7 @@ pub(crate) fn coordinator(args: &CoordinatorArgs) -> Result<()> {
     if let Some(address) = &args.watch.metrics {
         config.metrics = Some(metrics(address)?);
     }
+    config.progress_every = Duration::from_secs_f64(args.progress_every);
     args.loss.set(&mut config);
     let trust = args.listen.certs.trust(Role::Coordinator)?;
     config.trust = trust.clone();

@@ -1,9 +1,12 @@
 //! `alexnet status`, and the calls to a coordinator that `up` makes.
 
+mod on_disk; // a run's directory, for runs that no coordinator answers for
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
+use coordinator::progress;
 use proto::trust::{Role, Trust};
 use proto::wire::coordinator_client::CoordinatorClient;
 use proto::wire::{RunStatus, StatusRequest, StopRequest};
@@ -12,30 +15,73 @@ use tonic::{Response, Status};
 
 use crate::args::StatusArgs;
 use crate::memory::Memory;
-use crate::progress;
 use crate::roles::one_thread;
 use crate::say;
+
+use on_disk::OnDisk;
 
 /// Longer than dialling may take, which knows better why nobody answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Prints what a running coordinator is doing.
+/// Prints how a run stands: its coordinator's answer, or what its directory says.
 pub(crate) fn run(args: &StatusArgs) -> Result<()> {
-    let address = match &args.address {
-        Some(address) => address.clone(),
-        None => newest_run(Path::new("runs"))?,
-    };
     let trust = args.certs.trust(Role::Operator)?;
-    let asking = async { ask(&mut client(&trust, &address)?).await };
-    let status = one_thread()?.block_on(asking).with_context(|| {
-        format!("the run at {address} can't be asked: it may be over, or never have started")
-    })?;
-    let line = |what: &str, value: String| say::line(format_args!("{what:<12} {value}"));
+    match &args.run {
+        None => of_directory(&newest_run(Path::new("runs"))?, &trust),
+        Some(run) if Path::new(run).is_dir() => of_directory(Path::new(run), &trust),
+        Some(address) if is_address(address) => {
+            let status = now(&trust, address).with_context(|| {
+                format!(
+                    "the run at {address} can't be asked: it may be over, or never have started \
+                     (`{} status RUN` reads its directory)",
+                    say::program()
+                )
+            })?;
+            show(&status);
+            Ok(())
+        }
+        Some(other) => bail!(
+            "{other} is neither a run directory nor a coordinator's HOST:PORT such as \
+             127.0.0.1:4000"
+        ),
+    }
+}
+
+/// Whether this has the form `HOST:PORT`.
+pub(crate) fn is_address(text: &str) -> bool {
+    text.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+/// Asks the coordinator that `up` remembered, and reads the directory if it does not answer, or
+/// works on another run by now.
+fn of_directory(path: &Path, trust: &Trust) -> Result<()> {
+    let kept = OnDisk::read(path)?;
+    let coordinator = Memory::read(path).and_then(|memory| memory.coordinator);
+    let live = coordinator.and_then(|address| now(trust, &address).ok());
+    if let Some(status) = live.filter(|live| live.run_id == kept.status.run_id) {
+        show(&status);
+        return Ok(());
+    }
+    show(&kept.status);
+    if let Some(best) = kept.best {
+        line("best", best);
+    }
+    line("to continue", kept.next);
+    Ok(())
+}
+
+/// A coordinator's answer.
+fn now(trust: &Trust, address: &str) -> Result<RunStatus> {
+    one_thread()?.block_on(async { ask(&mut client(trust, address)?).await })
+}
+
+fn show(status: &RunStatus) {
     line("run", format!("{} in {}", status.run_id, status.run_dir));
     line("phase", status.phase.clone());
     if status.step > 0 {
-        line("progress", progress::line(&status, None));
-        line("rate", format!("{}", status.rate));
+        line("progress", progress::numbers(status, None));
+        line("rate", status.rate.to_string());
     }
     line(
         "checkpoint",
@@ -47,7 +93,10 @@ pub(crate) fn run(args: &StatusArgs) -> Result<()> {
     status.workers.iter().for_each(|worker| line("worker", worker.clone()));
     status.loaders.iter().for_each(|loader| line("loader", loader.clone()));
     status.notices.iter().for_each(|notice| line("notice", notice.clone()));
-    Ok(())
+}
+
+fn line(what: &str, value: String) {
+    say::line(format_args!("{what:<12} {value}"));
 }
 
 /// A connection that is made when it is first used, and again when it was lost.
@@ -73,15 +122,18 @@ async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> R
     answer.map(Response::into_inner).map_err(|status| anyhow!("{}", status.message().to_owned()))
 }
 
-/// Address of the coordinator that `up` started last under `runs`.
-fn newest_run(runs: &Path) -> Result<String> {
+/// The run that `up` started last under `runs`.
+fn newest_run(runs: &Path) -> Result<PathBuf> {
     let when = |dir: &PathBuf| {
         let remembered = std::fs::metadata(Memory::file(dir)).and_then(|m| m.modified());
         remembered.unwrap_or(SystemTime::UNIX_EPOCH)
     };
     let folders = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
     let newest = folders.filter(|dir| Memory::file(dir).is_file()).max_by_key(when);
-    newest.and_then(|dir| Memory::read(&dir)).and_then(|memory| memory.coordinator).ok_or_else(
-        || anyhow!("no run was started under {}: give the coordinator's HOST:PORT", runs.display()),
-    )
+    newest.with_context(|| {
+        format!(
+            "no run was started under {}: give a run directory, or the coordinator's HOST:PORT",
+            runs.display()
+        )
+    })
 }

@@ -1,14 +1,13 @@
 //! `alexnet timing`: where the steps of a run went, both halves side by side.
 
-mod table; // medians over the timed steps, as text
 mod picture; // one timed step of `trace.json`, drawn
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use coordinator::run_dir::RunDir;
 use coordinator::timing::HalfStep;
+use coordinator::timing::table::{self, Halves};
 
 use crate::args::TimingArgs;
 use crate::say;
@@ -17,7 +16,8 @@ use crate::say;
 pub(crate) fn run(args: &TimingArgs) -> Result<()> {
     let dir = RunDir::open(&args.run)?;
     let halves = read(&dir.timing_path())?;
-    say::line(table::of(&halves)?.trim_end());
+    let table = table::side_by_side(&halves).context("no step of this run has been timed yet")?;
+    say::line(table.trim_end());
     let trace = dir.trace_path();
     if trace.is_file() {
         say::line(format_args!("\nover time: open {} in https://ui.perfetto.dev", trace.display()));
@@ -30,9 +30,7 @@ pub(crate) fn run(args: &TimingArgs) -> Result<()> {
     Ok(())
 }
 
-/// The timed steps of each half, in order; of a step done twice (after a loss), the last time.
-type Halves = BTreeMap<String, BTreeMap<u64, HalfStep>>;
-
+/// Of a step done twice (after a loss), the last time counts.
 fn read(file: &Path) -> Result<Halves> {
     let Ok(text) = std::fs::read_to_string(file) else {
         bail!(

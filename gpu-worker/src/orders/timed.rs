@@ -1,7 +1,9 @@
-//! What a timed step tells: a record a layer and pass in the log, all of it to the coordinator.
+//! What a timed step tells: a record a layer and pass in the log, all of it to the coordinator,
+//! whose log has the table for people.
 
 use std::time::{Duration, Instant};
 
+use proto::process::FOR_MACHINES;
 use proto::timing::clock_ns;
 use proto::wire::{LayerTime as Told, Span};
 use tracing::info;
@@ -15,6 +17,7 @@ use crate::timing::{Lap, LayerTime, Pass, Timing};
 pub(super) fn record(layers: &[LayerTime]) {
     for row in layers {
         info!(
+            name: FOR_MACHINES,
             layer = row.layer,
             pass = row.pass.name(),
             compute_ms = tidy(row.compute_ms),

@@ -185,9 +185,9 @@ pub(crate) struct DoctorArgs {
 /// `alexnet status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// The coordinator's address [default: that of the newest run under runs/]
-    #[arg(value_name = "ADDRESS")]
-    pub address: Option<String>,
+    /// A run directory, or the coordinator's HOST:PORT [default: the newest run under runs/]
+    #[arg(value_name = "RUN|ADDRESS")]
+    pub run: Option<String>,
     /// Its own certificate is the operator's.
     #[command(flatten)]
     pub certs: CertsArgs,

@@ -51,6 +51,9 @@ pub(crate) struct CoordinatorArgs {
     /// something else starts them, such as Docker, they would look for it for ever
     #[arg(long, default_value_t = 0, value_name = "SECONDS")]
     pub linger: u64,
+    /// Log a line of progress every so many seconds: step, loss, errors, speed, time left; 0: none
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds)]
+    pub progress_every: f64,
     /// What to train.
     #[command(flatten)]
     pub recipe: RecipeArgs,
@@ -107,6 +110,13 @@ pub(crate) struct LoaderArgs {
     /// Threads that decode
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: u16,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=1e9).contains(&seconds) => Ok(seconds),
+        _ => Err(format!("{text:?} is not a number of seconds like 5 or 0.5")),
+    }
 }
 
 /// `alexnet product-rate`.

@@ -1,13 +1,13 @@
-//! The tables: what each layer computes, what crosses, and what that adds up to; medians over the
-//! timed steps.
+//! Tables of timed steps: what each layer computes, what crosses, and what that adds up to. For
+//! many steps, medians; for one step of one half, a table that is narrow enough for a log.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use anyhow::{Result, bail};
-use coordinator::timing::{HalfStep, LayerTime};
+use super::{HalfStep, LayerTime};
 
-use super::Halves;
+/// The timed steps of each half, in order.
+pub type Halves = BTreeMap<String, BTreeMap<u64, HalfStep>>;
 
 /// Which rows of a step's layers are meant.
 type Is<'a> = &'a dyn Fn(&LayerTime) -> bool;
@@ -34,28 +34,56 @@ const CROSSED: [Column; 5] = [
     ("late", 8, |half, is| half.sum(is, |row| row.peer_late_ms)),
 ];
 
+/// What a log shows of each layer. Its rows have 82 characters: Compose puts 17 in front of them,
+/// and a terminal may have 100.
+const LOGGED: [Column; 9] = [
+    COMPUTED[0],
+    COMPUTED[1],
+    COMPUTED[2],
+    COMPUTED[3],
+    COMPUTED[4],
+    COMPUTED[5],
+    ("wait", 8, CROSSED[3].2),
+    ("late", 8, CROSSED[4].2),
+    ("MB", 8, CROSSED[0].2),
+];
+
 /// A half's timed steps.
 struct Half<'a> {
     name: &'a str,
     steps: Vec<&'a HalfStep>,
 }
 
-/// All of it as text.
-///
-/// # Errors
-/// If no step is in it.
-pub(super) fn of(halves: &Halves) -> Result<String> {
+/// The medians of both halves side by side; `None` without any step.
+pub fn side_by_side(halves: &Halves) -> Option<String> {
     let halves: Vec<Half> = halves.iter().map(Half::new).collect();
-    let Some(first) = halves.iter().max_by_key(|half| half.steps.len()) else {
-        bail!("no step of this run has been timed yet");
-    };
+    let first = halves.iter().max_by_key(|half| half.steps.len())?;
     let steps: Vec<u64> = first.steps.iter().map(|step| step.step).collect();
     let mut text = format!("medians over {}, in ms\n\n", said(&steps));
     computed(&mut text, &halves);
     crossed(&mut text, &halves);
     text.push('\n');
     halves.iter().for_each(|half| half.adds_up(&mut text));
-    Ok(text)
+    Some(text)
+}
+
+/// One step of one half: a heading and one line per layer.
+pub(super) fn of_step(step: &HalfStep) -> String {
+    let half = Half { name: &step.half, steps: vec![step] };
+    let halves = std::slice::from_ref(&half);
+    let (name, at, ms) = (half.name, step.step, step.step_ms);
+    let mut text = format!("{name}, step {at}: {ms:.1} ms, by layer in ms");
+    let _ = write!(text, "\n{:7}", "layer");
+    LOGGED.iter().for_each(|(name, width, _)| {
+        let _ = write!(text, "{name:>width$}");
+    });
+    text.push('\n');
+    for layer in names(halves, |_| true) {
+        line(&mut text, &format!("{layer:5}"), halves, &LOGGED, &|row| row.layer == layer);
+    }
+    line(&mut text, "all  ", halves, &LOGGED, &|_| true);
+    text.truncate(text.trim_end().len());
+    text
 }
 
 /// `4 timed steps (2, 3, 4, 50)`; most of many are left out.
@@ -68,14 +96,20 @@ fn said(steps: &[u64]) -> String {
     format!("{} timed step{} ({names})", steps.len(), if steps.len() == 1 { "" } else { "s" })
 }
 
-fn computed(text: &mut String, halves: &[Half]) {
+/// The layers of these rows, each once, in order.
+fn names<'a>(halves: &[Half<'a>], is: impl Fn(&LayerTime) -> bool) -> Vec<&'a str> {
     let mut layers: Vec<&str> = Vec::new();
     let rows = halves.iter().flat_map(|half| &half.steps).flat_map(|step| &step.layers);
-    for row in rows.filter(|row| row.compute_ms > 0.0) {
+    for row in rows.filter(|row| is(row)) {
         if !layers.contains(&row.layer.as_str()) {
             layers.push(&row.layer);
         }
     }
+    layers
+}
+
+fn computed(text: &mut String, halves: &[Half]) {
+    let layers = names(halves, |row| row.compute_ms > 0.0);
     heading(text, "computed", 10, halves, &COMPUTED);
     for layer in layers {
         line(text, &format!("{layer:10}"), halves, &COMPUTED, &|row| row.layer == layer);
@@ -242,7 +276,7 @@ mod tests {
             let steps = [(2, 0.0), (3, 9.0), (4, 2.0)].map(|(s, ms)| (s, step(half, s, ms)));
             halves.insert(half.to_string(), steps.into());
         }
-        let text = of(&halves).unwrap();
+        let text = side_by_side(&halves).unwrap();
         let numbers = |label: &str| -> Vec<String> {
             let line = text.lines().find(|line| line.starts_with(label)).expect(label);
             line[label.len()..].split_whitespace().map(String::from).collect()
@@ -257,6 +291,23 @@ mod tests {
                        a step takes 81.5 ms";
         assert!(text.contains(adds_up), "{text}");
         assert!(text.contains("75.0 % of the exchange"), "{text}");
+    }
+
+    #[test]
+    fn a_step_of_one_half_is_a_table_of_aligned_lines_that_fit_beside_a_service_name() {
+        let text = of_step(&step("half B", 50, 0.0));
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("half B, step 50: 79.5 ms, by layer in ms"));
+        let table: Vec<&str> = lines.collect();
+        let labels: Vec<&str> =
+            table.iter().map(|line| line.split_whitespace().next().unwrap()).collect();
+        assert_eq!(labels, ["layer", "conv1", "conv3", "all"]);
+        for line in &table {
+            assert_eq!(line.chars().count(), 81, "{text}");
+        }
+        let conv3: Vec<&str> = table[2].split_whitespace().skip(1).collect();
+        assert_eq!(conv3, ["20.0", "·", "·", "5.00", "25.0", "80.0", "1.00", "2.00", "8.00"]);
+        assert!(side_by_side(&Halves::new()).is_none());
     }
 
     #[test]
