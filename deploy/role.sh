@@ -72,7 +72,9 @@ predict | export | plot)
     exec alexnet "$role" "$run" "$@"
     ;;
 status)
-    exec alexnet status "$coordinator" "$@"
+    # A run that is over has no coordinator. Its directory says how it stands.
+    answer=$(alexnet status "$coordinator" "$@" 2>/dev/null) || answer=$(alexnet status "$run" "$@")
+    printf '%s\n' "$answer"
     ;;
 healthy)
     # The coordinator answers, and it knows this worker or loader.

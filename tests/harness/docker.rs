@@ -53,6 +53,17 @@ impl Docker {
         Some(Self { compose, bases, images, _alone: alone })
     }
 
+    /// The same with Compose 1, which ended in 2023 and is still on some machines; None, with a line that
+    /// says so, elsewhere.
+    pub fn with_compose_1(self) -> Option<Self> {
+        let version = Command::new("docker-compose").args(["version", "--short"]).output();
+        if !version.is_ok_and(|version| version.stdout.starts_with(b"1.")) {
+            eprintln!("skipped: no docker-compose 1 is here");
+            return None;
+        }
+        Some(Self { compose: &["docker-compose"], ..self })
+    }
+
     /// Whether there is an image with NVRTC; says so where there is none.
     pub fn has_gpu_image(&self) -> bool {
         let has = self.images.iter().any(|(name, _)| name.ends_with(":gpu"));

@@ -99,6 +99,9 @@ fn the_demonstration_trains_to_its_end_is_stopped_and_resumes_with_any_number_of
     disturbed.done(&["down"]);
     let said = disturbed.done(&["up"]);
     assert_all_ended_well(&disturbed, &said);
+    for words in ["steps to do of 1,000", "  loss ", " images/s", " left", "finished after step"] {
+        assert!(said.contains(words), "a person sees no {words:?}: {said}");
+    }
     assert_eq!(services(&disturbed), ["coordinator", "loader", "worker-a", "worker-b"]);
 
     let many = docker_here.project("many", &[CPU], &settings);
@@ -119,6 +122,15 @@ fn the_demonstration_trains_to_its_end_is_stopped_and_resumes_with_any_number_of
     questions(&many);
 }
 
+#[test]
+fn compose_1_still_trains_the_demonstration() {
+    let Some(docker_here) = Docker::here().and_then(Docker::with_compose_1) else { return };
+    let settings = [("STEPS", "3"), ("SET", "batch=32")];
+    let project = docker_here.project("compose-1", &[CPU], &settings);
+    let said = project.done(&["up"]);
+    assert_all_ended_well(&project, &said);
+}
+
 /// What people ask about a run on a volume.
 fn questions(project: &Project) {
     let said = project.done(&["run", "--rm", "eval"]);
@@ -135,8 +147,11 @@ fn questions(project: &Project) {
     project.done(&export);
     let bytes = std::fs::read(folder.path().join("out.safetensors")).unwrap();
     assert_eq!(safetensors::SafeTensors::deserialize(&bytes).unwrap().len(), 16);
-    let over = ["the run at coordinator:4000 can't be asked: it may be over", "can't reach"];
-    refused(project, &["run", "--rm", "status"], &over);
+    // No coordinator answers any more: the run directory does.
+    let said = project.done(&["run", "--rm", "status"]);
+    for words in ["finished", "step 1,000/1,000", "loss ", "to continue"] {
+        assert!(said.contains(words), "{words:?} should be in {said}");
+    }
 }
 
 #[test]

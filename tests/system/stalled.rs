@@ -71,7 +71,7 @@ impl Run {
 
     /// Everyone ends well, with the bits of an undisturbed run; how often it began.
     fn ends(self) -> usize {
-        let began = self.coordinator.log().matches("beginning").count();
+        let began = self.coordinator.log().matches("steps to do").count();
         let log = self.coordinator.log();
         for role in self.workers.into_iter().chain(self.loader).chain([self.coordinator]) {
             let own = role.log();
