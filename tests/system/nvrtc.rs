@@ -209,7 +209,7 @@ fn the_wheel_of_an_environment_that_is_not_active_is_found_by_its_python_on_the_
     assert_found(&machine.search(&[("PATH", "venv/bin")]), 13, Place::Wheel, "PATH");
 }
 
-/// What is there but of no use does not hide what could be used; without either, both wheels are named.
+/// A file that is of no use does not hide one that is; without either, both wheels are named.
 #[test]
 fn where_no_nvrtc_will_do_the_error_says_what_to_install() {
     let Some(machine) = Machine::new() else { return };
@@ -383,6 +383,7 @@ fn every_kernel_compiles_with_both_nvrtcs_for_every_architecture_that_each_knows
     });
 }
 
+/// On few pictures, since the emulated driver would take minutes to evaluate all of them.
 #[test]
 fn the_demonstration_has_the_same_bits_with_both_nvrtcs() {
     let Some((twelve, thirteen)) = installed() else { return };
@@ -391,7 +392,8 @@ fn the_demonstration_has_the_same_bits_with_both_nvrtcs() {
     let run = |name: &str, nvrtc: &Path| {
         let run = folder.path().join(name);
         let output = Command::new(program())
-            .args(["up", "--recipe", "demo", "--set", "batch=16", "--steps", "2"])
+            .args(["up", "--recipe", "demo", "--data", "synthetic:72:64:8"])
+            .args(["--set", "batch=16", "--steps", "2"])
             .args(["--devices", "cuda:0,cuda:1", "--run"])
             .arg(&run)
             .arg("--nvrtc")

@@ -60,12 +60,12 @@ impl Environment {
 /// Where a GPU's kernels are compiled and kept.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct GpuArgs {
-    /// NVRTC, which compiles the kernels: the library (libnvrtc.so, libnvrtc.so.12, libnvrtc.so.13
-    /// or later) or the folder it lies in [default: of all that are found, the newest that is not
-    /// newer than the driver and knows the card. Found are those on LD_LIBRARY_PATH and the system's
-    /// library path, in the wheels nvidia-cuda-nvrtc (CUDA 13) and nvidia-cuda-nvrtc-cu12 (CUDA 12) of the
-    /// active Python environment, of ~/.local and of the python3 on PATH, in conda, and in toolkits in
-    /// /usr/local/cuda* and /opt/cuda*]
+    /// NVRTC, which compiles the kernels: the library (libnvrtc.so, libnvrtc.so.12, libnvrtc.so.13 or
+    /// later) or the folder it lies in [default: of all that are found, the newest that is not newer
+    /// than the driver and knows the card. Found are those on LD_LIBRARY_PATH and the system's
+    /// library path, in the wheels nvidia-cuda-nvrtc (CUDA 13) and nvidia-cuda-nvrtc-cu12 (CUDA 12)
+    /// of the active Python environment, of ~/.local and of every python3 on PATH, in conda, and in
+    /// toolkits in /usr/local/cuda* and /opt/cuda*]
     #[arg(long, value_name = "PATH")]
     pub nvrtc: Option<PathBuf>,
     /// Where compiled kernels are kept [default: ~/.cache/alexnet/kernels]

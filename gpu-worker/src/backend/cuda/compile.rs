@@ -38,7 +38,8 @@ impl Compiler {
             return Err(Error::DeviceUnusable {
                 device: device.into(),
                 why: format!(
-                    "its compute capability is {}.{}, the kernels need 7.5 (Turing, 2018) or later; use cpu",
+                    "its compute capability is {}.{}, the kernels need 7.5 (Turing, 2018) or later; \
+                     use cpu",
                     arch / 10,
                     arch % 10
                 ),

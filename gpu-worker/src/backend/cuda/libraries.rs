@@ -132,7 +132,8 @@ fn why_none(search: &Search, found: &[Candidate]) -> String {
             format!("--nvrtc {}: there is no such file or folder", named.display())
         }
         Some(named) if found.is_empty() => format!(
-            "--nvrtc {}: this folder has no libnvrtc.so, libnvrtc.so.12, libnvrtc.so.13 or later; in the wheels that is the folder nvidia/cuda_nvrtc/lib or nvidia/cu13/lib",
+            "--nvrtc {}: this folder has no libnvrtc.so, libnvrtc.so.12, libnvrtc.so.13 or later; \
+             in the wheels that is the folder nvidia/cuda_nvrtc/lib or nvidia/cu13/lib",
             named.display()
         ),
         Some(named) => format!("--nvrtc {}: {}", named.display(), not_nvrtc.join("; ")),
@@ -147,14 +148,23 @@ fn why_none(search: &Search, found: &[Candidate]) -> String {
 pub fn install_nvrtc(driver: Option<Version>) -> String {
     // The newest wheel that is not newer than the driver; not every minor version has one.
     let wheel = match driver {
-        Some(Version { major, minor }) if major > 12 => {
-            format!("pip install 'nvidia-cuda-nvrtc<{major}.{}' (the driver is of CUDA {major}.{minor}; nvidia-cuda-nvrtc-cu12, of CUDA 12, does too)", minor + 1)
-        }
-        Some(Version { major: 12, minor }) => {
-            format!("pip install 'nvidia-cuda-nvrtc-cu12<12.{}' (the driver is of CUDA 12.{minor}; nvidia-cuda-nvrtc is for drivers of CUDA 13)", minor + 1)
-        }
-        Some(old) => format!("install a driver of CUDA {OLDEST_VERSION} or later, this one is of CUDA {old}; then pip install nvidia-cuda-nvrtc-cu12 (CUDA 12) or nvidia-cuda-nvrtc (CUDA 13)"),
-        None => "pip install nvidia-cuda-nvrtc (for a driver of CUDA 13) or nvidia-cuda-nvrtc-cu12 (CUDA 12)".into(),
+        Some(Version { major, minor }) if major > 12 => format!(
+            "pip install 'nvidia-cuda-nvrtc<{major}.{}' (the driver is of CUDA {major}.{minor}; \
+             nvidia-cuda-nvrtc-cu12, of CUDA 12, will do too)",
+            minor + 1
+        ),
+        Some(Version { major: 12, minor }) => format!(
+            "pip install 'nvidia-cuda-nvrtc-cu12<12.{}' (the driver is of CUDA 12.{minor}; \
+             nvidia-cuda-nvrtc is for drivers of CUDA 13)",
+            minor + 1
+        ),
+        Some(old) => format!(
+            "install a driver of CUDA {OLDEST_VERSION} or later, this one is of CUDA {old}; then \
+             pip install nvidia-cuda-nvrtc-cu12 (CUDA 12) or nvidia-cuda-nvrtc (CUDA 13)"
+        ),
+        None => "pip install nvidia-cuda-nvrtc (for a driver of CUDA 13) or \
+                 nvidia-cuda-nvrtc-cu12 (CUDA 12)"
+            .into(),
     };
     format!("{wheel}, or name the library or its folder with --nvrtc")
 }

@@ -142,7 +142,8 @@ fn refusal(name: &str, compiler: &Compiler, why: DriverError) -> String {
     let driver = libraries::driver_version();
     let of = driver.map(|version| format!(" (CUDA {version})")).unwrap_or_default();
     format!(
-        "the driver{of} refuses {name}.cu as NVRTC {} compiled it ({}); install a newer driver, or an NVRTC that is not newer than the driver: {}",
+        "the driver{of} refuses {name}.cu as NVRTC {} compiled it ({}); install a newer driver, \
+         or an NVRTC that is not newer than the driver: {}",
         compiler.version(),
         explain(why),
         libraries::install_nvrtc(driver)
