@@ -133,7 +133,7 @@ pub fn line(status: &wire::RunStatus, batch: Option<usize>) -> String {
     phase.into_iter().chain(numbers).collect::<Vec<_>>().join("  ")
 }
 
-/// As [`line`], without the phase.
+/// As [`line()`], without the phase.
 pub fn numbers(status: &wire::RunStatus, batch: Option<usize>) -> String {
     let mut parts = Vec::new();
     parts.push(format!("step {}/{}", thousands(status.step), thousands(status.steps)));
