@@ -45,7 +45,7 @@ pub struct Config {
     pub wait_for_workers: Duration,
     /// How long a worker may take to take up its half: to fetch its shard, to fill its device.
     pub wait_for_ready: Duration,
-    /// From one line of progress in the log to the next; zero: none.
+    /// Time between two lines of progress in the log; zero turns them off.
     pub progress_every: Duration,
     /// Where to answer Prometheus.
     pub metrics: Option<TcpListener>,

@@ -135,7 +135,10 @@ pub async fn run(
     driver.links.close();
     if matches!(ending, Ending::Finished | Ending::AlreadyFinished) && !linger.is_zero() {
         finished.store(true, Ordering::Relaxed);
-        tracing::info!(seconds = linger.as_secs(), "finished; whoever comes late is told so");
+        tracing::info!(
+            seconds = linger.as_secs(),
+            "waiting for late workers and loaders, to tell them that the run is over"
+        );
         tokio::time::sleep(linger).await;
     }
     let _ = close.send(());
@@ -225,7 +228,7 @@ struct Driver {
     keep: usize,
     status: watch::Sender<RunStatus>,
     progress: Option<watch::Sender<RunStatus>>,
-    /// What the log says to people.
+    /// Writes the log lines that people read.
     said: Progress,
 }
 

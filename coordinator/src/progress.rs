@@ -1,5 +1,5 @@
-//! What a coordinator's log says to people: what begins, how it stands every few seconds, each
-//! evaluation, the end. `alexnet up` and `alexnet status` use the same sentences.
+//! Log lines of the coordinator for people: the start, a line of progress every few seconds, each
+//! evaluation, the end. `alexnet up` and `alexnet status` print the same lines.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use crate::metrics::Evaluation;
 use crate::serve::status_to_wire;
 use crate::status::RunStatus;
 
-/// From one line of progress to the next, unless an operator chooses.
+/// Default time between two lines of progress.
 pub const EVERY: Duration = Duration::from_secs(5);
 
-/// Says a whole sentence to people, without the spans around it.
+/// Logs a whole sentence for people, without the spans around it.
 macro_rules! say {
     ($($sentence:tt)*) => {
         tracing::info!(name: FOR_PEOPLE, parent: None, $($sentence)*)
@@ -25,20 +25,20 @@ macro_rules! say {
 /// Decides when the log gets a line of progress.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    /// Zero: no lines.
+    /// Time between two lines; zero turns them off.
     every: Duration,
     batch: usize,
-    /// When the last line was due, and the step that it showed.
+    /// Time of the last line, and the step that it showed.
     shown: (Instant, u64),
 }
 
 impl Progress {
-    /// Lines for a run whose minibatches have `batch` images.
+    /// Creates the lines of a run whose minibatches have `batch` images.
     pub(crate) fn new(every: Duration, batch: usize, now: Instant) -> Self {
         Self { every, batch, shown: (now, 0) }
     }
 
-    /// Says what is trained on what, by whom, and how much of it is left.
+    /// Logs the recipe, the data set, the number of steps left and the workers.
     pub(crate) fn begins(&mut self, recipe: &Recipe, data: &DataSet, status: &RunStatus) {
         say!(
             "training {} on {}: {} pictures of {} classes, {} per step",
@@ -74,7 +74,7 @@ impl Progress {
     }
 }
 
-/// Says what an evaluation found.
+/// Logs the result of an evaluation.
 pub(crate) fn evaluated(found: &Evaluation, classes: usize) {
     let Evaluation { step, epoch, loss, top1_error, top5_error, .. } = found;
     let of_five = match classes {
@@ -89,7 +89,7 @@ pub(crate) fn evaluated(found: &Evaluation, classes: usize) {
     );
 }
 
-/// Says how a run ended.
+/// Logs how a run ended.
 pub(crate) fn ended(ending: &Ending, status: &RunStatus, images_per_s: f64) {
     let step = thousands(status.step);
     match ending {

@@ -113,7 +113,8 @@ impl RunDir {
         self.record.steps.or_else(|| self.record.data_set.as_ref().map(by_recipe))
     }
 
-    /// Whether a coordinator works in it now, as far as this machine can know.
+    /// Returns whether a coordinator holds the lock of this run directory. A coordinator on another
+    /// machine is seen only where the file system shares locks.
     pub fn is_in_use(&self) -> bool {
         let lock = fs::File::open(self.path.join(LOCK));
         lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))

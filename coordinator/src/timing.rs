@@ -1,5 +1,5 @@
-//! Timed steps: a line a half in `timing.jsonl`, spans for `trace`, and now and then a table in the
-//! log.
+//! Timed steps: one line per half in `timing.jsonl`, spans for `trace`, and occasionally one table
+//! per half in the log.
 
 pub mod table; // timed steps as text
 
@@ -99,9 +99,9 @@ pub(crate) struct Timing {
     pub(crate) spans: Vec<Span>,
 }
 
-/// Regular timed steps from one table in the log to the next. A table has a dozen lines per half:
-/// with the default of `every`, there is one at step 50 and one each 5,000 steps after it, which is
-/// hours on CPUs and minutes on GPUs. `timing.jsonl` has all of them.
+/// Number of regular timed steps between two tables in the log. A table has a dozen lines per half.
+/// With the default of `every`, tables come at step 50 and then every 5,000 steps: hours apart on
+/// CPUs, minutes on GPUs. `timing.jsonl` has every timed step.
 const PER_TABLE: u64 = 100;
 
 /// Writes both files.
@@ -145,8 +145,8 @@ impl Recorder {
         }
     }
 
-    /// Whether the log gets a table of this step: both halves' of the same steps, and none of steps
-    /// 2 to 4, in which caches still fill.
+    /// Returns whether the log gets a table of this step. Both halves get theirs at the same steps.
+    /// Steps 2 to 4 get none, because caches still fill.
     fn shows(&mut self, step: u64) -> bool {
         let regular = self.every > 0 && step.is_multiple_of(self.every);
         let due = |last| step == last || step >= last + PER_TABLE * self.every;

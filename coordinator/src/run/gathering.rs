@@ -142,7 +142,7 @@ impl Run {
             .collect();
         self.phase = Phase::Starting { ready: vec![false; begins.len()], since: now };
         let (incarnation, devices) = (self.incarnation, self.members.describe());
-        // People are told in a sentence, by `progress`.
+        // `progress` logs the same as a sentence for people.
         tracing::info!(name: FOR_MACHINES, incarnation, step = self.step(), ?devices, "beginning");
         if let Some(kinds) = self.members.mixed() {
             self.note(format!(

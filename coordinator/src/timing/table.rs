@@ -1,5 +1,5 @@
-//! Tables of timed steps: what each layer computes, what crosses, and what that adds up to. For
-//! many steps, medians; for one step of one half, a table that is narrow enough for a log.
+//! Tables of timed steps: each layer's computation and exchange, and their sums. Many steps become
+//! a table of medians; one step of one half becomes a table that is narrow enough for a log.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -34,8 +34,8 @@ const CROSSED: [Column; 5] = [
     ("late", 8, |half, is| half.sum(is, |row| row.peer_late_ms)),
 ];
 
-/// What a log shows of each layer. Its rows have 82 characters: Compose puts 17 in front of them,
-/// and a terminal may have 100.
+/// The columns of the table in a log. A row has 81 characters, so that it fits a terminal of 100
+/// behind the 17 that Compose puts in front of it.
 const LOGGED: [Column; 9] = [
     COMPUTED[0],
     COMPUTED[1],

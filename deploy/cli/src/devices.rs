@@ -27,7 +27,7 @@ pub struct Environment {
     pub certs: Option<PathBuf>,
     /// Where programs keep what they can make again: compiled kernels.
     pub cache: Option<PathBuf>,
-    /// Where NVRTC may be.
+    /// Places to search for NVRTC.
     pub search: Search,
 }
 

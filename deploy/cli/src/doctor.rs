@@ -28,23 +28,22 @@ use tokio::sync::oneshot;
 
 use crate::args::DoctorArgs;
 use crate::devices::{Devices, devices};
+use crate::recipe::{self, RUNS};
 use crate::roles::one_thread;
-use crate::{recipe, say};
+use crate::say;
 use check::{Check, Verdict};
 use clock::{Clock, Moment};
 
-/// The whole report is there after so long, whatever hangs.
+/// Deadline of the whole report, even if a part hangs.
 const ALL_WITHIN: Duration = Duration::from_secs(9);
-/// A part that only reads what the system says, or talks to itself, may take so long.
+/// Deadline of a part that only reads files of the system or uses the loopback network.
 const QUICK_WITHIN: Duration = Duration::from_secs(2);
-/// The disk may take so long: a slow one has to sync what was written.
+/// Deadline of the disk: a slow one takes long to sync.
 const DISK_WITHIN: Duration = Duration::from_secs(4);
-/// The GPUs may take so long: a driver that nothing else uses first wakes all of them.
+/// Deadline of the GPUs: an idle driver first initialises all of them.
 const GPUS_WITHIN: Duration = Duration::from_secs(7);
-/// After Ctrl-C, the part that runs may take so long to remove its files.
+/// Time that the running part has to remove its files after Ctrl-C.
 const LEAVES_WITHIN: Duration = Duration::from_secs(1);
-/// Where `up` puts runs.
-const RUNS: &str = "runs";
 
 /// A part of the report.
 struct Part {
@@ -134,7 +133,7 @@ fn gpus(typed: &str, gpu: &crate::devices::GpuArgs) -> Vec<Check> {
     checks
 }
 
-/// What `--devices` comes to here.
+/// Judges the devices that `--devices` names or finds.
 fn judge_devices(typed: &str, devices: Result<Devices>) -> Check {
     match devices {
         Ok(devices) => {

@@ -7,6 +7,9 @@ use model::recipe::{NetworkName, Recipe};
 
 use crate::args::RecipeArgs;
 
+/// Folder of the run directories that have no `--run`.
+pub(crate) const RUNS: &str = "runs";
+
 /// A built-in recipe or a TOML file, with `key=value` changes.
 ///
 /// # Errors
@@ -59,7 +62,7 @@ pub(crate) fn data_name(data: &str, side: usize) -> String {
 /// `runs/<recipe>-<data set>`.
 pub(crate) fn default_run_dir(recipe: &Recipe, data: &str) -> PathBuf {
     let data = data_name(data, stored_side(recipe));
-    Path::new("runs").join(format!("{}-{data}", recipe.name))
+    Path::new(RUNS).join(format!("{}-{data}", recipe.name))
 }
 
 #[cfg(test)]

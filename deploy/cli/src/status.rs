@@ -15,6 +15,7 @@ use tonic::{Response, Status};
 
 use crate::args::StatusArgs;
 use crate::memory::Memory;
+use crate::recipe::RUNS;
 use crate::roles::one_thread;
 use crate::say;
 
@@ -27,7 +28,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) fn run(args: &StatusArgs) -> Result<()> {
     let trust = args.certs.trust(Role::Operator)?;
     match &args.run {
-        None => of_directory(&newest_run(Path::new("runs"))?, &trust),
+        None => of_directory(&newest_run(Path::new(RUNS))?, &trust),
         Some(run) if Path::new(run).is_dir() => of_directory(Path::new(run), &trust),
         Some(address) if is_address(address) => {
             let status = now(&trust, address).with_context(|| {

@@ -170,8 +170,8 @@ pub(crate) struct DoctorArgs {
     /// Measure the disk of this run directory, which need not be there yet [default: runs]
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
-    /// The devices that a run shall take, one a half, as for `up`: those that cannot be used are
-    /// then wrong
+    /// Check these devices, one per half, as `up` takes them; a device that cannot be used is then
+    /// reported as wrong
     #[arg(long, default_value = "auto", value_name = "DEVICE,DEVICE")]
     pub devices: String,
     /// The GPUs' libraries.

@@ -1,10 +1,10 @@
-//! What one look at the machine found, and what it means for training here.
+//! One line of the report: a measurement, its verdict and its remedy.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What a measurement means for training on this machine; ordered from good to bad.
+/// Verdict on a measurement, ordered from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Verdict {
@@ -32,7 +32,7 @@ impl Verdict {
 pub(super) struct Check {
     /// Stable name, `group.what`; `docs/doctor.md` lists them all.
     pub key: &'static str,
-    /// Which of several things with this key: a device or a file.
+    /// The device or file that was measured, where several share a key.
     pub subject: Option<String>,
     /// What it means.
     pub verdict: Verdict,
