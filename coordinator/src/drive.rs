@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use proto::process::MESSAGE_LIMIT;
+use proto::process::{MESSAGE_LIMIT, RUN};
 use proto::wire::coordinator_server::CoordinatorServer;
 use proto::wire::store_server::StoreServer;
 use tokio::net::TcpListener;
@@ -119,7 +119,7 @@ pub async fn run(
             let _ = closed.await;
         });
     let mut server = tokio::spawn(server);
-    let span = tracing::info_span!("run", id = driver.owned.dir.record.run_id);
+    let span = tracing::info_span!(RUN, id = driver.owned.dir.record.run_id);
     let ending = tokio::select! {
         ending = driver.until_the_end(events, shutdown).instrument(span), if !nothing_left => ending?,
         () = std::future::ready(()), if nothing_left => Ending::AlreadyFinished,

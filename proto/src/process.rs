@@ -45,12 +45,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// Name of events that only the formats for people show: whole sentences, tables. What they say is
-/// in records, too.
+/// Name of events that only the formats for people show: whole sentences and tables. Records hold
+/// the same numbers.
 pub const FOR_PEOPLE: &str = "for people";
 /// Name of events that only the JSON format shows: records of many numbers.
 pub const FOR_MACHINES: &str = "for machines";
-/// The span around all of a coordinator's work: JSON says which run, people know it.
+/// Name of the span around all of a coordinator's work, which carries the run's id. The formats for
+/// people leave it out.
 pub const RUN: &str = "run";
 
 impl LogFormat {
