@@ -216,6 +216,32 @@ mod tests {
     }
 
     #[test]
+    fn each_part_of_the_report_that_hangs_has_a_line_of_its_own_with_a_remedy() {
+        let gpu = crate::devices::GpuArgs::default();
+        let args = DoctorArgs { run: None, devices: "auto".into(), gpu, json: false };
+        let mut holds = Vec::new();
+        let hanging = parts(&args).into_iter().map(|part| {
+            let (hold, held) = std::sync::mpsc::channel::<()>();
+            holds.push(hold);
+            let probe = move || {
+                let _ = held.recv();
+                Vec::new()
+            };
+            Part { within: Duration::from_millis(20), probe: Box::new(probe), ..part }
+        });
+        let checks = examined(hanging.collect());
+        let keys: Vec<_> = checks.iter().map(|check| check.key).collect();
+        let names = ["program", "cpu", "memory", "limits", "disk", "network", "gpu", "clock"];
+        assert_eq!(keys, names.map(|name| format!("{name}.answer")));
+        for check in checks {
+            let wanted = if check.key == "disk.answer" { Verdict::Wrong } else { Verdict::Look };
+            assert_eq!(check.verdict, wanted, "{}", check.key);
+            assert!(check.measured.ends_with("within 0.0 s"), "{}", check.measured);
+            assert!(check.remedy.is_some(), "{}", check.key);
+        }
+    }
+
+    #[test]
     fn a_part_that_fails_is_a_line() {
         let fails = Part::new(silent(), GPUS_WITHIN, || panic!("a fault, as this test wants"));
         let checks = examined(vec![fails]);
