@@ -1,7 +1,7 @@
 //! The words of the state machine: what can happen, and what is then to be done.
 
 use bytes::Bytes;
-use model::halves::Cut;
+use model::halves::Partition;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Manifest;
@@ -154,7 +154,7 @@ pub(crate) enum Command {
     Write(Line),
     /// Write down what a part said of a timed step.
     Timing {
-        part: Cut,
+        part: Partition,
         timing: Box<Timing>,
     },
     /// From now on take these shard files, of this incarnation, and no others.
@@ -193,7 +193,7 @@ pub(crate) enum Order {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Begin {
     pub(crate) run_id: String,
-    pub(crate) part: Cut,
+    pub(crate) part: Partition,
     pub(crate) recipe: String,
     pub(crate) classes: usize,
     pub(crate) seed: u64,
@@ -225,20 +225,20 @@ pub enum Ending {
 }
 
 /// The file name of a part's shard.
-pub(crate) fn shard_file(part: Cut) -> &'static str {
+pub(crate) fn shard_file(part: Partition) -> &'static str {
     use model::halves::Half;
     match part {
-        Cut::Whole => "whole.safetensors",
-        Cut::Half(Half::A) => "half-a.safetensors",
-        Cut::Half(Half::B) => "half-b.safetensors",
+        Partition::Whole => "whole.safetensors",
+        Partition::Half(Half::A) => "half-a.safetensors",
+        Partition::Half(Half::B) => "half-b.safetensors",
     }
 }
 
 /// `half A`, `half B` or `the network`, for people.
-pub(crate) fn part_name(part: Cut) -> String {
+pub(crate) fn part_name(part: Partition) -> String {
     match part {
-        Cut::Whole => "the network".to_string(),
-        Cut::Half(half) => format!("half {half}"),
+        Partition::Whole => "the network".to_string(),
+        Partition::Half(half) => format!("half {half}"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use model::halves::{Cut, Half};
+use model::halves::{Half, Partition};
 
 use crate::event::{LoaderId, WorkerId, part_name};
 
@@ -18,7 +18,7 @@ pub(crate) struct Worker {
 /// All workers and loaders, in the order in which they came.
 #[derive(Debug)]
 pub(crate) struct Members {
-    parts: Vec<Cut>,
+    parts: Vec<Partition>,
     workers: Vec<Worker>,
     seats: Vec<Option<WorkerId>>,
     loaders: Vec<(LoaderId, String)>,
@@ -28,13 +28,13 @@ impl Members {
     /// Nobody yet; one seat for a whole network, two for halves.
     pub(crate) fn new(columns: usize) -> Self {
         let parts = match columns {
-            1 => vec![Cut::Whole],
-            _ => Half::BOTH.map(Cut::Half).to_vec(),
+            1 => vec![Partition::Whole],
+            _ => Half::BOTH.map(Partition::Half).to_vec(),
         };
         Self { seats: vec![None; parts.len()], parts, workers: Vec::new(), loaders: Vec::new() }
     }
 
-    pub(crate) fn parts(&self) -> &[Cut] {
+    pub(crate) fn parts(&self) -> &[Partition] {
         &self.parts
     }
 

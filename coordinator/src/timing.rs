@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use model::halves::Cut;
+use model::halves::Partition;
 use proto::process::FOR_PEOPLE;
 use proto::timing::{clock_ns, is_timed};
 use serde::{Deserialize, Serialize};
@@ -129,7 +129,7 @@ impl Recorder {
     }
 
     /// Takes what a half says.
-    pub(crate) fn half(&mut self, part: Cut, timing: Timing) {
+    pub(crate) fn half(&mut self, part: Partition, timing: Timing) {
         let half = part_name(part);
         self.trace.add(
             &half,

@@ -69,9 +69,9 @@ impl<B: Backend> Half<B> {
     /// # Errors
     /// The device's, and [`Error::BadWeights`]: weights that have blown up are not kept.
     pub fn shard(&mut self, dev: &mut B, step: u64) -> Result<Vec<u8>> {
-        let part = match self.plan.cut {
-            model::halves::Cut::Whole => "whole".to_string(),
-            model::halves::Cut::Half(half) => format!("half {half}"),
+        let part = match self.plan.partition {
+            model::halves::Partition::Whole => "whole".to_string(),
+            model::halves::Partition::Half(half) => format!("half {half}"),
         };
         let about = format!("{part} after step {step}, recipe {}", self.recipe.name);
         let dev = RefCell::new((dev, None));

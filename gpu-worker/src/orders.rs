@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use model::halves::{Cut, Half as Side, Plan};
+use model::halves::{Half as Side, Partition, Plan};
 use model::recipe::Wire;
 use model::shape::Network as Sizes;
 use proto::process::{FOR_MACHINES, FOR_PEOPLE};
@@ -134,19 +134,19 @@ impl<B: Backend> Running<B> {
     ) -> Result<Self> {
         drop(old);
         let order = |e: &dyn std::fmt::Display| Error::Order(e.to_string());
-        let cut = proto::convert::cut(begin.part).map_err(|e| order(&e))?;
+        let partition = proto::convert::partition(begin.partition).map_err(|e| order(&e))?;
         let recipe = proto::convert::recipe(&begin.recipe).map_err(|e| order(&e))?;
         let sized = Sizes::new(&recipe, begin.classes as usize).map_err(|e| order(&e))?;
-        let name = match cut {
-            Cut::Whole => "whole",
-            Cut::Half(Side::A) => "A",
-            Cut::Half(Side::B) => "B",
+        let name = match partition {
+            Partition::Whole => "whole",
+            Partition::Half(Side::A) => "A",
+            Partition::Half(Side::B) => "B",
         };
         let span = info_span!("begin", half = name, incarnation = begin.incarnation).entered();
         let mean = network
             .handle
             .block_on(network.loaders.mean(&begin.data_set, network.data_deadline))?;
-        let plan = Plan::new(&sized, &recipe, cut);
+        let plan = Plan::new(&sized, &recipe, partition);
         let mut half = Half::new(dev, plan, &recipe, begin.seed, &mean)?;
         if begin.shard.is_empty() {
             info!(step = begin.step, device = dev.name(), "initial values");
@@ -179,7 +179,7 @@ impl<B: Backend> Running<B> {
             incarnation,
             half,
             name,
-            reports: cut != Cut::Half(Side::B),
+            reports: partition != Partition::Half(Side::B),
             peer,
             feed,
             request,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::halves::{Cut, Half as Side, Plan};
+use model::halves::{Half as Side, Partition, Plan};
 use model::recipe::Recipe;
 use model::shape::Network;
 
@@ -55,19 +55,19 @@ where
         whole: bool,
         mut device: impl FnMut() -> Result<B>,
     ) -> Result<Self> {
-        let cuts: &[Cut] = if whole || network.columns == 1 {
-            &[Cut::Whole]
+        let partitions: &[Partition] = if whole || network.columns == 1 {
+            &[Partition::Whole]
         } else {
-            &[Cut::Half(Side::A), Cut::Half(Side::B)]
+            &[Partition::Half(Side::A), Partition::Half(Side::B)]
         };
         let (to_b, to_a) = pair();
         let mut ends = [to_b, to_a].into_iter();
         let mut parts = Vec::new();
-        for cut in cuts {
+        for partition in partitions {
             let mut dev = device()?;
-            let plan = Plan::new(network, recipe, *cut);
+            let plan = Plan::new(network, recipe, *partition);
             let half = Half::new(&mut dev, plan, recipe, seed, mean)?;
-            let peer = if *cut == Cut::Whole { None } else { ends.next() };
+            let peer = if *partition == Partition::Whole { None } else { ends.next() };
             parts.push(Place { dev, half, peer });
         }
         Ok(Self { parts, recipe: recipe.clone() })

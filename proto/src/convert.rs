@@ -1,6 +1,6 @@
 //! Wire ⇄ model, both ways, checked; nowhere else.
 
-use model::halves::{Cut, Half};
+use model::halves::{Half, Partition};
 use model::recipe::Recipe;
 
 use crate::wire;
@@ -28,32 +28,32 @@ pub enum ConvertError {
     },
 }
 
-impl From<Cut> for wire::Part {
-    fn from(cut: Cut) -> Self {
-        match cut {
-            Cut::Whole => wire::Part::Whole,
-            Cut::Half(Half::A) => wire::Part::HalfA,
-            Cut::Half(Half::B) => wire::Part::HalfB,
+impl From<Partition> for wire::Partition {
+    fn from(partition: Partition) -> Self {
+        match partition {
+            Partition::Whole => wire::Partition::Whole,
+            Partition::Half(Half::A) => wire::Partition::HalfA,
+            Partition::Half(Half::B) => wire::Partition::HalfB,
         }
     }
 }
 
-/// The part of the network a message names.
+/// The partition that a message names.
 ///
 /// # Errors
 /// [`ConvertError`] if it names none.
-pub fn cut(part: i32) -> Result<Cut, ConvertError> {
-    match wire::Part::try_from(part) {
-        Ok(wire::Part::Whole) => Ok(Cut::Whole),
-        Ok(wire::Part::HalfA) => Ok(Cut::Half(Half::A)),
-        Ok(wire::Part::HalfB) => Ok(Cut::Half(Half::B)),
-        Ok(wire::Part::Unspecified) => {
-            Err(ConvertError::Missing { message: "Begin", field: "part" })
+pub fn partition(number: i32) -> Result<Partition, ConvertError> {
+    match wire::Partition::try_from(number) {
+        Ok(wire::Partition::Whole) => Ok(Partition::Whole),
+        Ok(wire::Partition::HalfA) => Ok(Partition::Half(Half::A)),
+        Ok(wire::Partition::HalfB) => Ok(Partition::Half(Half::B)),
+        Ok(wire::Partition::Unspecified) => {
+            Err(ConvertError::Missing { message: "Begin", field: "partition" })
         }
         Err(_) => Err(ConvertError::Invalid {
             message: "Begin",
-            field: "part",
-            why: format!("no part has the number {part}"),
+            field: "partition",
+            why: format!("no partition has the number {number}"),
         }),
     }
 }

@@ -6,7 +6,7 @@ use coordinator::checkpoint::{self, Manifest, parse_shard_name};
 use coordinator::run_dir::RunDir;
 use gpu_worker::backend::cpu::Cpu;
 use gpu_worker::half::{Half, Mean};
-use model::halves::{Cut, Plan};
+use model::halves::{Partition, Plan};
 use model::recipe::Recipe;
 use model::shape::Network;
 use serde_json::json;
@@ -139,7 +139,7 @@ fn shard() -> Target {
     let recipe =
         Recipe { width: 0.0625, crop: 16, batch: 1, ..Recipe::builtin("cifar10-relu").unwrap() };
     let network = Network::new(&recipe, 2).unwrap();
-    let plan = Plan::new(&network, &recipe, Cut::Half(model::halves::Half::A));
+    let plan = Plan::new(&network, &recipe, Partition::Half(model::halves::Half::A));
     let mean = Mean { side: 16, values: vec![0.0; 768] };
     let mut dev = Cpu::new(1);
     let mut half = Half::new(&mut dev, plan, &recipe, 1, &mean).unwrap();

@@ -3,7 +3,7 @@
 use gpu_worker::Device;
 use harness::certs::certificates;
 use loader::DataSpec;
-use model::halves::{Cut, Half, Plan};
+use model::halves::{Half, Partition, Plan};
 use model::recipe::Recipe;
 use model::shape::Network;
 use proto::trust::{Role, Trust};
@@ -48,7 +48,7 @@ fn sane(recipe: &Recipe) -> bool {
     for classes in [2, 1000, recipe.classes.max(2)] {
         let Ok(network) = Network::new(recipe, classes) else { continue };
         let _ = (network.multiply_adds(), network.training_flop());
-        for cut in [Cut::Whole, Cut::Half(Half::A), Cut::Half(Half::B)] {
+        for cut in [Partition::Whole, Partition::Half(Half::A), Partition::Half(Half::B)] {
             let plan = Plan::new(&network, recipe, cut);
             for layer in &plan.layers {
                 let batch = recipe.batch.checked_mul(layer.input.len() + layer.sum.len());

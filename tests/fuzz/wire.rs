@@ -183,7 +183,7 @@ fn begin() -> wire::Order {
     let begin = wire::Begin {
         run_id: "run".into(),
         incarnation: 1,
-        part: wire::Part::HalfA.into(),
+        partition: wire::Partition::HalfA.into(),
         recipe,
         classes: 10,
         peer: "h:1".into(),
@@ -197,7 +197,7 @@ fn order(bytes: &[u8]) -> bool {
     let Ok(order) = wire::Order::decode(bytes) else { return false };
     let Some(wire::order::Order::Begin(begin)) = order.order else { return true };
     let recipe = proto::convert::recipe(&begin.recipe);
-    let (Ok(_), Ok(recipe)) = (proto::convert::cut(begin.part), recipe) else { return false };
+    let (Ok(_), Ok(recipe)) = (proto::convert::partition(begin.partition), recipe) else { return false };
     model::shape::Network::new(&recipe, begin.classes as usize).is_ok()
 }
 

@@ -15,7 +15,7 @@ use harness::cluster::shards;
 use harness::golden::{self, Tensors, further_than, furthest_number};
 use harness::gpu::{self, Gpus};
 use harness::process::small_run;
-use model::halves::{Cut, Half, Plan};
+use model::halves::{Half, Partition, Plan};
 use model::recipe::Recipe;
 use model::shape::Network;
 
@@ -313,7 +313,7 @@ fn a_half_fits_the_card_of_2012_at_batch_128() {
     let mean = Mean { side: 256, values: vec![118.0; 3 * 256 * 256] };
     let (before, _) = gpu.memory().unwrap();
     for half in [Half::A, Half::B] {
-        let plan = Plan::new(&network, &recipe, Cut::Half(half));
+        let plan = Plan::new(&network, &recipe, Partition::Half(half));
         let half = gpu_worker::half::Half::new(&mut gpu, plan, &recipe, 1, &mean).unwrap();
         let taken = before - gpu.memory().unwrap().0;
         eprintln!("a half at batch {}: {:.0} MB", recipe.batch, taken as f64 / 1e6);

@@ -16,7 +16,7 @@ use gpu_worker::half::Work;
 use harness::golden::furthest_number;
 use harness::gpu;
 use harness::machine_code::{self, ARCHITECTURES, Kernel};
-use model::halves::{Cut, Half, Plan, PlannedLayer};
+use model::halves::{Half, Partition, Plan, PlannedLayer};
 use model::recipe::{Recipe, Wire};
 use model::shape::Network;
 
@@ -91,7 +91,7 @@ struct Launch {
 
 fn half_a() -> Plan {
     let recipe = Recipe::builtin("paper").unwrap();
-    Plan::new(&Network::new(&recipe, 1000).unwrap(), &recipe, Cut::Half(Half::A))
+    Plan::new(&Network::new(&recipe, 1000).unwrap(), &recipe, Partition::Half(Half::A))
 }
 
 /// Every launch of a product over own inputs; those over the peer's have the same sizes.

@@ -133,7 +133,7 @@ fn two_processes_step_like_one_whole() {
 /// How far the weights and biases have moved from their initial values.
 fn update(recipe: &Recipe, after: &Tensors) -> Tensors {
     let network = model::shape::Network::new(recipe, 10).unwrap();
-    let plan = model::halves::Plan::new(&network, recipe, model::halves::Cut::Whole);
+    let plan = model::halves::Plan::new(&network, recipe, model::halves::Partition::Whole);
     plan.params()
         .map(|param| {
             let (shape, values) = &after[&param.name];
@@ -341,7 +341,7 @@ fn a_result_is_used_by_eval_predict_export_plot_and_status() {
     done(&["export", path(&run), path(&start), "--step", "0"]);
     let recipe = small::recipe();
     let network = model::shape::Network::new(&recipe, 10).unwrap();
-    let plan = model::halves::Plan::new(&network, &recipe, model::halves::Cut::Whole);
+    let plan = model::halves::Plan::new(&network, &recipe, model::halves::Partition::Whole);
     let start = golden::read(&start);
     for param in plan.params() {
         assert_eq!(start[&param.name].1, param.initial(7), "{}", param.name);

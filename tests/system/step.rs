@@ -5,7 +5,7 @@ use gpu_worker::backend::cpu::Cpu;
 use gpu_worker::pair::Pair;
 use harness::golden::{self, Tensors, further_than};
 use harness::small;
-use model::halves::{Cut, Half, Plan};
+use model::halves::{Half, Partition, Plan};
 use model::recipe::Wire;
 use model::shape::Network;
 
@@ -27,7 +27,7 @@ struct Run {
 }
 
 /// Ten steps on the golden minibatch.
-fn ten_steps(mut pair: Pair<Cpu>, recipe: &model::recipe::Recipe, parts: &[Cut]) -> Run {
+fn ten_steps(mut pair: Pair<Cpu>, recipe: &model::recipe::Recipe, parts: &[Partition]) -> Run {
     let minibatch = small::minibatch();
     let rates = Rates { weights: recipe.rate, biases: recipe.rate };
     let shards = |pair: &mut Pair<Cpu>, step| {
@@ -58,15 +58,15 @@ fn ten_steps(mut pair: Pair<Cpu>, recipe: &model::recipe::Recipe, parts: &[Cut])
 }
 
 /// The gradients of all parts, with their shapes, put together.
-fn shaped(pair: &mut Pair<Cpu>, recipe: &model::recipe::Recipe, parts: &[Cut]) -> Tensors {
+fn shaped(pair: &mut Pair<Cpu>, recipe: &model::recipe::Recipe, parts: &[Partition]) -> Tensors {
     let network = Network::new(recipe, small::CLASSES).unwrap();
     let halves: Vec<Tensors> = pair
         .gradients()
         .unwrap()
         .into_iter()
         .zip(parts)
-        .map(|(mut gradients, cut)| {
-            let plan = Plan::new(&network, recipe, *cut);
+        .map(|(mut gradients, partition)| {
+            let plan = Plan::new(&network, recipe, *partition);
             let with_shape = |p: &model::params::Param| {
                 (p.name.clone(), (p.shape.clone(), gradients.remove(&p.name).unwrap()))
             };
@@ -78,11 +78,11 @@ fn shaped(pair: &mut Pair<Cpu>, recipe: &model::recipe::Recipe, parts: &[Cut]) -
 
 fn halves(recipe: &model::recipe::Recipe) -> Run {
     let pair = small::network(recipe, small::SEED, false);
-    ten_steps(pair, recipe, &[Cut::Half(Half::A), Cut::Half(Half::B)])
+    ten_steps(pair, recipe, &[Partition::Half(Half::A), Partition::Half(Half::B)])
 }
 
 fn whole(recipe: &model::recipe::Recipe) -> Run {
-    ten_steps(small::network(recipe, small::SEED, true), recipe, &[Cut::Whole])
+    ten_steps(small::network(recipe, small::SEED, true), recipe, &[Partition::Whole])
 }
 
 fn assert_close(

@@ -1,6 +1,6 @@
 //! How a run stands, for those who ask; changes nothing.
 
-use model::halves::Cut;
+use model::halves::Partition;
 
 use super::{Phase, Run};
 use crate::status::{PartStatus, RunStatus};
@@ -76,8 +76,8 @@ impl Run {
         parts
             .map(|(seat, (part, work))| PartStatus {
                 name: match part {
-                    Cut::Whole => "whole".to_string(),
-                    Cut::Half(half) => half.to_string(),
+                    Partition::Whole => "whole".to_string(),
+                    Partition::Half(half) => half.to_string(),
                 },
                 seated: self.members.is_taken(seat),
                 work: work.clone(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use model::halves::{Cut, Half};
+use model::halves::{Half, Partition};
 use model::recipe::{Recipe, Schedule};
 
 use super::{Run, Settings};
@@ -282,8 +282,8 @@ fn each_half_is_told_its_part_its_peer_and_everything_that_fixes_the_run() {
     let world = World::new(settings(Until::Steps(5), 10), data(100, 50)).with(&[B, A]);
     let begins = world.begins();
     let [(first, a), (second, b)] = &begins[..] else { panic!("{begins:?}") };
-    assert_eq!((*first, a.part, a.peer.as_str()), (B, Cut::Half(Half::A), "host:1"));
-    assert_eq!((*second, b.part, b.peer.as_str()), (A, Cut::Half(Half::B), "host:2"));
+    assert_eq!((*first, a.part, a.peer.as_str()), (B, Partition::Half(Half::A), "host:1"));
+    assert_eq!((*second, b.part, b.peer.as_str()), (A, Partition::Half(Half::B), "host:2"));
     assert_eq!((a.classes, a.seed, a.step, &a.shard), (10, 7, 0, &None));
     assert_eq!(
         (a.recipe.as_str(), a.loaders.as_slice()),
@@ -298,7 +298,7 @@ fn one_column_needs_one_worker_that_takes_the_whole() {
     settings.recipe.columns = 1;
     let mut world = World::new(settings, data(100, 0)).with(&[A]);
     world.plays();
-    assert_eq!(world.begins()[0].1.part, Cut::Whole);
+    assert_eq!(world.begins()[0].1.part, Partition::Whole);
     assert_eq!(world.ending, Some(Ending::Finished));
     assert_eq!(world.manifests[0].shards[0].file, "whole.safetensors");
 }
@@ -361,7 +361,7 @@ fn a_lost_worker_costs_at_most_one_checkpoint() {
     assert_eq!((world.run.step(), world.ending.clone()), (6, None));
     world.joins(C);
     let begin = world.begins().pop().unwrap();
-    assert_eq!((begin.0, begin.1.part, begin.1.step), (C, Cut::Half(Half::B), 6));
+    assert_eq!((begin.0, begin.1.part, begin.1.step), (C, Partition::Half(Half::B), 6));
     let shard = "checkpoints/step-00000006/half-b.safetensors";
     assert_eq!(begin.1.shard, Some((shard.to_string(), format!("{shard} at 6"))));
     assert_eq!(world.metrics, (1..=6).collect::<Vec<_>>());
@@ -390,8 +390,8 @@ fn a_standby_gets_no_order_until_it_is_needed_and_is_then_seated_at_once() {
     world.leaves(A);
     let begins = world.begins();
     let [(_, a), (_, b)] = &begins[2..] else { panic!("{begins:?}") };
-    assert_eq!((begins[2].0, a.part), (C, Cut::Half(Half::A)));
-    assert_eq!((begins[3].0, b.part, b.peer.as_str()), (B, Cut::Half(Half::B), "host:3"));
+    assert_eq!((begins[2].0, a.part), (C, Partition::Half(Half::A)));
+    assert_eq!((begins[3].0, b.part, b.peer.as_str()), (B, Partition::Half(Half::B), "host:3"));
     assert_eq!(world.plays().ending, Some(Ending::Finished));
 }
 

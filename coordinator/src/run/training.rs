@@ -1,6 +1,6 @@
 //! While all parts are there: grants, and what is due where they end.
 
-use model::halves::Cut;
+use model::halves::Partition;
 use proto::process::FOR_MACHINES;
 
 use super::{Phase, Run, Saving};
@@ -248,7 +248,7 @@ impl Run {
 
     /// Has every part take its shard now and send it while it goes on.
     fn save(&mut self, step: u64) {
-        let parts: Vec<Cut> = self.members.parts().to_vec();
+        let parts: Vec<Partition> = self.members.parts().to_vec();
         let names: Vec<_> = parts.iter().map(|p| shard_name(step, shard_file(*p))).collect();
         self.saving = Some(Saving { state: self.state(), answered: vec![None; parts.len()] });
         let (incarnation, shards) = (self.incarnation, names.clone());

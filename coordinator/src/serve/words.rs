@@ -1,6 +1,6 @@
 //! Wire ⇄ the words of the state machine.
 
-use model::halves::Cut;
+use model::halves::Partition;
 use proto::wire::{self, worker_event};
 
 use super::clock::Clock;
@@ -97,11 +97,11 @@ pub(super) fn order_to_wire(incarnation: u64, order: Order) -> wire::Order {
     let order = match order {
         Order::Begin(begin) => {
             let (shard, shard_sha256) = begin.shard.unwrap_or_default();
-            let part: Cut = begin.part;
+            let part: Partition = begin.part;
             O::Begin(wire::Begin {
                 run_id: begin.run_id,
                 incarnation,
-                part: wire::Part::from(part).into(),
+                partition: wire::Partition::from(part).into(),
                 recipe: begin.recipe,
                 classes: begin.classes as u32,
                 seed: begin.seed,

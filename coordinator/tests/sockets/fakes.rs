@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::halves::{Cut, Half};
+use model::halves::{Half, Partition};
 use model::recipe::Recipe;
 use proto::process::VERSION;
 use proto::tensor::chunks;
@@ -167,7 +167,9 @@ impl State {
 
     async fn begin(&mut self, begin: wire::Begin) {
         proto::convert::recipe(&begin.recipe).unwrap();
-        let Ok(Cut::Half(half)) = proto::convert::cut(begin.part) else { panic!("no half") };
+        let Ok(Partition::Half(half)) = proto::convert::partition(begin.partition) else {
+            panic!("no half")
+        };
         (self.incarnation, self.done, self.until) = (begin.incarnation, begin.step, begin.step);
         self.value = begin.seed + u64::from(half == Half::B);
         if !begin.shard.is_empty() {

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use coordinator::checkpoint::Manifest;
 use coordinator::run_dir::RunDir;
-use model::halves::{Cut, Half, Plan};
+use model::halves::{Half, Partition, Plan};
 use model::params::Param;
 use model::shape::Network;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -59,11 +59,14 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
 /// What each process of a run holds, half A first.
 fn plans(dir: &RunDir, classes: usize) -> Result<Vec<Plan>> {
     let network = Network::new(&dir.recipe, classes)?;
-    let cuts = match network.columns {
-        1 => vec![Cut::Whole],
-        _ => Half::BOTH.map(Cut::Half).to_vec(),
+    let partitions = match network.columns {
+        1 => vec![Partition::Whole],
+        _ => Half::BOTH.map(Partition::Half).to_vec(),
     };
-    Ok(cuts.into_iter().map(|cut| Plan::new(&network, &dir.recipe, cut)).collect())
+    Ok(partitions
+        .into_iter()
+        .map(|partition| Plan::new(&network, &dir.recipe, partition))
+        .collect())
 }
 
 fn initial(plans: &[Plan], seed: u64) -> Result<Vec<Whole>> {
@@ -148,8 +151,8 @@ mod tests {
     #[test]
     fn halves_put_together_are_the_whole_networks_initial_weights() {
         let (recipe, network) = small();
-        let halves = Half::BOTH.map(|half| Plan::new(&network, &recipe, Cut::Half(half)));
-        let whole = Plan::new(&network, &recipe, Cut::Whole);
+        let halves = Half::BOTH.map(|half| Plan::new(&network, &recipe, Partition::Half(half)));
+        let whole = Plan::new(&network, &recipe, Partition::Whole);
         let merged = initial(&halves, 5).unwrap();
         assert_eq!(merged, initial(&[whole], 5).unwrap());
         assert_eq!(merged.len(), 16);
@@ -159,7 +162,7 @@ mod tests {
     fn names_and_shapes_are_those_of_design_7() {
         let recipe = Recipe::builtin("paper").unwrap();
         let network = Network::new(&recipe, 1000).unwrap();
-        let halves = Half::BOTH.map(|half| Plan::new(&network, &recipe, Cut::Half(half)));
+        let halves = Half::BOTH.map(|half| Plan::new(&network, &recipe, Partition::Half(half)));
         let shapes: Vec<String> = halves[0]
             .params()
             .filter(|p| !p.is_bias)
@@ -183,7 +186,7 @@ mod tests {
     #[test]
     fn a_part_of_the_wrong_length_is_noticed() {
         let (recipe, network) = small();
-        let whole = [Plan::new(&network, &recipe, Cut::Whole)];
+        let whole = [Plan::new(&network, &recipe, Partition::Whole)];
         let said = merge(&whole, |_, _| Ok(vec![0; 4])).unwrap_err().to_string();
         assert!(said.contains("conv1.weight"), "{said}");
     }

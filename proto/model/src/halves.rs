@@ -51,23 +51,23 @@ impl std::fmt::Display for Half {
     }
 }
 
-/// How much of the network one process holds.
+/// How much of the network one process computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
+pub enum Partition {
     /// All of it: the uncut reference, and the one-column network.
     Whole,
     /// One half.
     Half(Half),
 }
 
-impl Cut {
+impl Partition {
     /// The maps (or units) of `maps` that this process owns; an odd count gives half A one more.
     pub fn own(self, maps: usize) -> Range<usize> {
         let middle = maps.div_ceil(2);
         match self {
-            Cut::Whole => 0..maps,
-            Cut::Half(Half::A) => 0..middle,
-            Cut::Half(Half::B) => middle..maps,
+            Partition::Whole => 0..maps,
+            Partition::Half(Half::A) => 0..middle,
+            Partition::Half(Half::B) => middle..maps,
         }
     }
 }
@@ -76,7 +76,7 @@ impl Cut {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// Which part of the network.
-    pub cut: Cut,
+    pub partition: Partition,
     /// The image as the first layer sees it.
     pub input: Shape,
     /// Classes of the whole network.
@@ -136,16 +136,17 @@ impl PlannedLayer {
 
 impl Plan {
     /// Derives one process's part from the network.
-    pub fn new(network: &Network, recipe: &Recipe, cut: Cut) -> Self {
+    pub fn new(network: &Network, recipe: &Recipe, partition: Partition) -> Self {
         let mut made: Range<usize> = 0..network.input.maps; // the image is everyone's own
         let mut layers = Vec::with_capacity(network.layers.len());
         for (i, layer) in network.layers.iter().enumerate() {
-            let exchanges = i > 0 && cut != Cut::Whole && layer.reads == Reads::BothHalves;
-            let maps = cut.own(layer.sum.maps);
-            let (input_maps, own_inputs, groups) = match cut {
-                Cut::Whole => (layer.input.maps, 0..layer.input.maps, layer.groups),
-                Cut::Half(_) if exchanges || i == 0 => (layer.input.maps, made.clone(), 1),
-                Cut::Half(_) => (made.len(), 0..made.len(), 1),
+            let exchanges =
+                i > 0 && partition != Partition::Whole && layer.reads == Reads::BothHalves;
+            let maps = partition.own(layer.sum.maps);
+            let (input_maps, own_inputs, groups) = match partition {
+                Partition::Whole => (layer.input.maps, 0..layer.input.maps, layer.groups),
+                Partition::Half(_) if exchanges || i == 0 => (layer.input.maps, made.clone(), 1),
+                Partition::Half(_) => (made.len(), 0..made.len(), 1),
             };
             layers.push(PlannedLayer {
                 name: layer.name,
@@ -156,14 +157,18 @@ impl Plan {
                 own_inputs,
                 sum: Shape { maps: maps.len(), side: layer.sum.side },
                 after: layer.after.clone(),
-                lrn_groups: if cut == Cut::Whole && network.columns == 2 { 2 } else { 1 },
+                lrn_groups: if partition == Partition::Whole && network.columns == 2 {
+                    2
+                } else {
+                    1
+                },
                 output: Shape { maps: maps.len(), side: layer.output.side },
                 params: params::of(layer, recipe, maps.clone()),
                 maps: maps.clone(),
             });
             made = maps;
         }
-        Self { cut, input: network.input, classes: network.classes, layers }
+        Self { partition, input: network.input, classes: network.classes, layers }
     }
 
     /// Every weight and bias of this process, layer by layer, weights first.

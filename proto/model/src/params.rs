@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::layer::Kind;
 use crate::random::{Purpose, Random};
 use crate::recipe::Recipe;
-use crate::shape::Sized;
+use crate::shape::LayerSizes;
 
 /// How a parameter starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,7 +63,7 @@ impl Param {
 }
 
 /// The weights and biases of rows `maps` of a layer.
-pub(crate) fn of(layer: &Sized, recipe: &Recipe, maps: Range<usize>) -> [Param; 2] {
+pub(crate) fn of(layer: &LayerSizes, recipe: &Recipe, maps: Range<usize>) -> [Param; 2] {
     let inputs = match layer.kind {
         Kind::Conv { kernel, .. } => vec![layer.input.maps / layer.groups, kernel, kernel],
         Kind::Full => vec![layer.input.len() / layer.groups],

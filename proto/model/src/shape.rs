@@ -37,7 +37,7 @@ pub struct Network {
     /// The image as the first layer sees it: three colours, the crop's side.
     pub input: Shape,
     /// Top to bottom; the last one's maps are the classes.
-    pub layers: Vec<Sized>,
+    pub layers: Vec<LayerSizes>,
     /// Number of classes.
     pub classes: usize,
     /// 2: cut in halves; 1: the one-column network, a single process.
@@ -46,7 +46,7 @@ pub struct Network {
 
 /// A layer with its sizes, both halves together.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sized {
+pub struct LayerSizes {
     /// The name.
     pub name: &'static str,
     /// What it computes.
@@ -129,7 +129,7 @@ impl Network {
 
     /// Multiply-adds of one image's forward pass.
     pub fn multiply_adds(&self) -> usize {
-        self.layers.iter().map(Sized::multiply_adds).sum()
+        self.layers.iter().map(LayerSizes::multiply_adds).sum()
     }
 
     /// Floating-point operations of one image in training: forward, gradient of the weights, and
@@ -140,7 +140,7 @@ impl Network {
     }
 }
 
-impl Sized {
+impl LayerSizes {
     /// Multiply-adds of one image's forward pass.
     pub fn multiply_adds(&self) -> usize {
         self.sum.len() * self.fan_in()
@@ -161,7 +161,7 @@ fn sized(
     input: Shape,
     may_group: bool,
     recipe: &Recipe,
-) -> Result<Sized, ShapeError> {
+) -> Result<LayerSizes, ShapeError> {
     let small =
         |side, window| ShapeError::TooSmall { name: row.name, crop: recipe.crop, side, window };
     let side = match row.kind {
@@ -183,7 +183,7 @@ fn sized(
         output.side = windows(side, recipe.pool_size, recipe.pool_stride, 0);
     }
     let groups = if may_group && row.reads == Reads::OwnHalf { 2 } else { 1 };
-    Ok(Sized {
+    Ok(LayerSizes {
         name: row.name,
         kind: row.kind,
         reads: row.reads,

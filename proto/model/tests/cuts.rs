@@ -1,6 +1,6 @@
 //! The network cut in two is the whole one, and the table's factors make the networks they should.
 
-use model::halves::{Cut, Half, Plan, exchange_floats_an_image, exchange_points};
+use model::halves::{Half, Partition, Plan, exchange_floats_an_image, exchange_points};
 use model::params::Param;
 use model::recipe::Recipe;
 use model::shape::{Network, ShapeError};
@@ -13,8 +13,8 @@ fn recipe(changes: &[&str]) -> Recipe {
 
 fn plans(recipe: &Recipe, classes: usize) -> (Plan, [Plan; 2]) {
     let network = Network::new(recipe, classes).expect("sizes that make a network");
-    let plan = |cut| Plan::new(&network, recipe, cut);
-    (plan(Cut::Whole), Half::BOTH.map(|half| plan(Cut::Half(half))))
+    let plan = |partition| Plan::new(&network, recipe, partition);
+    (plan(Partition::Whole), Half::BOTH.map(|half| plan(Partition::Half(half))))
 }
 
 fn n_params(plan: &Plan) -> usize {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use model::halves::{Cut, Half, Plan, exchange_floats_an_image, exchange_points};
+use model::halves::{Half, Partition, Plan, exchange_floats_an_image, exchange_points};
 use model::layer::{After, Kind};
 use model::params::Param;
 use model::recipe::{Activation, Init, Lrn, Recipe, Schedule};
@@ -15,12 +15,12 @@ fn network() -> Network {
     Network::new(&Recipe::default(), CLASSES).expect("the paper's sizes make a network")
 }
 
-fn plan(cut: Cut) -> Plan {
-    Plan::new(&network(), &Recipe::default(), cut)
+fn plan(partition: Partition) -> Plan {
+    Plan::new(&network(), &Recipe::default(), partition)
 }
 
 fn halves() -> [Plan; 2] {
-    Half::BOTH.map(|half| plan(Cut::Half(half)))
+    Half::BOTH.map(|half| plan(Partition::Half(half)))
 }
 
 fn n_params(plan: &Plan) -> usize {
@@ -30,7 +30,7 @@ fn n_params(plan: &Plan) -> usize {
 /// §1: "60 million parameters"; one half holds half of them.
 #[test]
 fn parameters_sum_to_60_965_224() {
-    assert_eq!(n_params(&plan(Cut::Whole)), 60_965_224);
+    assert_eq!(n_params(&plan(Partition::Whole)), 60_965_224);
     for half in halves() {
         assert_eq!(n_params(&half), 30_482_612);
     }
@@ -51,7 +51,7 @@ fn neurons_are_those_of_section_3_5() {
 #[test]
 fn kernels_are_those_of_section_3_5() {
     let kernels: Vec<(&str, Vec<usize>)> =
-        plan(Cut::Whole).layers.iter().map(|l| (l.name, l.params[0].shape.clone())).collect();
+        plan(Partition::Whole).layers.iter().map(|l| (l.name, l.params[0].shape.clone())).collect();
     let expected: [(&str, &[usize]); 8] = [
         ("conv1", &[96, 3, 11, 11]),
         ("conv2", &[256, 48, 5, 5]),
@@ -99,7 +99,8 @@ fn each_half_computes_half_of_every_layer() {
 #[test]
 fn halves_meet_at_conv3_and_the_full_layers() {
     assert_eq!(exchange_points(&network()).collect::<Vec<_>>(), ["conv3", "fc6", "fc7", "fc8"]);
-    let groups: Vec<usize> = plan(Cut::Whole).layers.iter().map(|layer| layer.groups).collect();
+    let groups: Vec<usize> =
+        plan(Partition::Whole).layers.iter().map(|layer| layer.groups).collect();
     assert_eq!(groups, [1, 2, 1, 2, 2, 1, 1, 1]);
 }
 
@@ -135,7 +136,7 @@ fn a_forward_pass_is_724_406_816_multiply_adds() {
 #[test]
 fn no_convolution_holds_more_than_one_and_a_half_percent_of_the_parameters() {
     let percent = |n: usize| 100.0 * n as f64 / 60_965_224.0;
-    let whole = plan(Cut::Whole);
+    let whole = plan(Partition::Whole);
     let of_layer = |i: usize| percent(whole.layers[i].params.iter().map(Param::len).sum());
     assert!((0..5).all(|i| of_layer(i) < 1.5));
     assert!([0, 1, 4].iter().all(|&i| of_layer(i) < 1.0));
@@ -224,7 +225,7 @@ fn the_rate_falls_from_a_hundredth_by_ten_three_times() {
 #[test]
 fn weights_start_from_a_normal_of_deviation_a_hundredth() {
     assert_eq!(Recipe::default().init, Init::Fixed);
-    for layer in plan(Cut::Half(Half::B)).layers {
+    for layer in plan(Partition::Half(Half::B)).layers {
         let weights = layer.params[0].initial(1);
         assert_eq!(weights.len(), layer.params[0].len());
         let n = weights.len() as f64;
@@ -241,7 +242,7 @@ fn weights_start_from_a_normal_of_deviation_a_hundredth() {
 /// fully-connected hidden layers", 0 in the remaining ones.
 #[test]
 fn biases_start_at_one_in_five_layers_and_at_zero_in_three() {
-    let starts: BTreeMap<&str, f32> = plan(Cut::Half(Half::A))
+    let starts: BTreeMap<&str, f32> = plan(Partition::Half(Half::A))
         .layers
         .iter()
         .map(|layer| {
@@ -287,7 +288,7 @@ fn the_one_column_network_keeps_its_last_convolution_and_full_layers() {
     let network = Network::new(&recipe, CLASSES).unwrap();
     let maps: Vec<usize> = network.layers.iter().map(|layer| layer.sum.maps).collect();
     assert_eq!(maps, [48, 128, 192, 192, 256, 4096, 4096, 1000]);
-    let plan = Plan::new(&network, &recipe, Cut::Whole);
+    let plan = Plan::new(&network, &recipe, Partition::Whole);
     assert!(plan.layers.iter().all(|l| l.groups == 1 && l.lrn_groups == 1 && !l.exchanges));
     // 1.9 % fewer than the two-GPU net.
     assert_eq!(n_params(&plan), 59_798_312);
