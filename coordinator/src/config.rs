@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::recipe::Recipe;
-use proto::trust::Trust;
+use net::Trust;
 use tokio::sync::watch;
 
 use crate::error::Error;

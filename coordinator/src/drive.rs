@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use proto::process::{MESSAGE_LIMIT, RUN};
+use net::RUN;
+use proto::MESSAGE_LIMIT;
 use proto::wire::coordinator_server::CoordinatorServer;
 use proto::wire::store_server::StoreServer;
 use tokio::net::TcpListener;
@@ -108,7 +109,7 @@ pub async fn run(
     };
     let finished = serve.finished.clone();
     let (close, closed) = oneshot::channel::<()>();
-    let server = proto::process::server()
+    let server = net::server()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .add_service(CoordinatorServer::new(serve).max_decoding_message_size(MESSAGE_LIMIT))

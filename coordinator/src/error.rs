@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use proto::tensor::ChunkError;
+use proto::chunk::ChunkError;
 
 /// What went wrong, with what to do about it.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use model::recipe::Recipe;
-use proto::process::{FOR_MACHINES, FOR_PEOPLE};
+use net::{FOR_MACHINES, FOR_PEOPLE};
 use proto::wire;
 
 use crate::event::{DataSet, Ending};

@@ -135,7 +135,7 @@ impl RunDir {
         if got != *want {
             return Err(damaged());
         }
-        proto::tensor::bytes_to_floats(&bytes).ok_or_else(damaged)
+        proto::chunk::bytes_to_floats(&bytes).ok_or_else(damaged)
     }
 
     /// Steps that have a checkpoint, oldest first.
@@ -220,7 +220,7 @@ mod tests {
         let mut owned = Owned::open(dir.path(), &Recipe::default(), 1).unwrap();
         let data = crate::run::tests::data(100, 10);
         let mean = [1.5f32, 2.5, 3.5];
-        owned.record_data(&data, &proto::tensor::floats_to_bytes(&mean)).unwrap();
+        owned.record_data(&data, &proto::chunk::floats_to_bytes(&mean)).unwrap();
         let read = RunDir::open(dir.path()).unwrap();
         assert_eq!(read.data_set().unwrap(), &data);
         assert_eq!(read.mean().unwrap(), mean);

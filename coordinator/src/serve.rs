@@ -10,11 +10,12 @@ pub(crate) use words::status_to_wire;
 
 use std::time::Duration;
 
-use proto::process::{DESCRIPTION_LIMIT, VERSION, introduction};
-use proto::trust::{Role, Trust, only};
+use net::introduction;
+use net::{Role, Trust, only};
 use proto::wire::coordinator_server::Coordinator;
 use proto::wire::loader_client::LoaderClient;
 use proto::wire::{self, worker_event};
+use proto::{DESCRIPTION_LIMIT, VERSION};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -29,8 +30,8 @@ const ORDERS: usize = 256;
 /// How long a loader that announced itself may take to answer.
 const DESCRIPTION: Duration = Duration::from_secs(10);
 
-pub(crate) type Orders = mpsc::Sender<Result<wire::Order, Status>>;
-pub(crate) type LoaderOrders = mpsc::Sender<Result<wire::LoaderOrder, Status>>;
+pub(crate) type Orders = mpsc::Sender<Result<wire::WorkerCommand, Status>>;
+pub(crate) type LoaderOrders = mpsc::Sender<Result<wire::LoaderCommand, Status>>;
 
 /// What the services tell [`crate::drive`].
 #[derive(Debug)]
@@ -98,8 +99,8 @@ impl Serve {
 
 #[tonic::async_trait]
 impl Coordinator for Serve {
-    type WorkStream = ReceiverStream<Result<wire::Order, Status>>;
-    type ServeStream = ReceiverStream<Result<wire::LoaderOrder, Status>>;
+    type WorkStream = ReceiverStream<Result<wire::WorkerCommand, Status>>;
+    type ServeStream = ReceiverStream<Result<wire::LoaderCommand, Status>>;
 
     async fn work(
         &self,
@@ -226,8 +227,11 @@ impl Serve {
         let wire::LoaderEvent { address, version, .. } = introduction(&mut events).await?;
         same_version("loader", version)?;
         if self.is_finished() {
-            let finish =
-                wire::LoaderOrder { finish: true, reason: "finished".into(), ..Default::default() };
+            let finish = wire::LoaderCommand {
+                finish: true,
+                reason: "finished".into(),
+                ..Default::default()
+            };
             let _ = orders.send(Ok(finish)).await;
             return Ok(());
         }
@@ -240,7 +244,7 @@ impl Serve {
         let (mut clock, mut asking) = (Clock::default(), tokio::time::interval(ASK_EVERY));
         let ask = |clock: &Clock| {
             let ping = Some(clock.ask());
-            let _ = orders.try_send(Ok(wire::LoaderOrder { ping, ..Default::default() }));
+            let _ = orders.try_send(Ok(wire::LoaderCommand { ping, ..Default::default() }));
         };
         loop {
             let event = tokio::select! {
@@ -279,7 +283,7 @@ impl Serve {
         let answer = tokio::time::timeout(DESCRIPTION, ask).await;
         let set = answer.map_err(|_| unreachable("no answer within 10 s".into()))??.into_inner();
         let side = set.side as usize;
-        if proto::tensor::mean_image(&set.mean, side).is_none() {
+        if proto::chunk::mean_image(&set.mean, side).is_none() {
             let got = set.mean.len();
             let why = format!("a mean image of {got} bytes for {side}×{side} pictures");
             return Err(unreachable(why));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use proto::tensor::{CHUNK_BYTES, ChunkError};
+use proto::chunk::{CHUNK_BYTES, ChunkError};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -172,7 +172,7 @@ impl Incoming {
         Ok(self.have == total)
     }
 
-    /// The same rules as [`proto::tensor::Assembler`], which would keep the bytes.
+    /// The same rules as [`proto::chunk::Assembler`], which would keep the bytes.
     fn check_chunk(
         &mut self,
         offset: u64,

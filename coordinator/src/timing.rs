@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use model::halves::Partition;
-use proto::process::FOR_PEOPLE;
+use net::FOR_PEOPLE;
 use proto::timing::{clock_ns, is_timed};
 use serde::{Deserialize, Serialize};
 

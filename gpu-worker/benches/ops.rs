@@ -16,7 +16,7 @@ use gpu_worker::Result;
 use gpu_worker::backend::cpu::Cpu;
 use gpu_worker::backend::cuda::{self, Cuda};
 use gpu_worker::backend::{Backend, Full, Part};
-use model::recipe::Wire;
+use model::recipe::Encoding;
 
 #[path = "ops/options.rs"]
 mod options; // the command line
@@ -120,7 +120,9 @@ impl<B: Backend> Bench<B> {
         let mut floats = self.device.floats("bench", len).expect("memory");
         let values: Vec<u8> =
             (0..len).flat_map(|i| ((i * 7919 % 1000) as f32 * 0.002 - 1.0).to_le_bytes()).collect();
-        self.device.upload(&[values.into()], Wire::F32, 0, &mut floats, 0).expect("same length");
+        self.device
+            .upload(&[values.into()], Encoding::F32, 0, &mut floats, 0)
+            .expect("same length");
         floats
     }
 

@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use bytes::Bytes;
-use model::recipe::{Activation, Wire};
+use model::recipe::{Activation, Encoding};
 
 use crate::error::Result;
 use crate::watch::Watch;
@@ -192,7 +192,7 @@ pub struct Encoded {
     /// Little-endian f32, or f16.
     pub bytes: Bytes,
     /// f16 or not.
-    pub wire: Wire,
+    pub wire: Encoding,
     /// The numbers were multiplied by `2^exponent` first (0 for f32).
     pub exponent: i32,
 }
@@ -244,20 +244,20 @@ pub trait Backend: Send {
     fn upload(
         &mut self,
         from: &[Bytes],
-        wire: Wire,
+        wire: Encoding,
         exponent: i32,
         to: &mut Self::Floats,
         at: usize,
     ) -> Result<()>;
     /// Copies bytes (pieces in order) to the start of `to`.
     fn upload_bytes(&mut self, from: &[Bytes], to: &mut Self::Bytes) -> Result<()>;
-    /// Starts copying `range` to the host once everything queued before has run. `Wire::F16`
+    /// Starts copying `range` to the host once everything queued before has run. `Encoding::F16`
     /// scales by the power of two that brings the largest magnitude just below f16's largest.
     fn download(
         &mut self,
         from: &Self::Floats,
         range: Range<usize>,
-        wire: Wire,
+        wire: Encoding,
     ) -> Result<Download>;
 
     // ---- time

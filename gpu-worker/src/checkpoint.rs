@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use model::recipe::Wire;
+use model::recipe::Encoding;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 
 use crate::backend::Backend;
@@ -37,7 +37,10 @@ impl<B: Backend> View for OnDevice<'_, '_, B> {
     fn data(&self) -> Cow<'_, [u8]> {
         let (dev, failed) = &mut *self.dev.borrow_mut();
         let len = self.data_len() / 4;
-        match dev.download(self.from, 0..len, Wire::F32).and_then(crate::backend::Download::wait) {
+        match dev
+            .download(self.from, 0..len, Encoding::F32)
+            .and_then(crate::backend::Download::wait)
+        {
             Ok(encoded) => {
                 let mut numbers =
                     encoded.bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
@@ -124,7 +127,7 @@ impl<B: Backend> Half<B> {
         for tensor in self.tensors() {
             for (to, bytes) in [&mut tensor.value, &mut tensor.momentum].into_iter().zip(&mut found)
             {
-                dev.upload(&[bytes], Wire::F32, 0, to, 0)?;
+                dev.upload(&[bytes], Encoding::F32, 0, to, 0)?;
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use proto::trust::Trust;
+use net::Trust;
 
 use crate::backend::cuda::{Gpu, Search};
 use crate::error::Error;

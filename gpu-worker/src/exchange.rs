@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use model::recipe::Wire;
+use model::recipe::Encoding;
 
 use crate::backend::{Backend, Download};
 use crate::error::{Error, Result};
@@ -83,7 +83,7 @@ pub struct Arrival {
     /// Its bytes, in pieces.
     pub parts: Vec<Bytes>,
     /// f16 or not.
-    pub wire: Wire,
+    pub wire: Encoding,
     /// Scaled by `2^exponent`.
     pub exponent: i32,
     /// When its first bytes were here.
@@ -195,7 +195,7 @@ pub struct Exchange<'a> {
     peer: Option<&'a mut dyn Peer>,
     pass: Pass,
     minibatch: u64,
-    wire: Wire,
+    wire: Encoding,
     deadline: Duration,
     crossings: Vec<Crossing>,
     received: Vec<Travel>,
@@ -213,7 +213,7 @@ impl<'a> Exchange<'a> {
         peer: Option<&'a mut dyn Peer>,
         pass: Pass,
         minibatch: u64,
-        wire: Wire,
+        wire: Encoding,
         deadline: Duration,
     ) -> Self {
         let (crossings, received) = (Vec::new(), Vec::new());
@@ -221,8 +221,8 @@ impl<'a> Exchange<'a> {
     }
 
     /// How tensors travel; logits always as they are, so that both halves see the same numbers.
-    pub(crate) fn wire(&self, at: &str) -> Wire {
-        if at == LOGITS { Wire::F32 } else { self.wire }
+    pub(crate) fn wire(&self, at: &str) -> Encoding {
+        if at == LOGITS { Encoding::F32 } else { self.wire }
     }
 
     /// Sends one slice on its way.
@@ -350,7 +350,7 @@ pub(crate) const LOGITS: &str = "logits";
 #[derive(Debug)]
 pub(crate) struct Received {
     parts: Vec<Bytes>,
-    wire: Wire,
+    wire: Encoding,
     exponent: i32,
     /// Share of the wait for it before the other half began to send.
     pub(crate) late: f64,
@@ -369,8 +369,8 @@ impl Received {
         want: usize,
     ) -> Result<()> {
         let a_number = match self.wire {
-            Wire::F32 => 4,
-            Wire::F16 => 2,
+            Encoding::F32 => 4,
+            Encoding::F16 => 2,
         };
         let bytes: usize = self.parts.iter().map(Bytes::len).sum();
         if bytes != want * a_number {

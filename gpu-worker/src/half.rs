@@ -98,7 +98,9 @@ impl Work {
                 pad,
                 groups: layer.groups,
             }),
-            Kind::Full => Self::Full(Full { inputs: layer.input.len(), units: layer.sum.maps }),
+            Kind::FullyConnected => {
+                Self::Full(Full { inputs: layer.input.len(), units: layer.sum.maps })
+            }
         }
     }
 
@@ -107,7 +109,7 @@ impl Work {
     pub fn part(layer: &PlannedLayer, maps: &Range<usize>) -> Part {
         let a_map = match layer.kind {
             Kind::Conv { .. } => 1,
-            Kind::Full => layer.input.side * layer.input.side,
+            Kind::FullyConnected => layer.input.side * layer.input.side,
         };
         Part(maps.start * a_map..maps.end * a_map)
     }
@@ -376,8 +378,8 @@ fn segments(plan: &Plan) -> Vec<Range<usize>> {
 }
 
 pub(crate) fn upload<B: Backend>(dev: &mut B, from: &[f32], to: &mut B::Floats) -> Result<()> {
-    let bytes = proto::tensor::floats_to_bytes(from);
-    dev.upload(&[bytes], model::recipe::Wire::F32, 0, to, 0)
+    let bytes = proto::chunk::floats_to_bytes(from);
+    dev.upload(&[bytes], model::recipe::Encoding::F32, 0, to, 0)
 }
 
 pub(crate) fn download<B: Backend>(
@@ -385,13 +387,13 @@ pub(crate) fn download<B: Backend>(
     from: &B::Floats,
     range: Range<usize>,
 ) -> Result<Vec<f32>> {
-    floats(dev.download(from, range, model::recipe::Wire::F32)?)
+    floats(dev.download(from, range, model::recipe::Encoding::F32)?)
 }
 
 /// Waits for a tensor on its way.
 pub(crate) fn floats(leaving: Download) -> Result<Vec<f32>> {
     let bytes = leaving.wait()?.bytes;
-    proto::tensor::bytes_to_floats(&bytes).ok_or(Error::Shape {
+    proto::chunk::bytes_to_floats(&bytes).ok_or(Error::Shape {
         tensor: "downloaded tensor",
         got: bytes.len(),
         want: bytes.len().next_multiple_of(4),

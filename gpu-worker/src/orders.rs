@@ -5,11 +5,11 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use model::halves::{Half as Side, Partition, Plan};
-use model::recipe::Wire;
+use model::recipe::Encoding;
 use model::shape::Network as Sizes;
-use proto::process::{FOR_MACHINES, FOR_PEOPLE};
+use net::Trust;
+use net::{FOR_MACHINES, FOR_PEOPLE};
 use proto::timing::is_timed;
-use proto::trust::Trust;
 use proto::wire::{
     BatchRequest, Begin, Checkpoint, Evaluate, Evaluated, Failed, Ready, Saved, Split, StepDone,
     Timing, Train, WorkerEvent, worker_event::Event,
@@ -120,7 +120,7 @@ struct Running<B: Backend> {
     n_val: u64,
     step: u64,
     timing_every: u64,
-    wire: Wire,
+    wire: Encoding,
     deadline: Duration,
 }
 

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::shape::Shape;
-use proto::process::{Backoff, DESCRIPTION_LIMIT};
-use proto::status::{Reaction, reaction};
-use proto::tensor::{Assembler, mean_image};
-use proto::trust::{Role, Trust};
+use net::Backoff;
+use net::{Reaction, reaction};
+use net::{Role, Trust};
+use proto::DESCRIPTION_LIMIT;
+use proto::chunk::{Assembler, mean_image};
 use proto::wire::loader_client::LoaderClient;
-use proto::wire::{BatchHead, BatchRequest, DataSet, DescribeRequest, batch_part::Part};
+use proto::wire::{BatchHead, BatchRequest, DataSet, DescribeRequest, batch_chunk::Content};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -237,18 +238,17 @@ async fn stream_batch(
     channel: Channel,
     request: BatchRequest,
 ) -> std::result::Result<Minibatch, Status> {
-    let mut client =
-        LoaderClient::new(channel).max_decoding_message_size(proto::process::MESSAGE_LIMIT);
+    let mut client = LoaderClient::new(channel).max_decoding_message_size(proto::MESSAGE_LIMIT);
     let mut stream = client.batch(request).await?.into_inner();
     let mut head = None;
     let mut pixels = Assembler::new(LONGEST);
-    while let Some(part) = stream.message().await? {
-        match part.part {
-            Some(Part::Head(h)) => head = Some(h),
-            Some(Part::Pixels(chunk)) => {
+    while let Some(chunk) = stream.message().await? {
+        match chunk.content {
+            Some(Content::Head(h)) => head = Some(h),
+            Some(Content::Pixels(chunk)) => {
                 pixels.take(chunk).map_err(|e| Status::data_loss(e.to_string()))?;
             }
-            None => return Err(Status::invalid_argument("a part with nothing in it")),
+            None => return Err(Status::invalid_argument("a chunk with nothing in it")),
         }
     }
     let head = head.ok_or_else(|| Status::data_loss("the stream ended before its head"))?;

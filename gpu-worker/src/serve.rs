@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use proto::process::{Backoff, VERSION, server};
-use proto::status::{Reaction, reaction};
+use net::{Backoff, server};
+use net::{Reaction, reaction};
+use net::{Role, advertised};
+use proto::VERSION;
 use proto::timing::clock_ns;
-use proto::trust::{Role, advertised};
 use proto::wire::coordinator_client::CoordinatorClient;
-use proto::wire::order::Order as Kind;
+use proto::wire::worker_command::Command as Kind;
 use proto::wire::worker_event::Event;
-use proto::wire::{Finish, Heartbeat, Join, Order, Pong, WorkerEvent};
+use proto::wire::{Finish, Heartbeat, Join, Pong, WorkerCommand, WorkerEvent};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -260,16 +261,16 @@ impl Desk {
         loop {
             let event = tokio::select! {
                 order = orders.message() => match order {
-                    Ok(Some(Order { order: Some(Kind::Finish(finish)) })) => {
+                    Ok(Some(WorkerCommand { command: Some(Kind::Finish(finish)) })) => {
                         return Ended::Finished(finish);
                     }
                     // Here, where nothing computes: the answer is the better the sooner it comes.
-                    Ok(Some(Order { order: Some(Kind::Ping(ping)) })) => {
+                    Ok(Some(WorkerCommand { command: Some(Kind::Ping(ping)) })) => {
                         let (stamp_ns, at_ns) = (ping.stamp_ns, clock_ns(Instant::now()));
                         WorkerEvent { event: Some(Event::Pong(Pong { stamp_ns, at_ns })) }
                     }
                     Ok(Some(order)) => {
-                        if let Some(Kind::Begin(begin)) = &order.order {
+                        if let Some(Kind::Begin(begin)) = &order.command {
                             incarnation = begin.incarnation;
                         }
                         self.pass_on(order);
@@ -293,8 +294,8 @@ impl Desk {
         }
     }
 
-    fn pass_on(&mut self, order: Order) {
-        let command = match order.order {
+    fn pass_on(&mut self, order: WorkerCommand) {
+        let command = match order.command {
             Some(Kind::Begin(begin)) => {
                 // Here and not in the engine, which may come to it after a newer list.
                 self.loaders.set(begin.loaders.clone());
@@ -326,7 +327,7 @@ impl Desk {
 /// An open control stream.
 struct Joined {
     events: mpsc::Sender<WorkerEvent>,
-    orders: Streaming<Order>,
+    orders: Streaming<WorkerCommand>,
 }
 
 /// How a control stream ended.

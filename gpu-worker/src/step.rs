@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use model::recipe::Wire;
+use model::recipe::Encoding;
 use tracing::debug_span;
 
 use crate::backend::{Backend, Download};
@@ -147,8 +147,8 @@ impl<B: Backend> Half<B> {
     fn output(&mut self, dev: &mut B, n: usize) -> Result<Leaving> {
         let numbers = n * self.plan.classes;
         Ok(Leaving {
-            probabilities: dev.download(&self.output.probabilities, 0..numbers, Wire::F32)?,
-            losses: dev.download(&self.output.loss, 0..n, Wire::F32)?,
+            probabilities: dev.download(&self.output.probabilities, 0..numbers, Encoding::F32)?,
+            losses: dev.download(&self.output.loss, 0..n, Encoding::F32)?,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use proto::trust::Trust;
+use net::Trust;
 
 use crate::Error;
 use crate::synthetic::Spec;

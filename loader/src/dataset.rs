@@ -44,7 +44,7 @@ impl DataSet {
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let (summary, digest) = format::read_summary(folder)?;
         let mean = format::read_checked(folder, &summary.mean)?;
-        let mean = proto::tensor::mean_image(&mean, summary.side)
+        let mean = proto::chunk::mean_image(&mean, summary.side)
             .ok_or_else(|| damaged(folder.join(MEAN), "the mean image", "wrong length".into()))?;
         let train = Part::open(folder, &summary, Split::Train)?;
         let val = Part::open(folder, &summary, Split::Val)?;

@@ -6,10 +6,10 @@ mod trace; // when minibatches of timed steps were made and sent
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::tensor::{chunks, floats_to_bytes};
-use proto::trust::{Role, only};
+use net::{Role, only};
+use proto::chunk::{chunks, floats_to_bytes};
 use proto::wire;
-use proto::wire::batch_part::Part;
+use proto::wire::batch_chunk::Content;
 use proto::wire::loader_server::{Loader, LoaderServer};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -63,7 +63,7 @@ pub async fn run(
     let (trace, mut spans) = trace::trace();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let turns = Arc::new(Semaphore::new(MIB_AT_ONCE as usize));
-    let server = proto::process::server()
+    let server = net::server()
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .add_service(
@@ -118,7 +118,7 @@ impl Service {
 
 /// Hands parts on until there are no more, or nobody takes them.
 fn pass_on(
-    mut parts: impl Stream<Item = Result<wire::BatchPart, Status>> + Unpin + Send + 'static,
+    mut parts: impl Stream<Item = Result<wire::BatchChunk, Status>> + Unpin + Send + 'static,
     turn: OwnedSemaphorePermit,
 ) -> Parts {
     let (to_network, stream) = mpsc::channel(IN_FLIGHT);
@@ -133,7 +133,7 @@ fn pass_on(
     ReceiverStream::new(stream)
 }
 
-type Parts = ReceiverStream<Result<wire::BatchPart, Status>>;
+type Parts = ReceiverStream<Result<wire::BatchChunk, Status>>;
 
 #[tonic::async_trait]
 impl Loader for Service {
@@ -174,10 +174,11 @@ impl Loader for Service {
         let made = self.recent.get(&request).instrument(span).await.map_err(|e| status(&e))?;
         let minibatch = &made.minibatch;
         debug!(bytes = minibatch.pixels.len(), "minibatch leaves");
-        let head = Part::Head(head(minibatch));
-        let pixels = chunks(minibatch.pixels.clone()).map(Part::Pixels);
+        let head = Content::Head(head(minibatch));
+        let pixels = chunks(minibatch.pixels.clone()).map(Content::Pixels);
         let parts = std::iter::once(head).chain(pixels);
-        let parts = tokio_stream::iter(parts).map(|part| Ok(wire::BatchPart { part: Some(part) }));
+        let parts = tokio_stream::iter(parts)
+            .map(|content| Ok(wire::BatchChunk { content: Some(content) }));
         if !asked.traced {
             return Ok(Response::new(pass_on(parts, turn)));
         }
@@ -228,7 +229,7 @@ fn head(minibatch: &Minibatch) -> wire::BatchHead {
     }
 }
 
-/// What a caller is told; see `proto::status` for what it then does.
+/// What a caller is told; see `net::Reaction` for what it then does.
 fn status(error: &Error) -> Status {
     let code = match error {
         Error::Damaged { .. } => Code::DataLoss,

@@ -6,11 +6,17 @@
 //! ```
 
 pub mod convert; // wire ⇄ model, both ways, checked
-pub mod tensor; // long runs of bytes ⇄ chunks below the message limit
-pub mod status; // error → gRPC code → what the caller then does
-pub mod trust; // who may talk to whom: mutual TLS, roles, dialling, listening, in words people understand
-pub mod timing; // which steps are timed; a clock each process
-pub mod process; // what every process does at start and stop: tracing, signals, settings
+pub mod chunk; // long runs of bytes ⇄ chunks below the message limit
+pub mod timing; // which steps are timed; a clock each
+
+/// The program's version: both ends of every connection must run the same.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Largest message any service takes: one chunk and its header, with room.
+pub const MESSAGE_LIMIT: usize = 4 << 20;
+
+/// Largest description of a data set: a mean image of side 2,048 has 50 MB.
+pub const DESCRIPTION_LIMIT: usize = 64 << 20;
 
 /// The messages and services of `schema/`, generated at build time.
 #[allow(

@@ -6,7 +6,7 @@ use loader::DataSpec;
 use model::halves::{Half, Partition, Plan};
 use model::recipe::Recipe;
 use model::shape::Network;
-use proto::trust::{Role, Trust};
+use net::{Role, Trust};
 
 use crate::engine::Target;
 use crate::mutate::Shape;

@@ -6,7 +6,7 @@ use gpu_worker::receive::Minibatch;
 use loader::Source;
 use loader::batch::Request;
 use prost::Message;
-use proto::tensor::{Assembler, chunks};
+use proto::chunk::{Assembler, chunks};
 use proto::wire;
 
 use crate::engine::Target;
@@ -74,7 +74,7 @@ fn frames() -> Vec<wire::Frame> {
         run_id: "run".into(),
         incarnation: 3,
         step: 9,
-        pass: wire::Pass::Train.into(),
+        kind: wire::FrameKind::Train.into(),
         at: "conv3".into(),
         direction: wire::Direction::Backward.into(),
         slice,
@@ -178,7 +178,7 @@ fn data_set() -> wire::DataSet {
     }
 }
 
-fn begin() -> wire::Order {
+fn begin() -> wire::WorkerCommand {
     let recipe = model::recipe::Recipe::default().to_toml();
     let begin = wire::Begin {
         run_id: "run".into(),
@@ -190,14 +190,16 @@ fn begin() -> wire::Order {
         loaders: vec!["l:1".into()],
         ..Default::default()
     };
-    wire::Order { order: Some(wire::order::Order::Begin(begin)) }
+    wire::WorkerCommand { command: Some(wire::worker_command::Command::Begin(begin)) }
 }
 
 fn order(bytes: &[u8]) -> bool {
-    let Ok(order) = wire::Order::decode(bytes) else { return false };
-    let Some(wire::order::Order::Begin(begin)) = order.order else { return true };
+    let Ok(command) = wire::WorkerCommand::decode(bytes) else { return false };
+    let Some(wire::worker_command::Command::Begin(begin)) = command.command else { return true };
     let recipe = proto::convert::recipe(&begin.recipe);
-    let (Ok(_), Ok(recipe)) = (proto::convert::partition(begin.partition), recipe) else { return false };
+    let (Ok(_), Ok(recipe)) = (proto::convert::partition(begin.partition), recipe) else {
+        return false;
+    };
     model::shape::Network::new(&recipe, begin.classes as usize).is_ok()
 }
 
@@ -213,7 +215,7 @@ fn any(bytes: &[u8]) -> bool {
         Sent,
         DataSet,
         BatchRequest,
-        BatchPart,
+        BatchChunk,
         BatchHead,
         Ping,
         Pong,
@@ -221,14 +223,14 @@ fn any(bytes: &[u8]) -> bool {
         LayerTime,
         Span,
         WorkerEvent,
-        Order,
+        WorkerCommand,
         LoaderEvent,
-        LoaderOrder,
+        LoaderCommand,
         RunStatus,
         StopRequest,
         Stopping,
         FileRequest,
-        FilePart,
+        FileChunk,
         Stored
     );
     some.contains(&true)
@@ -254,7 +256,7 @@ pub(crate) fn targets() -> Vec<Target> {
     };
     let mean = |bytes: &[u8]| {
         let Ok(set) = wire::DataSet::decode(bytes) else { return false };
-        let mean = proto::tensor::mean_image(&set.mean, set.side as usize);
+        let mean = proto::chunk::mean_image(&set.mean, set.side as usize);
         mean.is_some_and(|mean| mean.len() / 3 == (set.side as usize).pow(2))
     };
     let source = Source::open(&"synthetic:16:40:10".parse().unwrap()).unwrap();

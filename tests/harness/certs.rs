@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use alexnet::certs::Order;
-use proto::trust::Role;
+use net::Role;
 
 /// A run's certificates in `folder/name`, valid for a day.
 pub fn certificates(folder: &Path, name: &str) -> PathBuf {

@@ -9,7 +9,7 @@ use coordinator::{Outcome, RunStatus, Until};
 use gpu_worker::Device;
 use loader::DataSpec;
 use model::recipe::Recipe;
-use proto::trust::{Role as Certified, Trust};
+use net::{Role as Certified, Trust};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 

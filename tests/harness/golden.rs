@@ -21,7 +21,7 @@ pub fn parse(bytes: &[u8]) -> Tensors {
     file.iter()
         .filter(|(_, view)| view.dtype() == Dtype::F32)
         .map(|(name, view)| {
-            let floats = proto::tensor::bytes_to_floats(view.data()).expect("whole floats");
+            let floats = proto::chunk::bytes_to_floats(view.data()).expect("whole floats");
             (name.to_string(), (view.shape().to_vec(), floats))
         })
         .collect()

@@ -10,10 +10,10 @@ use harness::certs::certificates;
 use harness::cluster::{Cluster, shards};
 use harness::process::wait;
 use harness::roles::Machine;
-use proto::trust::{Role, Trust};
+use net::{Role, Trust};
 use proto::wire::exchange_client::ExchangeClient;
 use proto::wire::exchange_server::{Exchange, ExchangeServer};
-use proto::wire::{Chunk, Encoding, Frame, Header, Pass, Sent};
+use proto::wire::{Chunk, Encoding, Frame, FrameKind, Header, Sent};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -118,7 +118,7 @@ impl Between {
     /// What is handed on for the next frame; announcements wait for their chunk. None: nothing more.
     fn meddle(&self, announced: &mut Option<Header>, next: Frame) -> Option<Vec<Frame>> {
         let Frame { header: Some(header), chunk } = next else { return Some(vec![next]) };
-        let training = header.pass() == Pass::Train;
+        let training = header.kind() == FrameKind::Train;
         match (chunk, announced.take()) {
             (None, _) => {
                 *announced = Some(header);
@@ -155,7 +155,7 @@ fn wrong_frames_of_the_other_half_are_refused_and_cost_no_bits() {
     let trust = Trust::read(&certs, Role::Worker).unwrap();
     let between = Between { trust: trust.clone(), to: Arc::default(), fault: Arc::default() };
     let service = ExchangeServer::new(between.clone()).max_decoding_message_size(8 << 20);
-    let served = proto::process::server().add_service(service);
+    let served = net::server().add_service(service);
     runtime.spawn(served.serve_with_incoming(trust.accept(listener)));
 
     let loader = loader(&machine, &at, "127.0.0.1:0", &secure);

@@ -17,7 +17,7 @@ use harness::golden::furthest_number;
 use harness::gpu;
 use harness::machine_code::{self, ARCHITECTURES, Kernel};
 use model::halves::{Half, Partition, Plan, PlannedLayer};
-use model::recipe::{Recipe, Wire};
+use model::recipe::{Encoding, Recipe};
 use model::shape::Network;
 
 /// The products; all others are bound by memory.
@@ -195,13 +195,13 @@ fn random<B: Backend>(dev: &mut B, seed: u32, len: usize) -> B::Floats {
     let bytes: Vec<u8> =
         (0..len as u32).flat_map(|i| (number(i) / 16_777_216.0 - 0.5).to_le_bytes()).collect();
     let mut to = dev.floats("random", len).unwrap();
-    dev.upload(&[bytes.into()], Wire::F32, 0, &mut to, 0).unwrap();
+    dev.upload(&[bytes.into()], Encoding::F32, 0, &mut to, 0).unwrap();
     to
 }
 
 fn read<B: Backend>(dev: &mut B, from: &B::Floats, len: usize) -> Vec<f32> {
-    let bytes = dev.download(from, 0..len, Wire::F32).unwrap().wait().unwrap().bytes;
-    proto::tensor::bytes_to_floats(&bytes).unwrap()
+    let bytes = dev.download(from, 0..len, Encoding::F32).unwrap().wait().unwrap().bytes;
+    proto::chunk::bytes_to_floats(&bytes).unwrap()
 }
 
 /// What the emulated driver counted of one product: what was needed, and the fewest that could do.

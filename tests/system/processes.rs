@@ -370,7 +370,7 @@ fn preview_gives_the_exact_minibatch_of_a_step() {
     let bytes = std::fs::read(&tensors).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let raw = |name: &str| file.tensor(name).unwrap().data().to_vec();
-    let floats = |name: &str| proto::tensor::bytes_to_floats(&raw(name)).unwrap();
+    let floats = |name: &str| proto::chunk::bytes_to_floats(&raw(name)).unwrap();
     let whole = |name: &str| -> Vec<i32> {
         raw(name).as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect()
     };

@@ -2,7 +2,7 @@
 
 use coordinator::Until;
 use harness::cluster::Cluster;
-use model::recipe::Wire;
+use model::recipe::Encoding;
 
 #[test]
 fn the_same_seed_gives_bitwise_equal_checkpoints_whatever_the_number_of_loaders() {
@@ -54,8 +54,8 @@ fn half_floats_travel_between_processes() {
         cluster.recipe.wire = wire;
         (cluster.run().last.expect("an evaluation").loss, cluster.shards(10))
     };
-    let (f32_loss, f32_shards) = run("f32", Wire::F32);
-    let (f16_loss, f16_shards) = run("f16", Wire::F16);
+    let (f32_loss, f32_shards) = run("f32", Encoding::F32);
+    let (f16_loss, f16_shards) = run("f16", Encoding::F16);
     assert!((f32_loss - f16_loss).abs() < 0.05 * f32_loss, "{f32_loss} and {f16_loss}");
     assert!(f32_shards != f16_shards, "f16 was not used");
 }

@@ -6,7 +6,7 @@ use gpu_worker::pair::Pair;
 use harness::golden::{self, Tensors, further_than};
 use harness::small;
 use model::halves::{Half, Partition, Plan};
-use model::recipe::Wire;
+use model::recipe::Encoding;
 use model::shape::Network;
 
 /// f32 sums of a few thousand terms in another order differ by about 1e-6; a factor of 1.01 on any
@@ -139,7 +139,7 @@ fn two_halves_step_like_one_whole() {
 fn f16_on_the_wire_costs_little() {
     let whole = whole(&small::recipe());
     let mut recipe = small::recipe();
-    recipe.wire = Wire::F16;
+    recipe.wire = Encoding::F16;
     let halves = halves(&recipe);
     assert_eq!(further_than(5e-3, &halves.gradient, &whole.gradient), []);
     assert_ne!(further_than(1e-5, &halves.gradient, &whole.gradient), [], "f16 was used at all");

@@ -11,7 +11,7 @@ use harness::certs::certificates;
 use harness::cluster::shards;
 use harness::process::wait;
 use harness::roles::{Machine, Running};
-use proto::trust::{AUTHORITY, Role, Trust, certificate_file, key_file};
+use net::{AUTHORITY, Role, Trust, certificate_file, key_file};
 use proto::wire::exchange_client::ExchangeClient;
 use proto::wire::{self, Frame, Header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -190,11 +190,11 @@ async fn frames(trust: &Trust, at: &str, run_id: &str) -> Vec<(&'static str, Str
     let hello = Header {
         run_id: run_id.into(),
         incarnation: 1,
-        pass: wire::Pass::Hello.into(),
+        kind: wire::FrameKind::Hello.into(),
         ..Header::default()
     };
     let chunk = wire::Chunk { total: 4, payload: vec![1; 4].into(), ..Default::default() };
-    let train = Header { pass: wire::Pass::Train.into(), ..hello.clone() };
+    let train = Header { kind: wire::FrameKind::Train.into(), ..hello.clone() };
     let cases = [
         ("greets without the token", hello.clone(), None, Code::PermissionDenied),
         ("of another incarnation", Header { incarnation: 0, ..hello.clone() }, None, Code::Aborted),

@@ -11,7 +11,7 @@ use harness::certs::{certificates, certificates_until};
 use harness::cluster::{Cluster, shards};
 use harness::process::wait;
 use harness::roles::{Machine, Running};
-use proto::trust::{AUTHORITY, Role, Trust};
+use net::{AUTHORITY, Role, Trust};
 use proto::wire::coordinator_client::CoordinatorClient;
 use proto::wire::exchange_client::ExchangeClient;
 use proto::wire::loader_client::LoaderClient;

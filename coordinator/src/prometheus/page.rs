@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, prometheus_te
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use proto::process::VERSION;
+use proto::VERSION;
 
 use crate::metrics::StepReport;
 use crate::status::{PartStatus, RunStatus};

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use proto::process::FOR_MACHINES;
+use net::FOR_MACHINES;
 
 use super::{Phase, Run, Settings};
 use crate::checkpoint::shard_name;

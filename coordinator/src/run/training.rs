@@ -1,7 +1,7 @@
 //! While all parts are there: grants, and what is due where they end.
 
 use model::halves::Partition;
-use proto::process::FOR_MACHINES;
+use net::FOR_MACHINES;
 
 use super::{Phase, Run, Saving};
 use crate::checkpoint::{Manifest, ShardEntry, shard_name};

@@ -99,7 +99,7 @@ impl Record {
             run_id: random_id()?,
             seed,
             recipe: recipe.name.clone(),
-            program: proto::process::VERSION.to_string(),
+            program: proto::VERSION.to_string(),
             cpu: cpu_model(),
             started: since_1970.map_or(0, |d| d.as_secs()),
             incarnation: 0,

@@ -80,7 +80,7 @@ impl Links {
     ) -> Option<Event> {
         let orders = self.workers.get(&worker)?;
         let mut order = order_to_wire(incarnation, order);
-        if let Some(wire::order::Order::Begin(begin)) = &mut order.order {
+        if let Some(wire::worker_command::Command::Begin(begin)) = &mut order.command {
             begin.token = self.secret.token(incarnation);
         }
         let why = match orders.try_send(Ok(order)) {
@@ -108,7 +108,7 @@ impl Links {
     pub(crate) fn finish_loaders(&mut self, reason: &str) {
         for orders in self.loaders.values() {
             let reason = reason.to_string();
-            let _ = orders.try_send(Ok(wire::LoaderOrder { finish: true, reason, ping: None }));
+            let _ = orders.try_send(Ok(wire::LoaderCommand { finish: true, reason, ping: None }));
         }
     }
 

@@ -67,8 +67,8 @@ fn timing(said: wire::Timing, clock: &Clock) -> Timing {
 }
 
 /// Asks for the time.
-pub(super) fn ping(ping: wire::Ping) -> wire::Order {
-    wire::Order { order: Some(wire::order::Order::Ping(ping)) }
+pub(super) fn ping(ping: wire::Ping) -> wire::WorkerCommand {
+    wire::WorkerCommand { command: Some(wire::worker_command::Command::Ping(ping)) }
 }
 
 fn report(done: &wire::StepDone) -> StepReport {
@@ -88,12 +88,12 @@ fn report(done: &wire::StepDone) -> StepReport {
 }
 
 /// What a worker is told that comes after the end.
-pub(super) fn finished() -> wire::Order {
+pub(super) fn finished() -> wire::WorkerCommand {
     order_to_wire(0, Order::Finish { reason: "finished".into(), failed: false })
 }
 
-pub(super) fn order_to_wire(incarnation: u64, order: Order) -> wire::Order {
-    use wire::order::Order as O;
+pub(super) fn order_to_wire(incarnation: u64, order: Order) -> wire::WorkerCommand {
+    use wire::worker_command::Command as O;
     let order = match order {
         Order::Begin(begin) => {
             let (shard, shard_sha256) = begin.shard.unwrap_or_default();
@@ -127,7 +127,7 @@ pub(super) fn order_to_wire(incarnation: u64, order: Order) -> wire::Order {
         Order::Loaders(addresses) => O::Loaders(wire::Loaders { addresses }),
         Order::Finish { reason, failed } => O::Finish(wire::Finish { reason, failed }),
     };
-    wire::Order { order: Some(order) }
+    wire::WorkerCommand { command: Some(order) }
 }
 
 pub(crate) fn status_to_wire(status: &RunStatus) -> wire::RunStatus {

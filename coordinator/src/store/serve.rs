@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto::process::introduction;
-use proto::trust::{Role, only};
+use net::introduction;
+use net::{Role, only};
 use proto::wire::{self, store_server};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -25,11 +25,11 @@ fn stalled(what: &str) -> Status {
 
 #[tonic::async_trait]
 impl store_server::Store for Store {
-    type GetStream = ReceiverStream<Result<wire::FilePart, Status>>;
+    type GetStream = ReceiverStream<Result<wire::FileChunk, Status>>;
 
     async fn put(
         &self,
-        request: Request<Streaming<wire::FilePart>>,
+        request: Request<Streaming<wire::FileChunk>>,
     ) -> Result<Response<wire::Stored>, Status> {
         only(&request, "Store", &[Role::Worker])?;
         let mut parts = request.into_inner();
@@ -114,9 +114,9 @@ fn part(
     offset: u64,
     total: u64,
     payload: Bytes,
-) -> wire::FilePart {
+) -> wire::FileChunk {
     let (name, sha256) = head.take().unwrap_or_default();
     let crc32 = crc32fast::hash(&payload);
     let chunk = Some(wire::Chunk { offset, total, crc32, payload });
-    wire::FilePart { name, sha256, incarnation: 0, chunk }
+    wire::FileChunk { name, sha256, incarnation: 0, chunk }
 }

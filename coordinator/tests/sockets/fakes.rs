@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::halves::{Half, Partition};
 use model::recipe::Recipe;
-use proto::process::VERSION;
-use proto::tensor::chunks;
+use net::{Role, Trust};
+use proto::VERSION;
+use proto::chunk::chunks;
 use proto::wire::coordinator_client::CoordinatorClient;
 use proto::wire::loader_server::{Loader, LoaderServer};
-use proto::wire::order::Order;
 use proto::wire::store_client::StoreClient;
+use proto::wire::worker_command::Command;
 use proto::wire::worker_event::Event;
 use proto::wire::{self, WorkerEvent};
 use sha2::{Digest, Sha256};
@@ -49,7 +50,7 @@ pub(crate) enum End {
 pub(crate) fn worker(address: &str, exchange: &str, habits: Habits) -> JoinHandle<End> {
     let (address, exchange) = (address.to_string(), exchange.to_string());
     tokio::spawn(async move {
-        let channel = proto::process::dial(&address).await.unwrap();
+        let channel = Trust::default().dial(Role::Coordinator, &address).await.unwrap();
         let (events, outgoing) = mpsc::channel(64);
         let join = wire::Join {
             version: habits.version.unwrap_or(VERSION).into(),
@@ -81,13 +82,13 @@ struct State {
 }
 
 impl State {
-    async fn work(mut self, mut orders: Streaming<wire::Order>) -> End {
+    async fn work(mut self, mut orders: Streaming<wire::WorkerCommand>) -> End {
         let mut heartbeat = tokio::time::interval(Duration::from_millis(50));
         loop {
             tokio::select! {
                 biased;
                 order = orders.message() => match order {
-                    Ok(Some(order)) => if let Some(end) = self.obey(order.order.unwrap()).await {
+                    Ok(Some(order)) => if let Some(end) = self.obey(order.command.unwrap()).await {
                         return end;
                     },
                     Ok(None) => return End::Died,
@@ -132,11 +133,11 @@ impl State {
         send(&self.events, Event::StepDone(done)).await;
     }
 
-    async fn obey(&mut self, order: Order) -> Option<End> {
+    async fn obey(&mut self, order: Command) -> Option<End> {
         match order {
-            Order::Begin(begin) => self.begin(begin).await,
-            Order::Train(train) => self.until = train.until,
-            Order::Evaluate(wire::Evaluate { incarnation, step, .. }) => {
+            Command::Begin(begin) => self.begin(begin).await,
+            Command::Train(train) => self.until = train.until,
+            Command::Evaluate(wire::Evaluate { incarnation, step, .. }) => {
                 assert_eq!(self.done, step);
                 let top1_error = 1.0 / (1.0 + step as f64);
                 let done = wire::Evaluated {
@@ -148,17 +149,17 @@ impl State {
                 };
                 send(&self.events, Event::Evaluated(done)).await;
             }
-            Order::Checkpoint(order) => {
+            Command::Checkpoint(order) => {
                 assert_eq!(self.done, order.step);
                 let saved = self.save(order).await;
                 send(&self.events, Event::Saved(saved)).await;
             }
-            Order::Loaders(_) => {}
-            Order::Ping(ping) => {
+            Command::Loaders(_) => {}
+            Command::Ping(ping) => {
                 let (stamp_ns, at_ns) = (ping.stamp_ns, ping.stamp_ns);
                 send(&self.events, Event::Pong(wire::Pong { stamp_ns, at_ns })).await;
             }
-            Order::Finish(wire::Finish { reason, failed }) => {
+            Command::Finish(wire::Finish { reason, failed }) => {
                 return Some(End::Finished { reason, failed });
             }
         }
@@ -231,7 +232,7 @@ pub(crate) async fn put(
         (chunk.offset, chunk.total) = ((i * piece.len()) as u64, bytes as u64);
         let (name, sha256) = if i == 0 { (&*name, &*sha256) } else { ("", "") };
         let (name, sha256) = (name.into(), sha256.into());
-        wire::FilePart { name, sha256, incarnation, chunk: Some(chunk) }
+        wire::FileChunk { name, sha256, incarnation, chunk: Some(chunk) }
     });
     Ok(store.put(tokio_stream::iter(parts)).await?.into_inner())
 }
@@ -262,7 +263,7 @@ struct FakeLoader {
 
 #[tonic::async_trait]
 impl Loader for FakeLoader {
-    type BatchStream = ReceiverStream<Result<wire::BatchPart, Status>>;
+    type BatchStream = ReceiverStream<Result<wire::BatchChunk, Status>>;
 
     async fn describe(
         &self,
@@ -294,11 +295,10 @@ pub(crate) async fn loader(address: &str, digest: &str) -> JoinHandle<Result<Str
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let own = listener.local_addr().unwrap().to_string();
     let service = LoaderServer::new(FakeLoader { digest: digest.to_string() });
-    let server = proto::process::server()
-        .add_service(service)
-        .serve_with_incoming(TcpListenerStream::new(listener));
+    let server =
+        net::server().add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
     let server = tokio::spawn(server);
-    let channel = proto::process::dial(address).await.unwrap();
+    let channel = Trust::default().dial(Role::Coordinator, address).await.unwrap();
     tokio::spawn(async move {
         let (events, outgoing) = mpsc::channel(1);
         let version = VERSION.into();
@@ -307,7 +307,7 @@ pub(crate) async fn loader(address: &str, digest: &str) -> JoinHandle<Result<Str
         let mut client = CoordinatorClient::new(channel);
         let mut orders = client.serve(ReceiverStream::new(outgoing)).await?.into_inner();
         let mut order = orders.message().await;
-        while let Ok(Some(wire::LoaderOrder { ping: Some(_), .. })) = order {
+        while let Ok(Some(wire::LoaderCommand { ping: Some(_), .. })) = order {
             order = orders.message().await;
         }
         server.abort();

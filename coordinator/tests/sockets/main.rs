@@ -10,6 +10,7 @@ use std::time::Duration;
 use coordinator::run_dir::RunDir;
 use coordinator::{Config, Ending, Error, Outcome, RunStatus, Until};
 use fakes::{End, Habits, loader, recipe, worker};
+use net::{Role, Trust};
 use proto::wire;
 use proto::wire::coordinator_client::CoordinatorClient;
 use tokio::net::TcpListener;
@@ -191,8 +192,9 @@ async fn a_run_that_is_stopped_resumes_where_it_was() {
     let _loader = loader(&coordinator.address, "d1").await;
     let _workers = ["a:1", "b:1"].map(|at| coordinator.worker(at, Habits::default()));
     coordinator.until(|s| s.step >= 15).await;
-    let mut client =
-        CoordinatorClient::new(proto::process::dial(&coordinator.address).await.unwrap());
+    let mut client = CoordinatorClient::new(
+        Trust::default().dial(Role::Coordinator, &coordinator.address).await.unwrap(),
+    );
     let stopping = client.stop(wire::StopRequest { reason: "enough".into() }).await.unwrap();
     let outcome = coordinator.end().await.unwrap();
     assert_eq!(outcome.ending, Ending::Stopped);
@@ -296,8 +298,8 @@ async fn strangers_are_told_why_they_are_refused() {
     let old = coordinator.worker("x:1", Habits { version: Some("0.0.1"), ..Habits::default() });
     let End::Refused(code, said) = ended(old).await else { panic!("let in") };
     assert_eq!(code, tonic::Code::FailedPrecondition);
-    assert!(said.contains("0.0.1") && said.contains(proto::process::VERSION), "{said}");
-    let channel = proto::process::dial(&coordinator.address).await.unwrap();
+    assert!(said.contains("0.0.1") && said.contains(proto::VERSION), "{said}");
+    let channel = Trust::default().dial(Role::Coordinator, &coordinator.address).await.unwrap();
     let mut store = wire::store_client::StoreClient::new(channel);
     let name = "checkpoints/step-00000004/half-a.safetensors";
     let status = fakes::put(&mut store, name, 9, 1, 8).await.unwrap_err();

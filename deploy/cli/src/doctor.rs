@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use proto::process::asked_to_stop;
+use net::asked_to_stop;
 use tokio::sync::oneshot;
 
 use crate::args::DoctorArgs;

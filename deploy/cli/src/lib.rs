@@ -32,7 +32,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
-use proto::process::{LogFormat, start_tracing};
+use net::{LogFormat, start_tracing};
 
 use args::{Cli, Command};
 

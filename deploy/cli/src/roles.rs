@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use coordinator::Ending;
-use proto::trust::{Role, Trust};
+use net::{Role, Trust};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -128,7 +128,7 @@ where
         let (ask, asked) = oneshot::channel();
         let parent = parent_gone(args.with_parent);
         let asking = async {
-            match proto::process::asked_to_stop().await {
+            match net::asked_to_stop().await {
                 Ok(()) => drop(ask.send(())),
                 Err(error) => tracing::warn!(%error, "signals can't be received"),
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use coordinator::progress;
-use proto::trust::{Role, Trust};
+use net::{Role, Trust};
 use proto::wire::coordinator_client::CoordinatorClient;
 use proto::wire::{RunStatus, StatusRequest, StopRequest};
 use tonic::transport::Channel;

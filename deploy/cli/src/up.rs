@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use model::recipe::Recipe;
-use proto::process::{Backoff, asked_to_stop};
-use proto::trust::{Role as Certified, Trust};
+use net::{Backoff, asked_to_stop};
+use net::{Role as Certified, Trust};
 use proto::wire::RunStatus;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;

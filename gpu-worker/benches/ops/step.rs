@@ -5,7 +5,7 @@ use std::hint::black_box;
 use gpu_worker::backend::{
     Backend, Conv, Dropout, Finish, Full, Lrn, Part, Pool, Sgd, Softmax, Sum,
 };
-use model::recipe::{Activation, Wire};
+use model::recipe::{Activation, Encoding};
 
 use crate::{Bench, Kind};
 
@@ -206,7 +206,7 @@ impl<B: Backend> Bench<B> {
         let len = n * 128 * 13 * 13;
         self.device.reserve_transfers(len, 2).expect("memory");
         let mut maps = self.floats(len);
-        for wire in [Wire::F32, Wire::F16] {
+        for wire in [Encoding::F32, Encoding::F16] {
             let mut sent = None;
             self.row(&format!("pool2 download {wire:?}"), Kind::Transfer, |device| {
                 sent = Some(device.download(&maps, 0..len, wire)?.wait()?);

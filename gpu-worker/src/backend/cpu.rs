@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use bytes::Bytes as Piece;
-use model::recipe::{Activation, Wire};
+use model::recipe::{Activation, Encoding};
 use rayon::prelude::*;
 
 use super::{
@@ -137,7 +137,7 @@ impl Backend for Cpu {
     fn upload(
         &mut self,
         from: &[Piece],
-        wire: Wire,
+        wire: Encoding,
         exponent: i32,
         to: &mut Floats,
         at: usize,
@@ -149,7 +149,7 @@ impl Backend for Cpu {
         transfer::upload_bytes(from, to)
     }
 
-    fn download(&mut self, from: &Floats, range: Range<usize>, wire: Wire) -> Result<Download> {
+    fn download(&mut self, from: &Floats, range: Range<usize>, wire: Encoding) -> Result<Download> {
         transfer::download(from, range, wire).map(Download::Ready)
     }
 

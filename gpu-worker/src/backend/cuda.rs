@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes as Piece;
 use cudarc::driver::sys::{CUevent_flags, CUresult};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
-use model::recipe::{Activation, Wire};
+use model::recipe::{Activation, Encoding};
 use tracing::{info, warn};
 
 use super::{
@@ -249,7 +249,7 @@ impl Backend for Cuda {
     fn upload(
         &mut self,
         from: &[Piece],
-        wire: Wire,
+        wire: Encoding,
         exponent: i32,
         to: &mut Floats,
         at: usize,
@@ -261,7 +261,7 @@ impl Backend for Cuda {
         transfer::upload_bytes(self, from, to)
     }
 
-    fn download(&mut self, from: &Floats, range: Range<usize>, wire: Wire) -> Result<Download> {
+    fn download(&mut self, from: &Floats, range: Range<usize>, wire: Encoding) -> Result<Download> {
         transfer::download(self, from, range, wire)
     }
 

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use model::recipe::Wire;
-use proto::process::{Backoff, MESSAGE_LIMIT, introduction};
-use proto::status::{Reaction, reaction};
-use proto::tensor::chunks;
-use proto::trust::{Role, Trust, only};
+use model::recipe::Encoding;
+use net::{Backoff, introduction};
+use net::{Reaction, reaction};
+use net::{Role, Trust, only};
+use proto::MESSAGE_LIMIT;
+use proto::chunk::chunks;
 use proto::wire::exchange_client::ExchangeClient;
 use proto::wire::exchange_server::{Exchange as Service, ExchangeServer};
 use proto::wire::{self, Frame, Header, Sent};
@@ -176,9 +177,10 @@ impl Service for Inbound {
         only(&request, "Exchange", &[Role::Worker])?;
         let mut stream = request.into_inner();
         let first = introduction(&mut stream).await.map_err(refused)?;
-        let greeting = first.header.filter(|h| h.pass() == wire::Pass::Hello).ok_or_else(|| {
-            refused(Status::invalid_argument("the first frame must be a greeting"))
-        })?;
+        let greeting =
+            first.header.filter(|h| h.kind() == wire::FrameKind::Hello).ok_or_else(|| {
+                refused(Status::invalid_argument("the first frame must be a greeting"))
+            })?;
         let link = self.meet(&greeting).await.map_err(refused)?;
         let taken = take_all(&link, &mut stream).await;
         let ended = match &taken {
@@ -297,20 +299,20 @@ async fn send_all(
 }
 
 fn greeting(run_id: String, incarnation: u64, token: Bytes) -> Header {
-    let pass = wire::Pass::Hello.into();
-    Header { run_id, incarnation, token, pass, ..Header::default() }
+    let kind = wire::FrameKind::Hello.into();
+    Header { run_id, incarnation, token, kind, ..Header::default() }
 }
 
-fn header(run_id: &str, incarnation: u64, key: Key, encoding: Wire, exponent: i32) -> Header {
-    let (pass, step, view) = match key.pass {
-        Pass::Train(step) => (wire::Pass::Train, step, 0),
-        Pass::Eval { batch, view } => (wire::Pass::Eval, batch, view),
+fn header(run_id: &str, incarnation: u64, key: Key, encoding: Encoding, exponent: i32) -> Header {
+    let (kind, step, view) = match key.pass {
+        Pass::Train(step) => (wire::FrameKind::Train, step, 0),
+        Pass::Eval { batch, view } => (wire::FrameKind::Eval, batch, view),
     };
     Header {
         run_id: run_id.into(),
         incarnation,
         step,
-        pass: pass.into(),
+        kind: kind.into(),
         view,
         at: key.at.into(),
         direction: match key.direction {
@@ -320,8 +322,8 @@ fn header(run_id: &str, incarnation: u64, key: Key, encoding: Wire, exponent: i3
         .into(),
         slice: key.slice as u32,
         encoding: match encoding {
-            Wire::F32 => wire::Encoding::F32,
-            Wire::F16 => wire::Encoding::F16,
+            Encoding::F32 => wire::Encoding::F32,
+            Encoding::F16 => wire::Encoding::F16,
         }
         .into(),
         exponent,

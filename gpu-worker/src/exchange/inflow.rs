@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use model::recipe::Wire;
-use proto::tensor::Assembler;
+use model::recipe::Encoding;
+use proto::chunk::Assembler;
 use proto::wire::{self, Frame, Header};
 use tonic::Status;
 
@@ -64,10 +64,10 @@ impl Inflow {
 
 fn arrival(header: Header, assembler: Assembler, began: Instant) -> Result<Arrival, Status> {
     let bad = |what: &str| Status::invalid_argument(format!("a header without its {what}"));
-    let pass = match header.pass() {
-        wire::Pass::Train => Pass::Train(header.step),
-        wire::Pass::Eval => Pass::Eval { batch: header.step, view: header.view },
-        wire::Pass::Hello | wire::Pass::Unspecified => return Err(bad("pass")),
+    let pass = match header.kind() {
+        wire::FrameKind::Train => Pass::Train(header.step),
+        wire::FrameKind::Eval => Pass::Eval { batch: header.step, view: header.view },
+        wire::FrameKind::Hello | wire::FrameKind::Unspecified => return Err(bad("kind")),
     };
     let direction = match header.direction() {
         wire::Direction::Forward => Direction::Forward,
@@ -75,8 +75,8 @@ fn arrival(header: Header, assembler: Assembler, began: Instant) -> Result<Arriv
         wire::Direction::Unspecified => return Err(bad("direction")),
     };
     let wire = match header.encoding() {
-        wire::Encoding::F32 => Wire::F32,
-        wire::Encoding::F16 => Wire::F16,
+        wire::Encoding::F32 => Encoding::F32,
+        wire::Encoding::F16 => Encoding::F16,
         wire::Encoding::Unspecified => return Err(bad("encoding")),
     };
     if !EXPONENTS.contains(&header.exponent) {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use proto::process::FOR_MACHINES;
+use net::FOR_MACHINES;
 use proto::timing::clock_ns;
 use proto::wire::{LayerTime as Told, Span};
 use tracing::info;

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use proto::process::{Backoff, MESSAGE_LIMIT};
-use proto::tensor::{Assembler, chunks};
-use proto::trust::{DialError, Role, Trust};
+use net::Backoff;
+use net::{DialError, Role, Trust};
+use proto::MESSAGE_LIMIT;
+use proto::chunk::{Assembler, chunks};
 use proto::wire::store_client::StoreClient;
-use proto::wire::{FilePart, FileRequest};
+use proto::wire::{FileChunk, FileRequest};
 use sha2::{Digest, Sha256};
 use tonic::transport::Channel;
 
@@ -39,7 +40,7 @@ pub(crate) async fn put(
     let parts = chunks(shard).enumerate().map(move |(i, chunk)| {
         let (name, sha256) =
             if i == 0 { (first_name.clone(), first_sha.clone()) } else { Default::default() };
-        FilePart { name, sha256, incarnation, chunk: Some(chunk) }
+        FileChunk { name, sha256, incarnation, chunk: Some(chunk) }
     });
     let mut client = StoreClient::new(channel);
     let stored = tokio::time::timeout(DEADLINE, client.put(tokio_stream::iter(parts)))

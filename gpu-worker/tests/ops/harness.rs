@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use gpu_worker::backend::{Backend, Images};
 use model::random::{Purpose, Random};
-use model::recipe::Wire;
+use model::recipe::Encoding;
 
 /// Relative L2 distance of an f32 operation from its f64 reference: sums of up to some ten
 /// thousand products, each rounded at 6e-8.
@@ -41,7 +41,7 @@ pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
 pub(crate) fn upload<B: Backend>(b: &mut B, values: &[f32]) -> B::Floats {
     let mut floats = b.floats("test", values.len()).unwrap();
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    b.upload(&[Bytes::from(bytes)], Wire::F32, 0, &mut floats, 0).unwrap();
+    b.upload(&[Bytes::from(bytes)], Encoding::F32, 0, &mut floats, 0).unwrap();
     floats
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn before<B: Backend>(b: &mut B, n: usize) -> B::Floats {
 }
 
 pub(crate) fn read<B: Backend>(b: &mut B, floats: &B::Floats, range: Range<usize>) -> Vec<f32> {
-    let encoded = b.download(floats, range, Wire::F32).unwrap().wait().unwrap();
+    let encoded = b.download(floats, range, Encoding::F32).unwrap().wait().unwrap();
     assert_eq!(encoded.exponent, 0);
     encoded.bytes.as_chunks().0.iter().map(|v| f32::from_le_bytes(*v)).collect()
 }

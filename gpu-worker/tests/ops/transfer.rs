@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gpu_worker::backend::{Backend, Encoded};
-use model::recipe::Wire;
+use model::recipe::Encoding;
 
 use crate::harness::{BEFORE, before, random, read, upload};
 
@@ -21,10 +21,10 @@ fn pieces(bytes: &Bytes) -> Vec<Bytes> {
 pub(crate) fn carries_f32_in_any_pieces<B: Backend>(b: &mut B) {
     let values = random(1, 1777);
     let from = upload(b, &values);
-    let sent = b.download(&from, 100..1500, Wire::F32).unwrap().wait().unwrap();
-    assert_eq!((sent.wire, sent.exponent, sent.bytes.len()), (Wire::F32, 0, 1400 * 4));
+    let sent = b.download(&from, 100..1500, Encoding::F32).unwrap().wait().unwrap();
+    assert_eq!((sent.wire, sent.exponent, sent.bytes.len()), (Encoding::F32, 0, 1400 * 4));
     let mut to = before(b, 1500);
-    b.upload(&pieces(&sent.bytes), Wire::F32, 0, &mut to, 50).unwrap();
+    b.upload(&pieces(&sent.bytes), Encoding::F32, 0, &mut to, 50).unwrap();
     let got = read(b, &to, 0..1500);
     assert_eq!(got[50..1450], values[100..1500]);
     assert!(got[..50].iter().chain(&got[1450..]).all(|v| *v == BEFORE));
@@ -41,13 +41,13 @@ pub(crate) fn carries_f16_with_the_largest_below_its_limit<B: Backend>(b: &mut B
         values.iter_mut().for_each(|v| *v *= size / most);
         let largest = values[100..1500].iter().fold(0.0_f32, |most, v| most.max(v.abs()));
         let from = upload(b, &values);
-        let sent = b.download(&from, 100..1500, Wire::F16).unwrap().wait().unwrap();
-        assert_eq!((sent.wire, sent.bytes.len()), (Wire::F16, 1400 * 2));
+        let sent = b.download(&from, 100..1500, Encoding::F16).unwrap().wait().unwrap();
+        assert_eq!((sent.wire, sent.bytes.len()), (Encoding::F16, 1400 * 2));
         let scaled = f64::from(largest) * 2.0_f64.powi(sent.exponent);
         assert!(scaled <= 65504.0 && scaled * 2.0 > 65504.0, "{size}: {scaled}");
 
         let mut to = before(b, 1401);
-        b.upload(&pieces(&sent.bytes), Wire::F16, sent.exponent, &mut to, 1).unwrap();
+        b.upload(&pieces(&sent.bytes), Encoding::F16, sent.exponent, &mut to, 1).unwrap();
         let got = read(b, &to, 0..1401);
         assert_eq!(got[0], BEFORE);
         for (got, want) in got[1..].iter().zip(&values[100..]) {
@@ -65,12 +65,12 @@ pub(crate) fn numbers_that_nobody_waits_for_do_no_harm<B: Backend>(b: &mut B) {
     let values = random(4, 500);
     let from = upload(b, &values);
     for _ in 0..20 {
-        drop(b.download(&from, 0..500, Wire::F32).unwrap());
+        drop(b.download(&from, 0..500, Encoding::F32).unwrap());
     }
     let kept: Vec<_> = [0, 100, 200]
-        .map(|at| b.download(&from, at..at + 100, Wire::F32).unwrap())
+        .map(|at| b.download(&from, at..at + 100, Encoding::F32).unwrap())
         .into_iter()
-        .map(|download| proto::tensor::bytes_to_floats(&download.wait().unwrap().bytes).unwrap())
+        .map(|download| proto::chunk::bytes_to_floats(&download.wait().unwrap().bytes).unwrap())
         .collect();
     assert_eq!(kept.concat(), values[..300]);
 }
@@ -80,26 +80,26 @@ pub(crate) fn finds_the_largest_of_many<B: Backend>(b: &mut B) {
     let mut values = vec![1.0; 300_000];
     values[5] = 60_000.0;
     let from = upload(b, &values);
-    let sent = b.download(&from, 0..values.len(), Wire::F16).unwrap().wait().unwrap();
+    let sent = b.download(&from, 0..values.len(), Encoding::F16).unwrap().wait().unwrap();
     assert_eq!(sent.exponent, 0);
 }
 
 pub(crate) fn carries_zeros_and_what_is_not_finite<B: Backend>(b: &mut B) {
     let zeros = b.floats("zeros", 300).unwrap();
-    let sent = b.download(&zeros, 0..300, Wire::F16).unwrap().wait().unwrap();
+    let sent = b.download(&zeros, 0..300, Encoding::F16).unwrap().wait().unwrap();
     assert_eq!(sent.exponent, 0);
     assert_eq!(half_bits(&sent), vec![0; 300]);
 
     // As much as there is: 2^126 is the largest power that an f32 and its inverse both have.
     let tiny = upload(b, &[f32::from_bits(1), -f32::from_bits(3), 0.0]);
-    let sent = b.download(&tiny, 0..3, Wire::F16).unwrap().wait().unwrap();
+    let sent = b.download(&tiny, 0..3, Encoding::F16).unwrap().wait().unwrap();
     let scaled = [1.0, -3.0].map(|x: f32| half::f16::from_f32(x * 2.0_f32.powi(126 - 149)));
     assert_eq!(sent.exponent, 126);
     assert_eq!(half_bits(&sent), [scaled[0].to_bits(), scaled[1].to_bits(), 0]);
 
     let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0, -0.5];
     let from = upload(b, &values);
-    for wire in [Wire::F32, Wire::F16] {
+    for wire in [Encoding::F32, Encoding::F16] {
         let sent = b.download(&from, 0..5, wire).unwrap().wait().unwrap();
         let mut to = before(b, 5);
         b.upload(&[sent.bytes], wire, sent.exponent, &mut to, 0).unwrap();
@@ -124,11 +124,11 @@ pub(crate) fn carries_bytes_in_any_pieces<B: Backend>(b: &mut B) {
 pub(crate) fn refuses_what_does_not_fit<B: Backend>(b: &mut B) {
     let mut to = before(b, 10);
     let eleven = Bytes::from(vec![0; 44]);
-    assert!(b.upload(std::slice::from_ref(&eleven), Wire::F32, 0, &mut to, 0).is_err());
-    assert!(b.upload(&[eleven.slice(..8)], Wire::F32, 0, &mut to, 9).is_err());
-    assert!(b.upload(&[eleven.slice(..7)], Wire::F32, 0, &mut to, 0).is_err());
-    assert!(b.upload(&[eleven.slice(..7)], Wire::F16, 0, &mut to, 0).is_err());
-    assert!(b.download(&to, 5..11, Wire::F32).is_err());
+    assert!(b.upload(std::slice::from_ref(&eleven), Encoding::F32, 0, &mut to, 0).is_err());
+    assert!(b.upload(&[eleven.slice(..8)], Encoding::F32, 0, &mut to, 9).is_err());
+    assert!(b.upload(&[eleven.slice(..7)], Encoding::F32, 0, &mut to, 0).is_err());
+    assert!(b.upload(&[eleven.slice(..7)], Encoding::F16, 0, &mut to, 0).is_err());
+    assert!(b.download(&to, 5..11, Encoding::F32).is_err());
     let mut bytes = b.bytes("pixels", 43).unwrap();
     assert!(b.upload_bytes(&[eleven], &mut bytes).is_err());
     assert_eq!(read(b, &to, 0..10), [BEFORE; 10]);

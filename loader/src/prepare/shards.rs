@@ -37,7 +37,7 @@ impl Folder {
     }
 
     pub(super) fn write_mean(&self, sums: &Sums) -> Result<FileSum, Error> {
-        self.write(MEAN, &proto::tensor::floats_to_bytes(&sums.mean()))
+        self.write(MEAN, &proto::chunk::floats_to_bytes(&sums.mean()))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<FileSum, Error> {

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use proto::process::{Backoff, VERSION};
-use proto::status::{Reaction, reaction};
+use net::Backoff;
+use net::{Reaction, reaction};
+use net::{Role, advertised};
+use proto::VERSION;
 use proto::timing::clock_ns;
-use proto::trust::{Role, advertised};
 use proto::wire::coordinator_client::CoordinatorClient;
 use proto::wire::{LoaderEvent, Pong};
 use tokio::sync::mpsc;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use proto::process::dial;
-use proto::tensor::Assembler;
+use net::{Role, Trust};
+use proto::chunk::Assembler;
 use proto::wire::coordinator_server::{Coordinator, CoordinatorServer};
 use proto::wire::loader_client::LoaderClient;
 use tokio::sync::{mpsc, oneshot};
@@ -51,21 +51,22 @@ fn asked(digest: &str, step: u64) -> wire::BatchRequest {
 #[tokio::test]
 async fn a_minibatch_over_a_socket_is_the_one_made_in_process() {
     let (address, stop, running) = start(config()).await;
-    let mut loader = LoaderClient::new(dial(&address).await.unwrap());
+    let mut loader =
+        LoaderClient::new(Trust::default().dial(Role::Loader, &address).await.unwrap());
     let data = loader.describe(wire::DescribeRequest {}).await.unwrap().into_inner();
     let source = Source::open(&DATA.parse::<DataSpec>().unwrap()).unwrap();
     let own = source.describe();
     assert_eq!((&data.digest, data.n_train, data.n_val), (&own.digest, 50, 21));
-    assert_eq!(proto::tensor::bytes_to_floats(&data.mean).unwrap(), own.mean);
+    assert_eq!(proto::chunk::bytes_to_floats(&data.mean).unwrap(), own.mean);
 
     let request = asked(&data.digest, 5);
     let mut parts = loader.batch(request.clone()).await.unwrap().into_inner();
     let want = source.minibatch(&checked(&request).unwrap()).unwrap();
-    let first = parts.message().await.unwrap().unwrap().part;
-    assert_eq!(first, Some(Part::Head(head(&want))));
+    let first = parts.message().await.unwrap().unwrap().content;
+    assert_eq!(first, Some(Content::Head(head(&want))));
     let mut pixels = Assembler::new(1 << 30);
     while let Some(part) = parts.message().await.unwrap() {
-        let Some(Part::Pixels(chunk)) = part.part else { panic!("a second head") };
+        let Some(Content::Pixels(chunk)) = part.content else { panic!("a second head") };
         pixels.take(chunk).unwrap();
     }
     assert!(pixels.is_complete());
@@ -78,7 +79,8 @@ async fn a_minibatch_over_a_socket_is_the_one_made_in_process() {
 #[tokio::test]
 async fn requests_that_do_not_fit_are_refused_with_both_values() {
     let (address, _stop, _running) = start(config()).await;
-    let mut loader = LoaderClient::new(dial(&address).await.unwrap());
+    let mut loader =
+        LoaderClient::new(Trust::default().dial(Role::Loader, &address).await.unwrap());
     let digest = loader.describe(wire::DescribeRequest {}).await.unwrap().into_inner().digest;
     let other = loader.batch(asked("abcd", 0)).await.err().unwrap();
     assert_eq!(other.code(), Code::FailedPrecondition);
@@ -98,8 +100,8 @@ type Orders<T> = ReceiverStream<Result<T, Status>>;
 
 #[tonic::async_trait]
 impl Coordinator for StandIn {
-    type WorkStream = Orders<wire::Order>;
-    type ServeStream = Orders<wire::LoaderOrder>;
+    type WorkStream = Orders<wire::WorkerCommand>;
+    type ServeStream = Orders<wire::LoaderCommand>;
 
     async fn serve(
         &self,
@@ -110,7 +112,7 @@ impl Coordinator for StandIn {
         let (order, orders) = mpsc::channel(1);
         if self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0 {
             let reason = "all epochs done".into();
-            let finish = wire::LoaderOrder { finish: true, reason, ping: None };
+            let finish = wire::LoaderCommand { finish: true, reason, ping: None };
             order.send(Ok(finish)).await.unwrap();
         }
         Ok(Response::new(ReceiverStream::new(orders)))
@@ -145,9 +147,7 @@ async fn a_loader_registers_again_after_a_broken_line_and_ends_when_told() {
     let coordinator = listener.local_addr().unwrap().to_string();
     let stand_in = CoordinatorServer::new(StandIn(heard, Default::default()));
     tokio::spawn(
-        proto::process::server()
-            .add_service(stand_in)
-            .serve_with_incoming(TcpListenerStream::new(listener)),
+        net::server().add_service(stand_in).serve_with_incoming(TcpListenerStream::new(listener)),
     );
     let (address, _stop, running) =
         start(Config { coordinator: Some(coordinator), ..config() }).await;

@@ -1,6 +1,6 @@
 //! AlexNet: eight layers, top to bottom. Everything else about sizes is computed from this table.
 
-use crate::layer::{After::*, Layer, Reads::*, conv, full};
+use crate::layer::{After::*, Layer, Reads::*, conv, fc};
 
 /// The network of the paper's Figure 2, both halves together.
 #[rustfmt::skip] // one layer a line: read it against Figure 2 of the paper
@@ -11,13 +11,13 @@ pub const ALEXNET: [Layer; 8] = [
     conv("conv3",  384,    3,    1,    1,  BothHalves, &[Activation]),
     conv("conv4",  384,    3,    1,    1,  OwnHalf,    &[Activation]),
     conv("conv5",  256,    3,    1,    1,  OwnHalf,    &[Activation, Pool]),
-    full("fc6",   4096,                    BothHalves, &[Activation, Dropout]),
-    full("fc7",   4096,                    BothHalves, &[Activation, Dropout]),
-    full("fc8",   1000,                    BothHalves, &[]),
+    fc("fc6",   4096,                    BothHalves, &[Activation, Dropout]),
+    fc("fc7",   4096,                    BothHalves, &[Activation, Dropout]),
+    fc("fc8",   1000,                    BothHalves, &[]),
 ];
 
 /// The half-width network on one GPU that the paper compares with (§3.2, footnote 2): the
-/// convolutions halved except the last, the full layers not.
+/// convolutions halved except the last, the fully-connected layers not.
 #[rustfmt::skip]
 pub const ONE_COLUMN: [Layer; 8] = [
     conv("conv1",   48,   11,    4,    0,  OwnHalf,    &[Activation, Lrn, Pool]),
@@ -25,7 +25,7 @@ pub const ONE_COLUMN: [Layer; 8] = [
     conv("conv3",  192,    3,    1,    1,  OwnHalf,    &[Activation]),
     conv("conv4",  192,    3,    1,    1,  OwnHalf,    &[Activation]),
     conv("conv5",  256,    3,    1,    1,  OwnHalf,    &[Activation, Pool]),
-    full("fc6",   4096,                    OwnHalf,    &[Activation, Dropout]),
-    full("fc7",   4096,                    OwnHalf,    &[Activation, Dropout]),
-    full("fc8",   1000,                    OwnHalf,    &[]),
+    fc("fc6",   4096,                    OwnHalf,    &[Activation, Dropout]),
+    fc("fc7",   4096,                    OwnHalf,    &[Activation, Dropout]),
+    fc("fc8",   1000,                    OwnHalf,    &[]),
 ];

@@ -1,6 +1,6 @@
 //! The paper's four-layer network for CIFAR-10 (Figure 1: ReLU against tanh).
 
-use crate::layer::{After::*, Layer, Reads::*, conv, full};
+use crate::layer::{After::*, Layer, Reads::*, conv, fc};
 
 /// Every layer reads both halves, so that the cut network is the uncut one.
 #[rustfmt::skip] // one layer a line
@@ -9,5 +9,5 @@ pub const CIFAR10: [Layer; 4] = [
     conv("conv1",   32,    5,    1,    2,  OwnHalf,    &[Activation, Pool]),
     conv("conv2",   32,    5,    1,    2,  BothHalves, &[Activation, Pool]),
     conv("conv3",   64,    5,    1,    2,  BothHalves, &[Activation, Pool]),
-    full("fc4",     10,                    BothHalves, &[]),
+    fc("fc4",     10,                    BothHalves, &[]),
 ];

@@ -120,7 +120,7 @@ impl PlannedLayer {
     pub fn fan_in(&self) -> usize {
         match self.kind {
             Kind::Conv { kernel, .. } => self.input.maps / self.groups * kernel * kernel,
-            Kind::Full => self.input.len() / self.groups,
+            Kind::FullyConnected => self.input.len() / self.groups,
         }
     }
 

@@ -5,7 +5,7 @@
 pub enum Reads {
     /// The maps of its own half only (conv2, conv4, conv5; conv1 reads the image).
     OwnHalf,
-    /// The maps of both halves: an exchange point (paper §3.5: conv3 and the full layers).
+    /// The maps of both halves: an exchange point (paper §3.5: conv3 and the fully-connected layers).
     BothHalves,
 }
 
@@ -22,8 +22,8 @@ pub enum Kind {
         /// read zeros (ARCHITECTURE, decision 1).
         pad: usize,
     },
-    /// A full layer: every output reads every input.
-    Full,
+    /// A fully-connected layer: every output reads every input.
+    FullyConnected,
 }
 
 /// An operation that follows a layer's sum.
@@ -67,7 +67,7 @@ pub const fn conv(
     Layer { name, maps, kind: Kind::Conv { kernel, stride, pad }, reads, after }
 }
 
-/// A full layer.
-pub const fn full(name: &'static str, maps: usize, reads: Reads, after: &'static [After]) -> Layer {
-    Layer { name, maps, kind: Kind::Full, reads, after }
+/// A fully-connected layer.
+pub const fn fc(name: &'static str, maps: usize, reads: Reads, after: &'static [After]) -> Layer {
+    Layer { name, maps, kind: Kind::FullyConnected, reads, after }
 }

@@ -66,7 +66,7 @@ impl Param {
 pub(crate) fn of(layer: &LayerSizes, recipe: &Recipe, maps: Range<usize>) -> [Param; 2] {
     let inputs = match layer.kind {
         Kind::Conv { kernel, .. } => vec![layer.input.maps / layer.groups, kernel, kernel],
-        Kind::Full => vec![layer.input.len() / layer.groups],
+        Kind::FullyConnected => vec![layer.input.len() / layer.groups],
     };
     let mut shape = vec![maps.len()];
     shape.extend(inputs);

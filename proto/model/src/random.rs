@@ -15,7 +15,7 @@ pub enum Purpose {
     /// Initial weights; stream = parameter, index = place in the whole tensor.
     Weights = 1,
     /// Each epoch's order of images; stream = epoch.
-    Order = 2,
+    Shuffle = 2,
     /// Crop and flip; index = place in the endless stream of images.
     Crop = 3,
     /// Colour shift; index as for crops.
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn purposes_seeds_streams_and_indices_never_share_a_number() {
         let mut seen = std::collections::BTreeSet::new();
-        let purposes = [Purpose::Weights, Purpose::Order, Purpose::Crop, Purpose::Color];
+        let purposes = [Purpose::Weights, Purpose::Shuffle, Purpose::Crop, Purpose::Color];
         for purpose in purposes.into_iter().chain([Purpose::Dropout, Purpose::Synthetic]) {
             for seed in [0, 1, 1 << 32] {
                 for stream in [0, 1, 2] {

@@ -16,7 +16,7 @@ mod schedule; // epoch → rate, colour noise
 mod error;
 
 pub use error::RecipeError;
-pub use words::{Activation, Init, Lrn, NetworkName, Order, Schedule, Wire};
+pub use words::{Activation, Encoding, Init, Lrn, NetworkName, OpOrder, Schedule};
 
 /// A training recipe; the default is the paper's text (`recipes/paper.toml`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ pub struct Recipe {
     /// Distance between them.
     pub pool_stride: usize,
     /// Order of the operations after a sum.
-    pub order: Order,
+    pub order: OpOrder,
     /// How weights start.
     pub init: Init,
     /// `init = "fixed"`: standard deviation of all weights that have no other.
@@ -103,7 +103,7 @@ pub struct Recipe {
     /// Slices a minibatch is worked in.
     pub slices: usize,
     /// How activations and gradients travel.
-    pub wire: Wire,
+    pub wire: Encoding,
 }
 
 impl Recipe {

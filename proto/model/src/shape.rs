@@ -1,12 +1,12 @@
 //! The size of every activation.
 
 use crate::layer::{After, Kind, Layer, Reads};
-use crate::recipe::{Order, Recipe};
+use crate::recipe::{OpOrder, Recipe};
 
-/// The activations of one image: `maps` square maps of `side × side`; a full layer has side 1.
+/// The activations of one image: `maps` square maps of `side × side`; a fully-connected layer has side 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Maps, or units of a full layer.
+    /// Maps, or units of a fully-connected layer.
     pub maps: usize,
     /// Side of a map.
     pub side: usize,
@@ -150,7 +150,7 @@ impl LayerSizes {
     pub fn fan_in(&self) -> usize {
         match self.kind {
             Kind::Conv { kernel, .. } => self.input.maps / self.groups * kernel * kernel,
-            Kind::Full => self.input.len() / self.groups,
+            Kind::FullyConnected => self.input.len() / self.groups,
         }
     }
 }
@@ -171,7 +171,7 @@ fn sized(
             }
             windows(input.side, kernel, stride, pad)
         }
-        Kind::Full => 1,
+        Kind::FullyConnected => 1,
     };
     let sum = Shape { maps, side };
     let after = in_order(row, recipe);
@@ -209,7 +209,7 @@ fn in_order(row: &Layer, recipe: &Recipe) -> Vec<After> {
         .collect();
     // The authors ran conv1 as LRN, pool, ReLU and conv5 as pool, ReLU (layers-145.cfg); conv2
     // kept ReLU, LRN, pool.
-    if recipe.order == Order::AsRun && matches!(row.name, "conv1" | "conv5") {
+    if recipe.order == OpOrder::AsRun && matches!(row.name, "conv1" | "conv5") {
         after.retain(|op| *op != After::Activation);
         let end = after.iter().position(|op| *op == After::Pool).map_or(after.len(), |p| p + 1);
         after.insert(end, After::Activation);

@@ -281,7 +281,7 @@ fn figure_1_is_four_layers_without_regularisation() {
 }
 
 /// §3.2, footnote 2: the one-GPU net has half the kernels, but as many in the last convolution and
-/// in the full layers, so that both have "approximately the same number of parameters".
+/// in the fully-connected layers, so that both have "approximately the same number of parameters".
 #[test]
 fn the_one_column_network_keeps_its_last_convolution_and_full_layers() {
     let recipe = Recipe { columns: 1, ..Recipe::default() };

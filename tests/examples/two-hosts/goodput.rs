@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use harness::cluster::start;
-use proto::process::{MESSAGE_LIMIT, server};
-use proto::tensor::chunks;
-use proto::trust::{Role, Trust};
+use net::server;
+use net::{Role, Trust};
+use proto::MESSAGE_LIMIT;
+use proto::chunk::chunks;
 use proto::wire::exchange_client::ExchangeClient;
 use proto::wire::exchange_server::{Exchange, ExchangeServer};
 use proto::wire::{Frame, Header, Sent};

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use model::recipe::Recipe;
-use proto::process::{MESSAGE_LIMIT, dial};
+use net::{Role as Speaker, Trust};
+use proto::MESSAGE_LIMIT;
 use proto::wire::loader_client::LoaderClient;
 use proto::wire::{BatchRequest, DescribeRequest, Split};
 use tonic::transport::Channel;
@@ -34,8 +35,9 @@ pub(super) async fn measure(data: &str, recipe: &Recipe, folder: &Path) -> Resul
     let args = ["loader", "--with-parent", "--data", data, "--threads", "1"];
     let role = Role::new("loader-alone", &logs, args.map(Into::into).into());
     let loader = role.start().await?;
-    let mut client = LoaderClient::new(dial(&loader.address).await?)
-        .max_decoding_message_size(DESCRIPTION_LIMIT.max(MESSAGE_LIMIT));
+    let mut client =
+        LoaderClient::new(Trust::default().dial(Speaker::Loader, &loader.address).await?)
+            .max_decoding_message_size(DESCRIPTION_LIMIT.max(MESSAGE_LIMIT));
     let about = client.describe(DescribeRequest {}).await?.into_inner();
     let mut request = BatchRequest {
         data_set: about.digest,

@@ -4,7 +4,7 @@ use super::check::{Check, size};
 use super::disk::room;
 
 /// Open files below which a crowd of connections leaves none for training: a coordinator or worker
-/// keeps places for 512 connections (`proto/src/trust/places.rs`).
+/// keeps places for 512 connections (`proto/net/src/limits.rs`).
 const COMFORTABLE: u64 = 1024;
 /// Open files below which no run works: on a CPU, the demonstration failed with 24 and trained
 /// with 28.

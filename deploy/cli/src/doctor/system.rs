@@ -26,7 +26,7 @@ impl System {
 
     /// Lines that ask for nothing.
     pub(super) fn checks(&self) -> Vec<Check> {
-        let version = proto::process::VERSION;
+        let version = proto::VERSION;
         let container = self.container.as_deref().unwrap_or("none seen");
         vec![
             Check::ok("program.version", format!("alexnet {version}")),
@@ -86,7 +86,7 @@ mod tests {
     fn the_system_is_told_and_asks_for_nothing() {
         let checks = System::probe().checks();
         assert!(checks.iter().all(|check| check.verdict == Verdict::Ok));
-        assert!(checks[0].measured.contains(proto::process::VERSION));
+        assert!(checks[0].measured.contains(proto::VERSION));
         assert!(checks[1].measured.contains("Linux "), "{checks:?}");
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes as Piece;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use model::recipe::Wire;
+use model::recipe::Encoding;
 use multiversion::multiversion;
 
 use super::dropout::multiply;
@@ -18,7 +18,7 @@ const BLOCK: usize = 256;
 
 pub(super) fn upload(
     from: &[Piece],
-    wire: Wire,
+    wire: Encoding,
     exponent: i32,
     to: &mut Floats,
     at: usize,
@@ -59,10 +59,10 @@ pub(super) fn upload(
     Ok(())
 }
 
-fn width(wire: Wire) -> usize {
+fn width(wire: Encoding) -> usize {
     match wire {
-        Wire::F32 => size_of::<f32>(),
-        Wire::F16 => size_of::<f16>(),
+        Encoding::F32 => size_of::<f32>(),
+        Encoding::F16 => size_of::<f16>(),
     }
 }
 
@@ -70,14 +70,14 @@ fn power_of_two(exponent: i32) -> f32 {
     f32::from_bits(((exponent + 127) as u32) << 23)
 }
 
-fn decode(from: &[u8], wire: Wire, factor: f32, to: &mut [f32]) {
+fn decode(from: &[u8], wire: Encoding, factor: f32, to: &mut [f32]) {
     match wire {
-        Wire::F32 => {
+        Encoding::F32 => {
             for (to, from) in to.iter_mut().zip(from.as_chunks().0) {
                 *to = f32::from_le_bytes(*from);
             }
         }
-        Wire::F16 => {
+        Encoding::F16 => {
             let mut halves = [f16::ZERO; BLOCK];
             for (to, from) in to.chunks_mut(BLOCK).zip(from.chunks(BLOCK * size_of::<f16>())) {
                 let halves = &mut halves[..to.len()];
@@ -102,17 +102,17 @@ pub(super) fn upload_bytes(from: &[Piece], to: &mut Bytes) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn download(from: &Floats, range: Range<usize>, wire: Wire) -> Result<Encoded> {
+pub(super) fn download(from: &Floats, range: Range<usize>, wire: Encoding) -> Result<Encoded> {
     let from = from.range(range)?;
     let mut bytes = vec![0; from.len() * width(wire)];
     let exponent = match wire {
-        Wire::F32 => {
+        Encoding::F32 => {
             for (to, from) in bytes.as_chunks_mut().0.iter_mut().zip(from) {
                 *to = from.to_le_bytes();
             }
             0
         }
-        Wire::F16 => {
+        Encoding::F16 => {
             let exponent = exponent(largest(from));
             halve(from, power_of_two(exponent), &mut bytes);
             exponent

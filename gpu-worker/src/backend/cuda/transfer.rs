@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes as Piece;
 use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaEvent, CudaStream, DriverError, result};
-use model::recipe::Wire;
+use model::recipe::Encoding;
 
 use super::launch::THREADS;
 use super::memory::{Bytes, Floats};
@@ -84,10 +84,10 @@ impl Slots {
     }
 }
 
-fn width(wire: Wire) -> usize {
+fn width(wire: Encoding) -> usize {
     match wire {
-        Wire::F32 => 4,
-        Wire::F16 => 2,
+        Encoding::F32 => 4,
+        Encoding::F16 => 2,
     }
 }
 
@@ -189,7 +189,7 @@ impl Cuda {
 pub(super) fn upload(
     dev: &mut Cuda,
     from: &[Piece],
-    wire: Wire,
+    wire: Encoding,
     exponent: i32,
     to: &mut Floats,
     at: usize,
@@ -208,10 +208,10 @@ pub(super) fn upload(
     dev.bring(from, len, |dev, slot, bytes| {
         let (at, n) = (at + bytes.start / width, bytes.len() / width);
         match wire {
-            Wire::F32 => dev.copy_within(to.address(at), slot.address(0), bytes.len()),
+            Encoding::F32 => dev.copy_within(to.address(at), slot.address(0), bytes.len()),
             // SAFETY: order and types are those of transfer.cu; `to` holds n numbers from `at` on,
             // the slot n halves.
-            Wire::F16 => unsafe {
+            Encoding::F16 => unsafe {
                 let call = dev.call("transfer_widen").write(to, at).read_bytes(slot, 0);
                 call.float(power_of_two(-exponent)).int(n).one_thread_each(n)
             },
@@ -235,7 +235,7 @@ pub(super) fn download(
     dev: &mut Cuda,
     from: &Floats,
     range: Range<usize>,
-    wire: Wire,
+    wire: Encoding,
 ) -> Result<Download> {
     from.at_least(range.end)?;
     let width = width(wire);
@@ -266,7 +266,7 @@ pub(super) fn download(
 struct Leaving {
     slot: Lent,
     n_bytes: usize,
-    wire: Wire,
+    wire: Encoding,
     device: String,
     watch: Watch,
 }
@@ -310,7 +310,7 @@ fn send(
     from: &Floats,
     these: Range<usize>,
     range: &Range<usize>,
-    wire: Wire,
+    wire: Encoding,
 ) -> Result<Leaving> {
     let shelf = dev.slots.down.clone();
     let kept = arrived(&shelf);
@@ -321,8 +321,10 @@ fn send(
     let n = these.len();
     let n_bytes = n * width(wire);
     match wire {
-        Wire::F32 => dev.copy_within(device.address(HEADER), from.address(these.start), n_bytes)?,
-        Wire::F16 => {
+        Encoding::F32 => {
+            dev.copy_within(device.address(HEADER), from.address(these.start), n_bytes)?
+        }
+        Encoding::F16 => {
             zero_header(&dev.compute, device).map_err(&failed)?;
             let blocks = range.len().div_ceil(THREADS as usize).min(1024);
             // SAFETY: order and types are those of transfer.cu; `from` holds both ranges, the slot
@@ -368,8 +370,8 @@ impl Leaving {
         drop(call);
         let largest = slot.as_ref().first_chunk().map_or(0, |bits| u32::from_le_bytes(*bits));
         let exponent = match wire {
-            Wire::F32 => 0,
-            Wire::F16 => exponent(f32::from_bits(largest)),
+            Encoding::F32 => 0,
+            Encoding::F16 => exponent(f32::from_bits(largest)),
         };
         let bytes = Piece::from_owner(slot).slice(HEADER..HEADER + n_bytes);
         Ok(Encoded { bytes, wire, exponent })

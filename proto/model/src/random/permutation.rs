@@ -25,7 +25,7 @@ impl Permutation {
     pub const fn new(seed: u64, epoch: u64, n: u64) -> Self {
         let bits = if n < 2 { 0 } else { u64::BITS - (n - 1).leading_zeros() };
         let half_bits = if bits < 2 { 1 } else { bits.div_ceil(2) };
-        Self { random: Random::new(seed, Purpose::Order), epoch: epoch as u32, n, half_bits }
+        Self { random: Random::new(seed, Purpose::Shuffle), epoch: epoch as u32, n, half_bits }
     }
 
     /// How many there are.

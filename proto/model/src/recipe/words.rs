@@ -51,7 +51,7 @@ pub enum Lrn {
 /// Order of the operations after a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Order {
+pub enum OpOrder {
     /// Activation, normalisation, pooling.
     Paper,
     /// conv1: normalisation, pooling, activation; conv5: pooling, activation.
@@ -71,7 +71,7 @@ pub enum Init {
 /// How activations and gradients travel between the halves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Wire {
+pub enum Encoding {
     /// As they are.
     F32,
     /// As half floats, scaled by a power of two a tensor.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::recipe::{Activation, Lrn, Order, Schedule};
+use crate::recipe::{Activation, Lrn, OpOrder, Schedule};
 
 fn set(assignments: &[&str]) -> Result<Recipe, RecipeError> {
     let mut recipe = Recipe::default();
@@ -32,7 +32,7 @@ fn the_papers_ablations_are_one_assignment_each() {
     assert_eq!(set(&["lrn=none"]).unwrap().lrn, Lrn::None);
     assert_eq!(set(&["pool_size=2"]).unwrap().pool_size, 2);
     assert_eq!(set(&["columns=1"]).unwrap().columns, 1);
-    assert_eq!(set(&["order=as-run"]).unwrap().order, Order::AsRun);
+    assert_eq!(set(&["order=as-run"]).unwrap().order, OpOrder::AsRun);
     assert_eq!(set(&["activation=tanh"]).unwrap().activation, Activation::Tanh);
     assert!(!set(&["flip=false"]).unwrap().flip);
 }

@@ -11,10 +11,12 @@ use tokio::time::timeout;
 use tonic::Status;
 use tonic::transport::{Channel, Uri};
 
-use super::files::Tls;
-use super::stream::{Io, Stream};
-use super::{Role, Trust, words};
-use crate::process::endpoint;
+use crate::certificates::Tls;
+use crate::explain::{self, explain};
+use crate::role::Role;
+use crate::server::endpoint;
+use crate::stream::{Io, Stream};
+use crate::trust::Trust;
 
 /// For the connection, and once more for the handshake.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,7 +57,25 @@ impl From<DialError> for Status {
     }
 }
 
-pub(super) async fn dial(trust: &Trust, role: Role, address: &str) -> Result<Channel, DialError> {
+impl Trust {
+    /// Dials `host:port`, where a `role` is expected, once.
+    ///
+    /// # Errors
+    /// If nobody answers within seconds, or the two ends don't trust each other.
+    pub async fn dial(&self, role: Role, address: &str) -> Result<Channel, DialError> {
+        dial(self, role, address).await
+    }
+
+    /// A connection that is made when it is first used, and again when it was lost.
+    ///
+    /// # Errors
+    /// If the address can't be read.
+    pub fn dial_lazily(&self, role: Role, address: &str) -> Result<Channel, DialError> {
+        lazily(self, role, address)
+    }
+}
+
+async fn dial(trust: &Trust, role: Role, address: &str) -> Result<Channel, DialError> {
     let connector = connector(trust.clone(), role, address.to_owned());
     let connected = readable(role, address)?.connect_with_connector(connector).await;
     connected.map_err(|error| {
@@ -70,7 +90,7 @@ pub(super) async fn dial(trust: &Trust, role: Role, address: &str) -> Result<Cha
     })
 }
 
-pub(super) fn lazily(trust: &Trust, role: Role, address: &str) -> Result<Channel, DialError> {
+fn lazily(trust: &Trust, role: Role, address: &str) -> Result<Channel, DialError> {
     let connector = connector(trust.clone(), role, address.to_owned());
     Ok(readable(role, address)?.connect_with_connector_lazy(connector))
 }
@@ -144,7 +164,7 @@ async fn plain(mut tcp: TcpStream, to: SocketAddr) -> Result<Stream, Why> {
             Err(("it takes TLS connections only; start this process with --certs".into(), true))
         }
         Ok(_) => Err(("something else answers there; is the port right?".into(), true)),
-        Err(error) if words::is_end(&error) => {
+        Err(error) if explain::is_end(&error) => {
             Err(("it closed the connection at once; is it just ending?".into(), false))
         }
         Err(error) => Err((error.to_string(), false)),
@@ -152,7 +172,7 @@ async fn plain(mut tcp: TcpStream, to: SocketAddr) -> Result<Stream, Why> {
 }
 
 async fn secured(tls: &Tls, role: Role, tcp: TcpStream, to: SocketAddr) -> Result<Stream, Why> {
-    let why = |error: io::Error| words::explain(&error, &tls.own);
+    let why = |error: io::Error| explain(&error, &tls.own);
     let mut io = tls.connector.connect(role.server_name(), tcp).await.map_err(why)?;
     // Nothing is sent before: a server that refuses would answer unread bytes by a reset, and its
     // reason could be lost.

@@ -3,25 +3,26 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
-use super::places::{DISPLACED, Places};
-use super::stream::{Io, Peer, Stranger, Stream, TLS_HELLO};
-use super::{Role, Trust, words};
+use crate::explain::explain;
+use crate::limits::{DISPLACED, Places};
+use crate::refusals::Refusals;
+use crate::role::Role;
+use crate::stream::{Io, Peer, Stranger, Stream, TLS_HELLO};
+use crate::trust::Trust;
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// After an `accept` that failed, for want of file descriptors as a rule, and where there is no
 /// room: who comes then waits in the system's queue.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Refusals told one after another before there is one a second.
-const AT_ONCE: f64 = 20.0;
 /// A TLS alert, unencrypted and fatal: `protocol_version`.
 const ALERT: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 70];
 /// How an HTTP/2 server begins, if it has no wishes.
@@ -38,8 +39,15 @@ pub struct Incoming {
     pause: Option<Pin<Box<Sleep>>>,
 }
 
+impl Trust {
+    /// Connections for a server to serve.
+    pub fn accept(&self, listener: TcpListener) -> Incoming {
+        Incoming::new(self.clone(), listener)
+    }
+}
+
 impl Incoming {
-    pub(super) fn new(trust: Trust, listener: TcpListener) -> Self {
+    fn new(trust: Trust, listener: TcpListener) -> Self {
         let (handshakes, refusals) = (JoinSet::new(), Arc::default());
         Self { trust, listener, handshakes, refusals, places: Places::default(), pause: None }
     }
@@ -83,7 +91,7 @@ async fn greet(trust: &Trust, tcp: TcpStream) -> Result<Option<Greeted>, String>
         None => return Ok(None),
     }
     let shaken = tls.acceptor.accept(tcp).await;
-    let io = shaken.map_err(|error| words::explain(&error, &tls.own).0)?;
+    let io = shaken.map_err(|error| explain(&error, &tls.own).0)?;
     let shown = io.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let role = shown.and_then(Role::of).ok_or("its certificate names no role of a run")?;
     Ok(Some((Io::Tls(Box::new(io.into())), Some(role))))
@@ -140,40 +148,5 @@ impl tokio_stream::Stream for Incoming {
                 }
             }
         }
-    }
-}
-
-/// Who was refused, in the log: after some lines at once, one a second.
-#[derive(Debug)]
-pub(super) struct Refusals {
-    state: Mutex<Said>,
-}
-
-#[derive(Debug)]
-struct Said {
-    /// Lines that may be said now, as of `since`.
-    left: f64,
-    since: Instant,
-    unsaid: u64,
-}
-
-impl Default for Refusals {
-    fn default() -> Self {
-        Self { state: Mutex::new(Said { left: AT_ONCE, since: Instant::now(), unsaid: 0 }) }
-    }
-}
-
-impl Refusals {
-    pub(super) fn tell(&self, from: SocketAddr, why: &str) {
-        let mut said = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        said.left = (said.left + said.since.elapsed().as_secs_f64()).min(AT_ONCE);
-        said.since = Instant::now();
-        if said.left < 1.0 {
-            said.unsaid += 1;
-            return;
-        }
-        said.left -= 1.0;
-        let unsaid = std::mem::take(&mut said.unsaid);
-        tracing::warn!(%from, unsaid, "a connection is refused: {why}");
     }
 }

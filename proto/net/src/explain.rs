@@ -2,50 +2,11 @@
 
 use std::io;
 
-use time::OffsetDateTime;
 use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
-use super::Role;
-use super::files::Own;
-
-/// A moment, as people write it.
-pub fn date(time: UnixTime) -> String {
-    match OffsetDateTime::from_unix_timestamp(time.as_secs().try_into().unwrap_or(i64::MAX)) {
-        Ok(t) => format!(
-            "{}-{:02}-{:02} {:02}:{:02} UTC",
-            t.year(),
-            u8::from(t.month()),
-            t.day(),
-            t.hour(),
-            t.minute()
-        ),
-        Err(_) => format!("{} s after 1970", time.as_secs()),
-    }
-}
-
-fn renewing(folder: &str, role: &str) -> String {
-    format!("renew it where authority-key.pem is: alexnet certs {folder} --renew --roles {role}")
-}
-
-/// Whether a process's own certificate can be used at this moment.
-pub(super) fn valid_now(own: &Own) -> Result<(), String> {
-    let Own { role, folder, valid } = own;
-    let now = UnixTime::now();
-    if now.as_secs() > valid.1.as_secs() {
-        let how = renewing(&folder.display().to_string(), role.name());
-        let (end, now) = (date(valid.1), date(now));
-        return Err(format!("expired on {end}, and it is {now}; {how}"));
-    }
-    if now.as_secs() < valid.0.as_secs() {
-        return Err(format!(
-            "valid from {} only, and this machine's clock says {}: set the clock",
-            date(valid.0),
-            date(now)
-        ));
-    }
-    Ok(())
-}
+use crate::certificates::{Own, date, renewing, valid_now};
+use crate::role::Role;
 
 /// The TLS error in an I/O error.
 fn tls_error(error: &io::Error) -> Option<&Error> {

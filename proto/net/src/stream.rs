@@ -13,9 +13,9 @@ use tokio::time::Sleep;
 use tokio_rustls::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::Role;
-use super::listen::Refusals;
-use super::places::{DISPLACED, Displaced, Place};
+use crate::limits::{DISPLACED, Displaced, Place};
+use crate::refusals::Refusals;
+use crate::role::Role;
 
 /// The first byte of a TLS client's first message.
 pub(super) const TLS_HELLO: u8 = 0x16;

@@ -18,7 +18,9 @@ use tokio_rustls::rustls::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::{Role, words};
+use time::OffsetDateTime;
+
+use crate::role::Role;
 
 /// The authority's certificate.
 pub const AUTHORITY: &str = "authority.pem";
@@ -91,9 +93,9 @@ impl Tls {
         let roots = Arc::new(roots);
         let valid = validity(&roots, &own, role).map_err(refused)?;
         let about = Own { role, folder: folder.to_owned(), valid };
-        words::valid_now(&about).map_err(refused)?;
+        valid_now(&about).map_err(refused)?;
         if UnixTime::now().as_secs() + SOON.as_secs() > valid.1.as_secs() {
-            tracing::warn!(until = words::date(valid.1), "this {role}'s certificate ends soon");
+            tracing::warn!(until = date(valid.1), "this {role}'s certificate ends soon");
         }
         let (connector, acceptor) = configure(roots, own, key).map_err(|error| {
             refused(match error {
@@ -193,4 +195,43 @@ fn configure(
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
+}
+
+/// A moment, as people write it.
+pub fn date(time: UnixTime) -> String {
+    match OffsetDateTime::from_unix_timestamp(time.as_secs().try_into().unwrap_or(i64::MAX)) {
+        Ok(t) => format!(
+            "{}-{:02}-{:02} {:02}:{:02} UTC",
+            t.year(),
+            u8::from(t.month()),
+            t.day(),
+            t.hour(),
+            t.minute()
+        ),
+        Err(_) => format!("{} s after 1970", time.as_secs()),
+    }
+}
+
+/// How to renew a certificate.
+pub(super) fn renewing(folder: &str, role: &str) -> String {
+    format!("renew it where authority-key.pem is: alexnet certs {folder} --renew --roles {role}")
+}
+
+/// Whether a process's own certificate can be used at this moment.
+pub(super) fn valid_now(own: &Own) -> Result<(), String> {
+    let Own { role, folder, valid } = own;
+    let now = UnixTime::now();
+    if now.as_secs() > valid.1.as_secs() {
+        let how = renewing(&folder.display().to_string(), role.name());
+        let (end, now) = (date(valid.1), date(now));
+        return Err(format!("expired on {end}, and it is {now}; {how}"));
+    }
+    if now.as_secs() < valid.0.as_secs() {
+        return Err(format!(
+            "valid from {} only, and this machine's clock says {}: set the clock",
+            date(valid.0),
+            date(now)
+        ));
+    }
+    Ok(())
 }
