@@ -209,7 +209,7 @@ impl<B: Backend> Half<B> {
         Some(Dropout {
             rate: self.recipe.dropout as f32,
             seed: self.seed,
-            stream: self.layers[layer].number(),
+            stream: self.layers[layer].number,
             first_sample,
             units: planned.maps.len() * a_map,
             first_unit: planned.maps.start * a_map,

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use model::halves::{Plan, PlannedLayer};
 use model::layer::{After, Kind};
-use model::params::{Param, layer_number};
+use model::params::Param;
 use model::recipe::Recipe;
 use model::shape::Shape;
 
@@ -65,6 +65,8 @@ pub(crate) struct Output<B: Backend> {
 #[derive(Debug)]
 pub(crate) struct LayerMemory<B: Backend> {
     pub(crate) name: &'static str,
+    /// Position in the network, beginning with 1: picks the random stream of dropout.
+    pub(crate) number: u32,
     pub(crate) work: Work,
     /// The inputs this process made itself.
     pub(crate) own: Part,
@@ -91,15 +93,15 @@ impl Work {
             Kind::Conv { kernel, stride, pad } => Self::Conv(Conv {
                 inputs: layer.input.maps,
                 side: layer.input.side,
-                maps: layer.sum.maps,
-                out_side: layer.sum.side,
+                maps: layer.pre_activation.maps,
+                out_side: layer.pre_activation.side,
                 kernel,
                 stride,
                 pad,
                 groups: layer.groups,
             }),
             Kind::FullyConnected => {
-                Self::Full(Full { inputs: layer.input.len(), units: layer.sum.maps })
+                Self::Full(Full { inputs: layer.input.len(), units: layer.pre_activation.maps })
             }
         }
     }
@@ -264,6 +266,7 @@ impl<B: Backend> LayerMemory<B> {
         }
         Ok(Self {
             name: layer.name,
+            number: layer.number,
             work,
             own: part(&layer.own_inputs),
             peer,
@@ -280,11 +283,6 @@ impl<B: Backend> LayerMemory<B> {
     pub(crate) fn last_mut(&mut self) -> &mut Link<B> {
         let last = self.links.len() - 1;
         &mut self.links[last]
-    }
-
-    /// The number that names its random stream.
-    pub(crate) fn number(&self) -> u32 {
-        layer_number(self.name)
     }
 }
 
@@ -312,8 +310,8 @@ fn links<B: Backend>(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe) -> Resu
             in_place: Vec::new(),
         })
     };
-    let mut links = vec![link(dev, Made::Sum, layer.sum)?];
-    let mut shape = layer.sum;
+    let mut links = vec![link(dev, Made::Sum, layer.pre_activation)?];
+    let mut shape = layer.pre_activation;
     for op in &layer.after {
         let made = match op {
             After::Activation | After::Dropout => {

@@ -256,7 +256,7 @@ impl Timing {
 fn rows(plan: &Plan, n_images: usize) -> Vec<LayerTime> {
     let mut rows = vec![LayerTime::new(INPUT, Pass::Forward)];
     for (i, layer) in plan.layers.iter().enumerate() {
-        let products = 2.0 * (n_images * layer.sum.len() * layer.fan_in()) as f64 / 1e9;
+        let products = 2.0 * (n_images * layer.pre_activation.len() * layer.fan_in()) as f64 / 1e9;
         for pass in [Pass::Forward, Pass::Inputs, Pass::Weights, Pass::Update] {
             // Nobody needs the gradient of the pictures.
             let multiplies = pass != Pass::Update && (i > 0 || pass != Pass::Inputs);

@@ -51,7 +51,8 @@ fn sane(recipe: &Recipe) -> bool {
         for cut in [Partition::Whole, Partition::Half(Half::A), Partition::Half(Half::B)] {
             let plan = Plan::new(&network, recipe, cut);
             for layer in &plan.layers {
-                let batch = recipe.batch.checked_mul(layer.input.len() + layer.sum.len());
+                let batch =
+                    recipe.batch.checked_mul(layer.input.len() + layer.pre_activation.len());
                 assert!(
                     batch.is_some_and(|n| n < 1 << 50),
                     "{} at batch {}",

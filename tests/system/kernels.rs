@@ -106,7 +106,7 @@ fn launches() -> Vec<Launch> {
             Work::Full(f) => (recipe.batch, full::products(f.units, part.0.len(), recipe.batch)),
         };
         let maps = layer.input.len() / layer.input.maps * layer.own_inputs.len();
-        let [x, y] = [maps * n, layer.sum.len() * n];
+        let [x, y] = [maps * n, layer.pre_activation.len() * n];
         let w = products[2].rows * products[2].columns;
         for (pass, product) in PASSES.into_iter().zip(products) {
             if (layer.name, pass) != NOT_IN_A_STEP {

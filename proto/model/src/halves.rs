@@ -27,19 +27,6 @@ impl Half {
             Half::B => Half::A,
         }
     }
-
-    /// `a` or `b`, as in file names.
-    pub const fn letter(self) -> &'static str {
-        match self {
-            Half::A => "a",
-            Half::B => "b",
-        }
-    }
-
-    /// 0 or 1.
-    pub const fn index(self) -> usize {
-        self as usize
-    }
 }
 
 impl std::fmt::Display for Half {
@@ -61,6 +48,24 @@ pub enum Partition {
 }
 
 impl Partition {
+    /// `whole`, `A` or `B`: the name in records, metrics and spans.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Partition::Whole => "whole",
+            Partition::Half(Half::A) => "A",
+            Partition::Half(Half::B) => "B",
+        }
+    }
+
+    /// `whole`, `half-a` or `half-b`: the name of this partition's files.
+    pub const fn file_stem(self) -> &'static str {
+        match self {
+            Partition::Whole => "whole",
+            Partition::Half(Half::A) => "half-a",
+            Partition::Half(Half::B) => "half-b",
+        }
+    }
+
     /// The maps (or units) of `maps` that this process owns; an odd count gives half A one more.
     pub fn own(self, maps: usize) -> Range<usize> {
         let middle = maps.div_ceil(2);
@@ -68,6 +73,16 @@ impl Partition {
             Partition::Whole => 0..maps,
             Partition::Half(Half::A) => 0..middle,
             Partition::Half(Half::B) => middle..maps,
+        }
+    }
+}
+
+/// `the network`, `half A` or `half B`, as sentences need it.
+impl std::fmt::Display for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Partition::Whole => f.write_str("the network"),
+            Partition::Half(half) => write!(f, "half {half}"),
         }
     }
 }
@@ -88,8 +103,10 @@ pub struct Plan {
 /// One process's part of a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedLayer {
-    /// The name.
+    /// The layer's name, as in parameters, spans and exchange headers.
     pub name: &'static str,
+    /// Position in the network from the input on, beginning with 1; picks random streams.
+    pub number: u32,
     /// What it computes.
     pub kind: Kind,
     /// Convolution groups inside this process: 2 only in the whole network, where the halves of
@@ -103,9 +120,9 @@ pub struct PlannedLayer {
     pub own_inputs: Range<usize>,
     /// The output maps this process owns, numbered in the whole network.
     pub maps: Range<usize>,
-    /// Own maps after the sum.
-    pub sum: Shape,
-    /// What follows the sum.
+    /// Own maps before the operations of `after`.
+    pub pre_activation: Shape,
+    /// What follows the weights and biases.
     pub after: Vec<After>,
     /// LRN groups inside this process: a normalisation never looks across halves.
     pub lrn_groups: usize,
@@ -116,7 +133,7 @@ pub struct PlannedLayer {
 }
 
 impl PlannedLayer {
-    /// Inputs of one output here, own and peer's.
+    /// Inputs of one output in this process, the peer's included.
     pub fn fan_in(&self) -> usize {
         match self.kind {
             Kind::Conv { kernel, .. } => self.input.maps / self.groups * kernel * kernel,
@@ -142,7 +159,7 @@ impl Plan {
         for (i, layer) in network.layers.iter().enumerate() {
             let exchanges =
                 i > 0 && partition != Partition::Whole && layer.reads == Reads::BothHalves;
-            let maps = partition.own(layer.sum.maps);
+            let maps = partition.own(layer.pre_activation.maps);
             let (input_maps, own_inputs, groups) = match partition {
                 Partition::Whole => (layer.input.maps, 0..layer.input.maps, layer.groups),
                 Partition::Half(_) if exchanges || i == 0 => (layer.input.maps, made.clone(), 1),
@@ -150,12 +167,13 @@ impl Plan {
             };
             layers.push(PlannedLayer {
                 name: layer.name,
+                number: layer.number,
                 kind: layer.kind,
                 groups,
                 exchanges,
                 input: Shape { maps: input_maps, side: layer.input.side },
                 own_inputs,
-                sum: Shape { maps: maps.len(), side: layer.sum.side },
+                pre_activation: Shape { maps: maps.len(), side: layer.pre_activation.side },
                 after: layer.after.clone(),
                 lrn_groups: if partition == Partition::Whole && network.columns == 2 {
                     2
@@ -192,7 +210,7 @@ pub fn exchange_points(network: &Network) -> impl Iterator<Item = &'static str> 
 ///
 /// Forward it is this half's activations; backward, the gradients of the other half's, which are as
 /// many where both halves own as many. Each half's own part of the logits comes on top.
-pub fn exchange_floats_an_image(plan: &Plan) -> impl Iterator<Item = (&'static str, usize)> + '_ {
+pub fn exchange_floats_per_image(plan: &Plan) -> impl Iterator<Item = (&'static str, usize)> + '_ {
     plan.layers
         .iter()
         .filter(|layer| layer.exchanges)

@@ -75,18 +75,13 @@ pub(crate) fn of(layer: &LayerSizes, recipe: &Recipe, maps: Range<usize>) -> [Pa
         name: format!("{}.{suffix}", layer.name),
         shape,
         rows: maps.clone(),
-        of_rows: layer.sum.maps,
+        of_rows: layer.pre_activation.maps,
         start,
         is_bias,
-        stream: 2 * layer_number(layer.name) + u32::from(is_bias),
+        stream: 2 * layer.number + u32::from(is_bias),
     };
     [
         param("weight", shape, Start::Normal(std), false),
         param("bias", vec![maps.len()], Start::Constant(recipe.bias_of(layer.name)), true),
     ]
-}
-
-/// 1 for `conv1` … 8 for `fc8`: the digit that ends the name.
-pub fn layer_number(name: &str) -> u32 {
-    name.bytes().last().filter(u8::is_ascii_digit).map_or(0, |digit| u32::from(digit - b'0'))
 }

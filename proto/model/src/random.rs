@@ -44,11 +44,6 @@ impl Random {
         philox([index as u32, (index >> 32) as u32, stream, self.purpose], self.key)
     }
 
-    /// A number in `[0, 1)` with 24 bits, at `index` of `stream`.
-    pub const fn uniform(&self, stream: u32, index: u64) -> f32 {
-        unit(self.words(stream, index)[0])
-    }
-
     /// A whole number in `0..n`, at `index` of `stream`; `n` must not be 0.
     pub const fn below(&self, stream: u32, index: u64, n: u32) -> u32 {
         // The multiply-shift form: its bias of n / 2³² is below anything a run can show.
@@ -183,13 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn below_and_uniform_fill_their_range_evenly() {
+    fn below_and_unit_fill_their_range_evenly() {
         let random = Random::new(3, Purpose::Crop);
         let (cells, n) = (33, 330_000);
         let (mut whole, mut parts) = (vec![0_u32; cells], vec![0_u32; cells]);
         for index in 0..n {
             whole[random.below(0, index, cells as u32) as usize] += 1;
-            let u = random.uniform(1, index);
+            let u = unit(random.words(1, index)[0]);
             assert!((0.0..1.0).contains(&u));
             parts[(f64::from(u) * cells as f64) as usize] += 1;
         }

@@ -47,18 +47,20 @@ pub struct Network {
 /// A layer with its sizes, both halves together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerSizes {
-    /// The name.
+    /// The layer's name, as in parameters, spans and exchange headers.
     pub name: &'static str,
+    /// Position in the network from the input on, beginning with 1; picks random streams.
+    pub number: u32,
     /// What it computes.
     pub kind: Kind,
     /// Whose maps it reads.
     pub reads: Reads,
-    /// What follows the sum, in the recipe's order, without what the recipe switches off.
+    /// What follows the weights and biases, in the recipe's order, without what the recipe switches off.
     pub after: Vec<After>,
     /// What it reads.
     pub input: Shape,
-    /// After the sum.
-    pub sum: Shape,
+    /// Weighted sums plus biases, before the operations of `after`.
+    pub pre_activation: Shape,
     /// After everything in `after`.
     pub output: Shape,
     /// 2 where halves keep to themselves (conv2, conv4, conv5), else 1.
@@ -120,7 +122,7 @@ impl Network {
             if maps == 0 || (!last && !maps.is_multiple_of(columns)) {
                 return Err(ShapeError::Width { name: row.name, width: recipe.width, maps });
             }
-            let layer = sized(row, maps, at, i > 0 && columns == 2, recipe)?;
+            let layer = sized(row, i, maps, at, recipe)?;
             at = layer.output;
             layers.push(layer);
         }
@@ -143,7 +145,7 @@ impl Network {
 impl LayerSizes {
     /// Multiply-adds of one image's forward pass.
     pub fn multiply_adds(&self) -> usize {
-        self.sum.len() * self.fan_in()
+        self.pre_activation.len() * self.fan_in()
     }
 
     /// Inputs of one output.
@@ -157,9 +159,9 @@ impl LayerSizes {
 
 fn sized(
     row: &Layer,
+    index: usize,
     maps: usize,
     input: Shape,
-    may_group: bool,
     recipe: &Recipe,
 ) -> Result<LayerSizes, ShapeError> {
     let small =
@@ -173,23 +175,26 @@ fn sized(
         }
         Kind::FullyConnected => 1,
     };
-    let sum = Shape { maps, side };
+    let pre_activation = Shape { maps, side };
     let after = in_order(row, recipe);
-    let mut output = sum;
+    let mut output = pre_activation;
     if after.contains(&After::Pool) {
         if side < recipe.pool_size {
             return Err(small(side, recipe.pool_size));
         }
         output.side = windows(side, recipe.pool_size, recipe.pool_stride, 0);
     }
+    // The first layer reads the image, which both halves have.
+    let may_group = index > 0 && recipe.columns == 2;
     let groups = if may_group && row.reads == Reads::OwnHalf { 2 } else { 1 };
     Ok(LayerSizes {
         name: row.name,
+        number: index as u32 + 1,
         kind: row.kind,
         reads: row.reads,
         after,
         input,
-        sum,
+        pre_activation,
         output,
         groups,
     })

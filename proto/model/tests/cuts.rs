@@ -1,6 +1,6 @@
 //! The network cut in two is the whole one, and the table's factors make the networks they should.
 
-use model::halves::{Half, Partition, Plan, exchange_floats_an_image, exchange_points};
+use model::halves::{Half, Partition, Plan, exchange_floats_per_image, exchange_points};
 use model::params::Param;
 use model::recipe::Recipe;
 use model::shape::{Network, ShapeError};
@@ -35,7 +35,10 @@ fn the_whole_network_is_two_halves_side_by_side() {
     }
     for (w, (a, b)) in whole.layers.iter().zip(a.layers.iter().zip(&b.layers)) {
         assert_eq!((w.fan_in(), w.fan_in()), (a.fan_in(), b.fan_in()), "{}", w.name);
-        assert_eq!((a.maps.start, a.maps.end, b.maps.end), (0, b.maps.start, w.sum.maps));
+        assert_eq!(
+            (a.maps.start, a.maps.end, b.maps.end),
+            (0, b.maps.start, w.pre_activation.maps)
+        );
         assert_eq!(a.output.len() + b.output.len(), w.output.len());
         assert!(!w.exchanges && a.exchanges == b.exchanges);
         assert!(w.peer_inputs().is_empty());
@@ -105,7 +108,7 @@ fn the_cifar_network_loses_nothing_by_being_cut() {
     assert_eq!(n_params(&b), n_params(&whole) / 2);
     let network = Network::new(&recipe, 10).unwrap();
     assert_eq!(exchange_points(&network).collect::<Vec<_>>(), ["conv2", "conv3", "fc4"]);
-    let sent: Vec<_> = exchange_floats_an_image(&b).collect();
+    let sent: Vec<_> = exchange_floats_per_image(&b).collect();
     assert_eq!(sent, [("conv2", 16 * 256), ("conv3", 16 * 64), ("fc4", 32 * 16)]);
 }
 
@@ -131,7 +134,7 @@ fn fewer_than_two_classes_make_no_network() {
 #[test]
 fn a_width_of_a_quarter_quarters_every_layer_but_the_last() {
     let (_, [a, _]) = plans(&recipe(&["width=0.25"]), 1000);
-    let maps: Vec<usize> = a.layers.iter().map(|layer| layer.sum.maps).collect();
+    let maps: Vec<usize> = a.layers.iter().map(|layer| layer.pre_activation.maps).collect();
     assert_eq!(maps, [12, 32, 48, 48, 32, 512, 512, 500]);
 }
 
@@ -143,7 +146,7 @@ fn a_width_that_leaves_an_odd_number_of_maps_is_refused_by_its_layer() {
     }
     // One column isn't cut: odd is fine.
     let recipe = Recipe { width: 0.27, columns: 1, ..Recipe::default() };
-    assert_eq!(Network::new(&recipe, 10).unwrap().layers[0].sum.maps, 13);
+    assert_eq!(Network::new(&recipe, 10).unwrap().layers[0].pre_activation.maps, 13);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use model::halves::{Half, Partition, Plan, exchange_floats_an_image, exchange_points};
+use model::halves::{Half, Partition, Plan, exchange_floats_per_image, exchange_points};
 use model::layer::{After, Kind};
 use model::params::Param;
 use model::recipe::{Activation, Init, Lrn, Recipe, Schedule};
@@ -40,7 +40,8 @@ fn parameters_sum_to_60_965_224() {
 /// first is a slip (55·48·96; the layer has 55·55·96).
 #[test]
 fn neurons_are_those_of_section_3_5() {
-    let neurons: Vec<usize> = network().layers.iter().map(|layer| layer.sum.len()).collect();
+    let neurons: Vec<usize> =
+        network().layers.iter().map(|layer| layer.pre_activation.len()).collect();
     assert_eq!(neurons, [290_400, 186_624, 64_896, 64_896, 43_264, 4096, 4096, 1000]);
     assert_eq!(neurons.iter().sum::<usize>(), 659_272);
     assert_eq!(network().input.len(), 150_528); // "150,528-dimensional"
@@ -70,7 +71,7 @@ fn kernels_are_those_of_section_3_5() {
 #[test]
 fn maps_shrink_from_224_over_55_27_and_13_to_6() {
     let (before, after): (Vec<usize>, Vec<usize>) =
-        network().layers.iter().map(|layer| (layer.sum.side, layer.output.side)).unzip();
+        network().layers.iter().map(|layer| (layer.pre_activation.side, layer.output.side)).unzip();
     assert_eq!(before, [55, 27, 13, 13, 13, 1, 1, 1]);
     assert_eq!(after, [27, 13, 13, 13, 6, 1, 1, 1]);
 }
@@ -79,7 +80,7 @@ fn maps_shrink_from_224_over_55_27_and_13_to_6() {
 #[test]
 fn each_half_computes_half_of_every_layer() {
     for half in halves() {
-        let maps: Vec<usize> = half.layers.iter().map(|layer| layer.sum.maps).collect();
+        let maps: Vec<usize> = half.layers.iter().map(|layer| layer.pre_activation.maps).collect();
         assert_eq!(maps, [48, 128, 192, 192, 128, 2048, 2048, 500]);
         let inputs: Vec<Shape> = half.layers.iter().map(|layer| layer.input).collect();
         let read = [(3, 224), (48, 27), (256, 13), (192, 13), (192, 13), (256, 6)];
@@ -109,7 +110,7 @@ fn halves_meet_at_conv3_and_the_full_layers() {
 fn an_exchange_is_15_532_032_bytes_forward_and_as_many_back() {
     for half in halves() {
         let bytes: Vec<(&str, usize)> =
-            exchange_floats_an_image(&half).map(|(at, floats)| (at, floats * 4 * 128)).collect();
+            exchange_floats_per_image(&half).map(|(at, floats)| (at, floats * 4 * 128)).collect();
         let expected =
             [("conv3", 11_075_584), ("fc6", 2_359_296), ("fc7", 1_048_576), ("fc8", 1_048_576)];
         assert_eq!(bytes, expected);
@@ -268,7 +269,7 @@ fn figure_1_is_four_layers_without_regularisation() {
         assert_eq!((recipe.decay, recipe.dropout, recipe.color_noise), (0.0, 0.0, 0.0));
         assert!(!recipe.flip);
         let network = Network::new(&recipe, 10).unwrap();
-        let shapes: Vec<_> = network.layers.iter().map(|l| (l.sum, l.output)).collect();
+        let shapes: Vec<_> = network.layers.iter().map(|l| (l.pre_activation, l.output)).collect();
         let shape = |maps, side| Shape { maps, side };
         let expected = [
             (shape(32, 32), shape(32, 16)),
@@ -286,7 +287,7 @@ fn figure_1_is_four_layers_without_regularisation() {
 fn the_one_column_network_keeps_its_last_convolution_and_full_layers() {
     let recipe = Recipe { columns: 1, ..Recipe::default() };
     let network = Network::new(&recipe, CLASSES).unwrap();
-    let maps: Vec<usize> = network.layers.iter().map(|layer| layer.sum.maps).collect();
+    let maps: Vec<usize> = network.layers.iter().map(|layer| layer.pre_activation.maps).collect();
     assert_eq!(maps, [48, 128, 192, 192, 256, 4096, 4096, 1000]);
     let plan = Plan::new(&network, &recipe, Partition::Whole);
     assert!(plan.layers.iter().all(|l| l.groups == 1 && l.lrn_groups == 1 && !l.exchanges));
