@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use net::RUN;
+use net::{BoxFuture, RUN};
 use proto::MESSAGE_LIMIT;
 use proto::wire::coordinator_server::CoordinatorServer;
 use proto::wire::store_server::StoreServer;
@@ -72,10 +72,18 @@ pub struct Outcome {
 /// # Errors
 /// [`Error::Failed`] if the run can't go on, others if it can't start: the run directory is in
 /// use, damaged, or another run's.
-pub async fn run(
-    mut config: Config,
+pub fn run(
+    config: Config,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<Result<Outcome, Error>> {
+    Box::pin(run_until(config, listener, Box::pin(shutdown)))
+}
+
+async fn run_until(
+    mut config: Config,
+    listener: TcpListener,
+    shutdown: BoxFuture<()>,
 ) -> Result<Outcome, Error> {
     config.check()?;
     let metrics = config.metrics.take();

@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use net::{Backoff, server};
+use net::{BoxFuture, Role, advertised};
 use net::{Reaction, reaction};
-use net::{Role, advertised};
 use proto::VERSION;
 use proto::timing::clock_ns;
 use proto::wire::coordinator_client::CoordinatorClient;
@@ -48,11 +48,15 @@ const ENGINE_ENDS: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// [`Error`] if the run failed, the coordinator stays away, or the device can't be used.
-pub async fn run(
+pub fn run(
     config: Config,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<()> {
+) -> BoxFuture<Result<()>> {
+    Box::pin(run_until(config, listener, Box::pin(shutdown)))
+}
+
+async fn run_until(config: Config, listener: TcpListener, shutdown: BoxFuture<()>) -> Result<()> {
     let own = listener
         .local_addr()
         .map_err(|why| Error::System { doing: "reading the listener's address", why })?;

@@ -6,7 +6,7 @@ mod trace; // when minibatches of timed steps were made and sent
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::{Role, only};
+use net::{BoxFuture, Role, only};
 use proto::chunk::{chunks, floats_to_bytes};
 use proto::wire;
 use proto::wire::batch_chunk::Content;
@@ -42,10 +42,18 @@ const REQUEST_LIMIT: usize = 16 << 10;
 /// # Errors
 /// As [`Source::open`]; [`Error::Setting`] if it can't say where it is, [`Error::Refused`] if the
 /// coordinator doesn't want it, [`Error::Network`] if the listener fails.
-pub async fn run(
+pub fn run(
     config: Config,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<Result<(), Error>> {
+    Box::pin(run_until(config, listener, Box::pin(shutdown)))
+}
+
+async fn run_until(
+    config: Config,
+    listener: TcpListener,
+    shutdown: BoxFuture<()>,
 ) -> Result<(), Error> {
     let spec = config.data.clone();
     // Opening reads and checks indices: not on the network's thread.

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow};
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::register_font;
@@ -31,8 +33,13 @@ pub(crate) fn png(
         paint(&area)?;
         area.present().map_err(drawing)?;
     }
-    image::save_buffer(file, &pixels, width, height, image::ExtendedColorType::Rgb8)
-        .with_context(|| format!("{} can't be written", file.display()))
+    let mut encoded = Vec::new();
+    // Named, since `image::save_buffer` brings the encoders of all formats along.
+    let encoder = PngEncoder::new(&mut encoded);
+    let color = ExtendedColorType::Rgb8;
+    let written = encoder.write_image(&pixels, width, height, color).map_err(std::io::Error::other);
+    let written = written.and_then(|()| std::fs::write(file, encoded));
+    written.with_context(|| format!("{} can't be written", file.display()))
 }
 
 /// Writes a drawing of `width × height` to an SVG.

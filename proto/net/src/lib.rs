@@ -38,3 +38,9 @@ pub use server::{introduction, server};
 pub use signals::asked_to_stop;
 pub use stream::{Peer, Stream};
 pub use trust::Trust;
+
+/// A future on the heap.
+///
+/// The processes' `run` functions take and return one: a server is then compiled once, in its own
+/// crate, and not again in each crate that awaits it.
+pub type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send>>;
