@@ -6,12 +6,6 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
-
-use crate::picture::whole_or_why;
 use crate::{Description, Error, Split};
 
 pub use format::{Class, Encoding, FileSum, LeftOut, Summary};
@@ -99,7 +93,7 @@ impl DataSet {
         }
         pixels.resize(3 * self.summary.side * self.summary.side, 0);
         match self.summary.encoding {
-            Encoding::Jpeg => whole_or_why(|| decode(stored, pixels)).map_err(bad)?,
+            Encoding::Jpeg => picture::stored_jpeg(stored, pixels).map_err(bad)?,
             Encoding::Raw if stored.len() == pixels.len() => pixels.copy_from_slice(stored),
             Encoding::Raw => {
                 return Err(bad(format!("{} bytes, expected {}", stored.len(), pixels.len())));
@@ -167,19 +161,6 @@ fn open_shard(folder: &Path, shard: &FileSum) -> Result<(PathBuf, File), Error> 
 
 fn damaged(file: PathBuf, record: &str, why: String) -> Error {
     Error::Damaged { file, record: record.into(), why }
-}
-
-/// A stored JPEG into `[side, side, 3]`.
-fn decode(jpeg: &[u8], pixels: &mut [u8]) -> Result<(), String> {
-    let options = DecoderOptions::new_fast().jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
-    decoder.decode_headers().map_err(|e| e.to_string())?;
-    match decoder.output_buffer_size() {
-        Some(n) if n == pixels.len() => {
-            decoder.decode_into(pixels).map_err(|e| format!("JPEG: {e}"))
-        }
-        n => Err(format!("{n:?} bytes of pixels, expected {}", pixels.len())),
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub mod source; // where pictures come from: a prepared data set or made-up ones
 pub mod dataset; // shards on disk, read at random and checked
 pub mod synthetic; // the same, made up, for machines without pictures
 pub mod statistics; // mean image and colour components
-pub mod picture; // any picture file → a square of pixels
+mod stored; // a picture file as a network sees it: what `predict` reads
 pub mod prepare; // what people have → a data set
 pub mod serve; // the service, and its place in a run
 pub mod config; // what an operator chooses
@@ -24,7 +24,8 @@ mod error;
 
 pub use config::{Config, DataSpec};
 pub use error::Error;
-pub use picture::image_file_to_stored;
+
 pub use prepare::prepare;
 pub use serve::run;
 pub use source::{Description, Source, Split};
+pub use stored::image_file_to_stored;

@@ -302,8 +302,7 @@ fn through(
 fn make(found: &Found, picture: &Picture, side: usize, quality: u8) -> Result<Stored, LeftOut> {
     let out = |reason: String| LeftOut { file: found.name_of(picture), reason };
     let bytes = found.bytes_of(picture).map_err(|e| out(format!("can't be read: {e}")))?;
-    let pixels =
-        if found.raw { cifar::pixels(&bytes) } else { crate::picture::square(&bytes, side) };
+    let pixels = if found.raw { cifar::pixels(&bytes) } else { picture::square(&bytes, side) };
     let stored =
         pixels.and_then(|pixels| Stored::new(picture.label, pixels, side, found.raw, quality));
     stored.map_err(out)

@@ -43,8 +43,7 @@ pub(super) fn find_classes(root: &Path) -> Result<Found, Error> {
     let mut found = start(root, class_folders(root)?)?;
     found.train = pictures(&mut found, root)?;
     // Files beside the class folders are about the data (README, classes.txt), not lost pictures.
-    let looks_like_a_picture = |file: &str| image::ImageFormat::from_path(file).is_ok();
-    found.left_out.retain(|left| left.file.contains('/') || looks_like_a_picture(&left.file));
+    found.left_out.retain(|left| left.file.contains('/') || picture::has_picture_name(&left.file));
     Ok(found)
 }
 

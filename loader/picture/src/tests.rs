@@ -128,17 +128,6 @@ fn what_is_no_whole_picture_is_named_so() {
     assert!(square(&whole[..20], 32).is_err());
 }
 
-#[test]
-fn a_picture_for_predict_has_its_colours_apart() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.png");
-    std::fs::write(&path, png(RgbImage::from_raw(8, 8, halves(8, 8)).unwrap())).unwrap();
-    let planes = image_file_to_stored(&path, 8).unwrap();
-    assert_eq!([planes[0], planes[64], planes[128]], RED);
-    let missing = image_file_to_stored(&folder.path().join("b.png"), 8).unwrap_err();
-    assert!(missing.to_string().contains("b.png"), "{missing}");
-}
-
 /// Memory was once taken for whatever a damaged header claims.
 #[test]
 fn a_small_file_that_claims_a_huge_picture_is_refused_by_its_size() {

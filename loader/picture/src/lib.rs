@@ -1,38 +1,32 @@
-//! Any picture file → a square of pixels: the same for training pictures and for `predict`.
+//! Any picture file → a square of pixels, and a stored JPEG → its pixels.
 //!
-//! Short side to `side` (upscaled where it must be), centre cut out. Turned as its EXIF says;
-//! transparent pixels over white; 16 bits to 8; gray and CMYK to RGB.
+//! The same for training pictures and for `predict`: the short side is scaled to `side` (up where it
+//! must be) and the center cut out. Pictures are turned as their EXIF data says; transparent
+//! pixels lie over white; 16 bits become 8; gray and CMYK become RGB.
+//!
+//! A crate of its own, since decoders and filters are most of what the loader compiles and change
+//! least.
 
 use std::io::Cursor;
-use std::path::Path;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
-
-use crate::Error;
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
 
 /// Larger pictures are refused: more than any camera's, and half a gigabyte with 16 bits a colour.
 const MOST_PIXELS: u64 = 128 << 20;
 const MOST_BYTES: u64 = 512 << 20;
 
-/// Reads a picture file as a network sees it before cropping: `[3, side, side]`.
-///
-/// Without the JPEG step of a prepared data set.
+/// Turns the bytes of a picture file into pixels, `[side, side, 3]`.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::Picture`] with what is wrong with it.
-pub fn image_file_to_stored(path: &Path, side: usize) -> Result<Vec<u8>, Error> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-    let pixels = square(&bytes, side)
-        .map_err(|why| Error::Picture { name: path.display().to_string(), why })?;
-    let plane = |c: usize| pixels.iter().skip(c).step_by(3).copied();
-    Ok(plane(0).chain(plane(1)).chain(plane(2)).collect())
-}
-
-/// A picture file's bytes → `[side, side, 3]`, or a sentence about what is wrong with them.
-pub(crate) fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
+/// A sentence about what is wrong with the bytes.
+pub fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
     let picture = whole_or_why(|| rgb(bytes))?;
     let (width, height) = picture.dimensions();
     if width == 0 || height == 0 {
@@ -58,11 +52,36 @@ pub(crate) fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
     Ok(pixels)
 }
 
+/// Decodes a JPEG of a data set into `pixels`, `[side, side, 3]`.
+///
+/// # Errors
+/// A sentence about what is wrong with the bytes, or that they hold another number of pixels.
+pub fn stored_jpeg(jpeg: &[u8], pixels: &mut [u8]) -> Result<(), String> {
+    whole_or_why(|| decode(jpeg, pixels))
+}
+
+fn decode(jpeg: &[u8], pixels: &mut [u8]) -> Result<(), String> {
+    let options = DecoderOptions::new_fast().jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
+    decoder.decode_headers().map_err(|e| e.to_string())?;
+    match decoder.output_buffer_size() {
+        Some(n) if n == pixels.len() => {
+            decoder.decode_into(pixels).map_err(|e| format!("JPEG: {e}"))
+        }
+        n => Err(format!("{n:?} bytes of pixels, expected {}", pixels.len())),
+    }
+}
+
 /// What a decoder makes of bytes; one that panics over damaged ones (zune-jpeg 0.5.15 does) must
 /// not take the process along.
-pub(crate) fn whole_or_why<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+fn whole_or_why<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode));
     decoded.unwrap_or_else(|_| Err("so damaged that its decoder gave up".into()))
+}
+
+/// Whether a file's name ends like a picture's.
+pub fn has_picture_name(file: &str) -> bool {
+    ImageFormat::from_path(file).is_ok()
 }
 
 fn rgb(bytes: &[u8]) -> Result<RgbImage, String> {
