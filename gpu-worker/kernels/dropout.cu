@@ -1,11 +1,10 @@
-// dropout.cu — silence in training, a factor at test.
+// dropout.cu — silences units in training.
 //
 // Math    unit u of sample s is silent if word i mod 4 of Philox(i / 4, stream) is below the threshold,
 //         i = s · of_units + first_unit + u                                                      paper §4.2
-//         scale: y ← factor · y.
-// Shapes  y: [images, units], in place; [n] for scale.
-// Launch  dropout: 256 threads a block, x: enough for units / 4 + 2 draws, y: images; a thread takes the
-//         units of one draw. scale: 256 threads, ceil(n / 256) blocks. No shared memory.
+// Shapes  y: [images, units], in place.
+// Launch  256 threads per block, x: enough for units / 4 + 2 draws, y: images; a thread takes the units
+//         of one draw. No shared memory.
 // Result  the CPU's masks bit for bit, whichever half or slice a unit is in.
 // Twin    src/backend/cpu/dropout.rs.
 
@@ -26,11 +25,4 @@ extern "C" __global__ void dropout(
             y[(long long)blockIdx.y * units + (unit - first)] = 0.0f;
         }
     }
-}
-
-extern "C" __global__ void scale(float* y, float factor, int n)
-{
-    int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= n) return;
-    y[i] *= factor;
 }

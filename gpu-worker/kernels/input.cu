@@ -4,7 +4,7 @@
 //         x' = crop − 1 − x where the image is mirrored, else x.
 // Shapes  pixels [images, 3, crop, crop] u8, places [images, 6] (row, column, mirrored, three shifts),
 //         mean [3, side, side]; y [images, 3, crop, crop], 0..255 units. n: numbers in y.
-// Launch  1-D: 256 threads a block, ceil(n / 256) blocks; thread i owns number i. No shared memory.
+// Launch  1-D: 256 threads per block, ceil(n / 256) blocks; thread i owns number i. No shared memory.
 // Result  the CPU's bits: one subtraction, one addition, no sums.
 // Twin    src/backend/cpu/input.rs.
 

@@ -1,12 +1,12 @@
-// lrn.cu — response normalisation: each number by its neighbours in adjacent maps.
+// lrn.cu — response normalization: each number by its neighbors in adjacent maps.
 //
 // Math    scale = k + α · Σ x²      y = x · scale^−β                                            paper §3.3
 //         dx = dy · scale^−β − 2αβ · x · Σ (dy · y / scale)
 //         The first sum is over `size` maps from map − size/2 on, the second over the maps whose
 //         window holds this one; neither leaves the group of `group` maps.
 // Shapes  all [images, maps, pixels] f32, not overlapping.
-// Launch  256 threads a block; x: ceil(pixels / 256), y: maps, z: images. A thread owns one number;
-//         its neighbours are a map apart, so that a warp's reads are contiguous. No shared memory.
+// Launch  256 threads per block; x: ceil(pixels / 256), y: maps, z: images. A thread owns one number;
+//         its neighbors are a map apart, so that a warp's reads are contiguous. No shared memory.
 // Result  same bits every run: each sum runs over its maps in order.
 // Twin    src/backend/cpu/lrn.rs.
 

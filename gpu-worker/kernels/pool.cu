@@ -1,16 +1,16 @@
 // pool.cu — overlapping max pooling.
 //
-// Math    y = largest of the window, `taken` its place there, row-major, the first of equals;     paper §3.4
+// Math    y = largest of the window, `argmax` its place there, row-major, the first of equals;     paper §3.4
 //         windows that overhang right and bottom are cut off. dx = Σ dy of the windows that took x.
-//         What is not a number wins, so that divergence shows.
-// Shapes  x, dx: [maps of all images, side, side]; y, dy, taken: [the same, out, out]. n: numbers
+//         NaN wins, so that divergence shows.
+// Shapes  x, dx: [maps of all images, side, side]; y, dy, argmax: [the same, out, out]. n: numbers
 //         that are written (y forward, dx backward).
-// Launch  1-D: 256 threads a block, ceil(n / 256) blocks; thread i owns number i. No shared memory.
+// Launch  1-D: 256 threads per block, ceil(n / 256) blocks; thread i owns number i. No shared memory.
 // Result  same bits every run: a gradient is collected by its receiver, windows in order.
 // Twin    src/backend/cpu/pool.rs.
 
 extern "C" __global__ void pool_forward(
-    float* y, unsigned char* taken,
+    float* y, unsigned char* argmax,
     const float* x,
     int side, int out, int size, int stride, int n)
 {
@@ -31,12 +31,12 @@ extern "C" __global__ void pool_forward(
         }
     }
     y[i] = best;
-    taken[i] = place;
+    argmax[i] = place;
 }
 
 extern "C" __global__ void pool_backward(
     float* dx,
-    const float* dy, const unsigned char* taken,
+    const float* dy, const unsigned char* argmax,
     int side, int out, int size, int stride, int n)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -51,7 +51,7 @@ extern "C" __global__ void pool_backward(
     for (int r = first_row; r < out && r * stride <= row; r++) {
         for (int c = first_column; c < out && c * stride <= column; c++) {
             int place = (row - r * stride) * size + column - c * stride;
-            if (taken[map + r * out + c] == place) sum += dy[map + r * out + c];
+            if (argmax[map + r * out + c] == place) sum += dy[map + r * out + c];
         }
     }
     dx[i] = sum;

@@ -3,7 +3,7 @@
 // Math    v ← m·v − d·r·w − r·g      w ← w + v                                                  paper §5
 //         r rate, m momentum, d decay; g is already the mean over the batch.
 // Shapes  w, v, g: [n] f32, not overlapping; w and v change in place.
-// Launch  1-D: 256 threads a block, ceil(n / 256) blocks; thread i owns number i. No shared memory.
+// Launch  1-D: 256 threads per block, ceil(n / 256) blocks; thread i owns number i. No shared memory.
 // Result  same bits every run: no atomics, no sums across threads.
 // Twin    src/backend/cpu/sgd.rs; they differ only where the GPU fuses multiply and add.
 

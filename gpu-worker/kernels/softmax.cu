@@ -4,11 +4,11 @@
 //         A label that is no class gives a loss that is not a number.                          paper §3.5
 // Shapes  own: [images, n_own], the classes from own_start on; peer: [images, classes − n_own], the others;
 //         labels: [images] f32; probabilities: [images, classes]; loss: [images]; dlogits: [images, n_own].
-// Launch  128 threads a block, one block an image. Shared: 128 doubles, one partial sum a thread.
+// Launch  128 threads per block, one block an image. Shared: 128 doubles, one partial sum a thread.
 // Result  same bits every run and in both halves: which thread adds which class depends on the class alone.
 // Twin    src/backend/cpu/softmax.rs, which adds in class order: the last bit may differ.
 
-#define THREADS 128
+constexpr int THREADS = 128;
 
 static __device__ float logit(
     const float* own, const float* peer, int own_start, int n_own, int c)

@@ -1,13 +1,13 @@
-// transfer.cu — numbers to f16 and back, scaled by a power of two a tensor.
+// transfer.cu — numbers to f16 and back, scaled by a power of two per tensor.
 //
-// Math    largest: the largest finite |x|. halve: f16(x · 2^e), e the largest with largest · 2^e ≤ 65504,
-//         126 at most; for zeros, any. widen: y = f32(h) · factor.
+// Math    largest: the largest finite |x|. f32_to_f16: f16(x · 2^e), e the largest with largest · 2^e ≤ 65504,
+//         126 at most; for zeros, any. f16_to_f32: y = f32(h) · factor.
 // Shapes  a slot is a header of 16 bytes, the largest's bits first, then [n] f16; x, y: [n] f32.
-// Launch  256 threads a block; one thread a number, in largest several.
+// Launch  256 threads per block; one thread per number, in largest several.
 // Result  the CPU's bits: magnitudes order like their bits, so an integer maximum in any order is one result.
 // Twin    src/backend/cpu/transfer.rs.
 
-#define HEADER 16
+constexpr int HEADER = 16;
 
 extern "C" __global__ void transfer_largest(unsigned char* slot, const float* x, int n)
 {
@@ -19,7 +19,7 @@ extern "C" __global__ void transfer_largest(unsigned char* slot, const float* x,
     atomicMax((unsigned int*)slot, most);
 }
 
-extern "C" __global__ void transfer_halve(unsigned char* slot, const float* x, int n)
+extern "C" __global__ void transfer_f32_to_f16(unsigned char* slot, const float* x, int n)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;
@@ -31,12 +31,12 @@ extern "C" __global__ void transfer_halve(unsigned char* slot, const float* x, i
     e = min(e, 126);                                                    // −113 is the least
     float scaled = x[i] * __int_as_float((e + 127) << 23);
 
-    unsigned short half;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(scaled));
-    ((unsigned short*)(slot + HEADER))[i] = half;
+    unsigned short f16;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(f16) : "f"(scaled));
+    ((unsigned short*)(slot + HEADER))[i] = f16;
 }
 
-extern "C" __global__ void transfer_widen(float* y, const unsigned char* slot, float factor, int n)
+extern "C" __global__ void transfer_f16_to_f32(float* y, const unsigned char* slot, float factor, int n)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;

@@ -10,11 +10,15 @@ use std::collections::VecDeque;
 use model::layer::After;
 use tracing::debug_span;
 
-use crate::backend::{Backend, Images, Sum};
+use crate::backend::Backend;
 use crate::error::Result;
 use crate::exchange::{Direction, Exchange};
 use crate::forward::Mode;
 use crate::half::{Half, LayerMemory, Made, Work};
+use crate::ops::{
+    Accumulate, ActivationBackward, Add, BiasBackward, ConvBackwardInputs, ConvBackwardWeights,
+    Dropout, FcBackwardInputs, FcBackwardWeights, Images, LrnBackward, PoolBackward,
+};
 use crate::timing::Pass;
 
 /// A weight or bias gradient that can be computed at any time before the update.
@@ -92,7 +96,7 @@ impl<B: Backend> Half<B> {
         images: Images,
         mode: Mode,
     ) -> Result<()> {
-        let dropout = self.dropout(layer, mode);
+        let mask = self.dropout_mask(layer, mode);
         let activation = self.recipe.activation;
         let links = &mut self.layers[layer].links;
         for i in (0..links.len()).rev() {
@@ -100,30 +104,24 @@ impl<B: Backend> Half<B> {
             let link = &mut rest[0];
             let len = link.shape.len();
             for op in link.in_place.iter().rev() {
-                match (op, dropout) {
-                    (After::Dropout, Some(mask)) => {
-                        dev.dropout(&mask, images.clone(), &mut link.gradient)?;
-                    }
+                let (images, y, dy) = (images.clone(), &link.value, &mut link.gradient);
+                match (op, &mask) {
+                    (After::Dropout, Some(mask)) => dev.run(Dropout { mask, images, y: dy })?,
                     (After::Activation, _) => {
-                        let (y, dy) = (&link.value, &mut link.gradient);
-                        dev.activation_backward(activation, len, images.clone(), y, dy)?;
+                        dev.run(ActivationBackward { activation, len, images, y, dy })?;
                     }
                     _ => {}
                 }
             }
+            let (images, y, dy) = (images.clone(), &link.value, &link.gradient);
             match (&link.made, before.last_mut()) {
-                (Made::Lrn { lrn, scale }, Some(x)) => dev.lrn_backward(
-                    lrn,
-                    images.clone(),
-                    &x.value,
-                    scale,
-                    &link.value,
-                    &link.gradient,
-                    &mut x.gradient,
-                )?,
-                (Made::Pool { pool, taken }, Some(x)) => {
-                    let (dy, dx) = (&link.gradient, &mut x.gradient);
-                    dev.pool_backward(pool, images.clone(), taken, dy, dx)?;
+                (Made::Lrn { lrn, scale }, Some(before)) => {
+                    let (x, dx) = (&before.value, &mut before.gradient);
+                    dev.run(LrnBackward { lrn, images, x, scale, y, dy, dx })?;
+                }
+                (Made::Pool { pool, argmax }, Some(before)) => {
+                    let dx = &mut before.gradient;
+                    dev.run(PoolBackward { pool, images, argmax, dy, dx })?;
                 }
                 _ => {}
             }
@@ -145,23 +143,30 @@ impl<B: Backend> Half<B> {
     fn work_off(&mut self, dev: &mut B, pending: &mut VecDeque<Pending>) -> Result<bool> {
         let Some(Pending { layer, images, what }) = pending.pop_front() else { return Ok(false) };
         // The parts own different columns of the weights, so each starts its own sum.
-        let sum = if images.start == 0 { Sum::Start } else { Sum::Add };
+        let accumulate = if images.start == 0 { Accumulate::Overwrite } else { Accumulate::Add };
         let (below, rest) = self.layers.split_at_mut(layer);
         let own_x = below.last().map_or(&self.input.x, |l| &l.last().value);
         let LayerMemory { work, own, peer, weight, bias, links, .. } = &mut rest[0];
         let dy = &links[0].gradient;
-        let dw = &mut weight.gradient;
-        match (what, peer) {
+        let (x, range) = match (what, peer) {
             (What::Bias, _) => {
                 let shape = links[0].shape;
-                let pixels = shape.side * shape.side;
-                dev.bias_backward(shape.maps, pixels, images, dy, sum, &mut bias.gradient)?;
+                let (maps, pixels) = (shape.maps, shape.side * shape.side);
+                let db = &mut bias.gradient;
+                dev.run(BiasBackward { maps, pixels, images, dy, accumulate, db })?;
+                self.lap(dev, layer, Pass::Weights)?;
+                return Ok(true);
             }
-            (What::PeerWeights, Some(peer)) => {
-                weights(dev, work, images, &peer.value, &peer.part, dy, sum, dw)?;
+            (What::PeerWeights, Some(peer)) => (&peer.value, &peer.range),
+            (What::OwnWeights | What::PeerWeights, _) => (own_x, &*own),
+        };
+        let dw = &mut weight.gradient;
+        match work {
+            Work::Conv(conv) => {
+                dev.run(ConvBackwardWeights { conv, images, x, range, dy, accumulate, dw })?;
             }
-            (What::OwnWeights | What::PeerWeights, _) => {
-                weights(dev, work, images, own_x, own, dy, sum, dw)?;
+            Work::Fc(fc) => {
+                dev.run(FcBackwardWeights { fc, images, x, range, dy, accumulate, dw })?;
             }
         }
         self.lap(dev, layer, Pass::Weights)?;
@@ -172,10 +177,10 @@ impl<B: Backend> Half<B> {
         let (below, rest) = self.layers.split_at_mut(layer);
         let Some(dx) = below.last_mut().map(|l| &mut l.last_mut().gradient) else { return Ok(()) };
         let LayerMemory { work, own, weight, links, .. } = &rest[0];
-        let dy = &links[0].gradient;
+        let (dy, w, range) = (&links[0].gradient, &weight.value, own);
         match work {
-            Work::Conv(conv) => dev.conv_backward_inputs(conv, images, dy, &weight.value, own, dx),
-            Work::Full(full) => dev.full_backward_inputs(full, images, dy, &weight.value, own, dx),
+            Work::Conv(conv) => dev.run(ConvBackwardInputs { conv, images, dy, w, range, dx }),
+            Work::Fc(fc) => dev.run(FcBackwardInputs { fc, images, dy, w, range, dx }),
         }
     }
 
@@ -190,18 +195,16 @@ impl<B: Backend> Half<B> {
     ) -> Result<()> {
         let LayerMemory { name, work, peer, weight, links, .. } = &mut self.layers[layer];
         let Some(peer) = peer else { return Ok(()) };
-        let dy = &links[0].gradient;
-        let (part, dx) = (&peer.part, &mut peer.gradient);
+        let sent = images.start * peer.len..images.end * peer.len;
+        let (dy, w) = (&links[0].gradient, &weight.value);
+        let (range, dx) = (&peer.range, &mut peer.gradient);
         match work {
             Work::Conv(conv) => {
-                dev.conv_backward_inputs(conv, images.clone(), dy, &weight.value, part, dx)?;
+                dev.run(ConvBackwardInputs { conv, images, dy, w, range, dx })?;
             }
-            Work::Full(full) => {
-                dev.full_backward_inputs(full, images.clone(), dy, &weight.value, part, dx)?;
-            }
+            Work::Fc(fc) => dev.run(FcBackwardInputs { fc, images, dy, w, range, dx })?,
         }
-        let range = images.start * peer.len..images.end * peer.len;
-        let payload = dev.download(&peer.gradient, range, exchange.wire(name))?;
+        let payload = dev.download(&peer.gradient, sent, exchange.wire(name))?;
         exchange.send(name, Direction::Backward, number, payload)?;
         self.stopwatch.lap(dev, name, Pass::Inputs)
     }
@@ -228,24 +231,7 @@ impl<B: Backend> Half<B> {
         let (Some(made), Some(peer)) = (below.last_mut(), &mut rest[0].peer) else { return Ok(()) };
         let len = peer.own_len;
         received.place(dev, &mut peer.arriving, images.start * len, images.len() * len)?;
-        dev.add(len, images, &peer.arriving, &mut made.last_mut().gradient)?;
+        dev.run(Add { len, images, from: &peer.arriving, to: &mut made.last_mut().gradient })?;
         self.stopwatch.lap(dev, name, Pass::Inputs)
-    }
-}
-
-#[expect(clippy::too_many_arguments, reason = "a launch's list, conv or full")]
-fn weights<B: Backend>(
-    dev: &mut B,
-    work: &Work,
-    images: Images,
-    x: &B::Floats,
-    part: &crate::backend::Part,
-    dy: &B::Floats,
-    sum: Sum,
-    dw: &mut B::Floats,
-) -> Result<()> {
-    match work {
-        Work::Conv(conv) => dev.conv_backward_weights(conv, images, x, part, dy, sum, dw),
-        Work::Full(full) => dev.full_backward_weights(full, images, x, part, dy, sum, dw),
     }
 }

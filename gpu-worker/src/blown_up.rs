@@ -67,7 +67,7 @@ impl<B: Backend> Half<B> {
             }
         }
         if let Some(peer) = &self.output.peer {
-            let others = self.plan.classes - self.output.softmax.own.len();
+            let others = self.plan.classes - self.output.classes.own.len();
             let what = "the other half's logits".to_string();
             if let Some(first) = look(dev, peer, n * others, what)? {
                 return Ok(first);

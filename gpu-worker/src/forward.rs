@@ -8,10 +8,14 @@ use std::ops::Range;
 use model::layer::After;
 use tracing::debug_span;
 
-use crate::backend::{Backend, Dropout, Finish, Images, Sum};
+use crate::backend::Backend;
 use crate::error::Result;
 use crate::exchange::{Direction, Exchange, LOGITS};
 use crate::half::{Half, Input, LayerMemory, Made, Work};
+use crate::ops::{
+    self, Accumulate, ActivationForward, ConvForward, Dropout, DropoutMask, Epilogue, FcForward,
+    Images, LrnForward, PoolForward, Scale, Softmax,
+};
 use crate::timing::{INPUT, Pass, SOFTMAX};
 
 /// How a forward pass is meant.
@@ -98,8 +102,9 @@ impl<B: Backend> Half<B> {
 
     fn read_pixels(&mut self, dev: &mut B, images: Images) -> Result<()> {
         let crop = self.plan.input.side;
-        let Input { mean_side, mean, pixels, places, x, .. } = &mut self.input;
-        dev.input(images, crop, *mean_side, pixels, places, mean, x)
+        let Input { mean_side, mean, pixels, crops, x, .. } = &mut self.input;
+        let side = *mean_side;
+        dev.run(ops::Input { images, crop, side, pixels, crops, mean, y: x })
     }
 
     /// The sum over own inputs: all of it, unless the other half's follow.
@@ -108,28 +113,14 @@ impl<B: Backend> Half<B> {
         let x = below.last().map_or(&self.input.x, |l| &l.last().value);
         let LayerMemory { work, own, peer, weight, bias, links, .. } = &mut rest[0];
         let link = &mut links[0];
-        let finish = peer.is_none().then(|| finish(&bias.value, &link.in_place, &self.recipe));
+        let epilogue = peer.is_none().then(|| epilogue(&bias.value, &link.in_place, &self.recipe));
+        let (w, y) = (&weight.value, &mut link.value);
+        let (range, accumulate) = (&*own, Accumulate::Overwrite);
         match work {
-            Work::Conv(conv) => dev.conv_forward(
-                conv,
-                images,
-                x,
-                own,
-                &weight.value,
-                Sum::Start,
-                finish,
-                &mut link.value,
-            ),
-            Work::Full(full) => dev.full_forward(
-                full,
-                images,
-                x,
-                own,
-                &weight.value,
-                Sum::Start,
-                finish,
-                &mut link.value,
-            ),
+            Work::Conv(conv) => {
+                dev.run(ConvForward { conv, images, x, range, w, accumulate, epilogue, y })
+            }
+            Work::Fc(fc) => dev.run(FcForward { fc, images, x, range, w, accumulate, epilogue, y }),
         }
     }
 
@@ -138,62 +129,47 @@ impl<B: Backend> Half<B> {
         let LayerMemory { work, peer, weight, bias, links, .. } = &mut self.layers[layer];
         let Some(peer) = peer else { return Ok(()) };
         let link = &mut links[0];
-        let finish = Some(finish(&bias.value, &link.in_place, &self.recipe));
+        let epilogue = Some(epilogue(&bias.value, &link.in_place, &self.recipe));
+        let (x, w, y) = (&peer.value, &weight.value, &mut link.value);
+        let (range, accumulate) = (&peer.range, Accumulate::Add);
         match work {
-            Work::Conv(conv) => dev.conv_forward(
-                conv,
-                images,
-                &peer.value,
-                &peer.part,
-                &weight.value,
-                Sum::Add,
-                finish,
-                &mut link.value,
-            ),
-            Work::Full(full) => dev.full_forward(
-                full,
-                images,
-                &peer.value,
-                &peer.part,
-                &weight.value,
-                Sum::Add,
-                finish,
-                &mut link.value,
-            ),
+            Work::Conv(conv) => {
+                dev.run(ConvForward { conv, images, x, range, w, accumulate, epilogue, y })
+            }
+            Work::Fc(fc) => dev.run(FcForward { fc, images, x, range, w, accumulate, epilogue, y }),
         }
     }
 
     /// What follows a layer's sum, link by link; the first activation went with the sum.
     fn follow(&mut self, dev: &mut B, layer: usize, images: Images, mode: Mode) -> Result<()> {
-        let dropout = self.dropout(layer, mode);
+        let mask = self.dropout_mask(layer, mode);
         let keep = 1.0 - self.recipe.dropout as f32;
         let links = &mut self.layers[layer].links;
         for i in 0..links.len() {
             let (before, rest) = links.split_at_mut(i);
             let link = &mut rest[0];
             match (&mut link.made, before.last()) {
-                (Made::Lrn { lrn, scale }, Some(x)) => {
-                    dev.lrn_forward(lrn, images.clone(), &x.value, scale, &mut link.value)?;
+                (Made::Lrn { lrn, scale }, Some(before)) => {
+                    let (images, x, y) = (images.clone(), &before.value, &mut link.value);
+                    dev.run(LrnForward { lrn, images, x, scale, y })?;
                 }
-                (Made::Pool { pool, taken }, Some(x)) => {
-                    dev.pool_forward(pool, images.clone(), &x.value, taken, &mut link.value)?;
+                (Made::Pool { pool, argmax }, Some(before)) => {
+                    let (images, x, y) = (images.clone(), &before.value, &mut link.value);
+                    dev.run(PoolForward { pool, images, x, argmax, y })?;
                 }
                 _ => {}
             }
             let len = link.shape.len();
             let with_sum = usize::from(i == 0 && link.in_place.first() == Some(&After::Activation));
             for op in &link.in_place[with_sum..] {
-                match (op, dropout) {
+                let (images, y) = (images.clone(), &mut link.value);
+                match (op, &mask) {
                     (After::Activation, _) => {
                         let activation = self.recipe.activation;
-                        dev.activation_forward(activation, len, images.clone(), &mut link.value)?;
+                        dev.run(ActivationForward { activation, len, images, y })?;
                     }
-                    (After::Dropout, Some(mask)) => {
-                        dev.dropout(&mask, images.clone(), &mut link.value)?;
-                    }
-                    (After::Dropout, None) => {
-                        dev.scale(keep, len, images.clone(), &mut link.value)?;
-                    }
+                    (After::Dropout, Some(mask)) => dev.run(Dropout { mask, images, y })?,
+                    (After::Dropout, None) => dev.run(Scale { factor: keep, len, images, y })?,
                     (After::Lrn | After::Pool, _) => {}
                 }
             }
@@ -202,11 +178,11 @@ impl<B: Backend> Half<B> {
     }
 
     /// The layer's dropout mask in training.
-    pub(crate) fn dropout(&self, layer: usize, mode: Mode) -> Option<Dropout> {
+    pub(crate) fn dropout_mask(&self, layer: usize, mode: Mode) -> Option<DropoutMask> {
         let Mode::Train { first_sample } = mode else { return None };
         let planned = &self.plan.layers[layer];
         let a_map = planned.output.side * planned.output.side;
-        Some(Dropout {
+        Some(DropoutMask {
             rate: self.recipe.dropout as f32,
             seed: self.seed,
             stream: self.layers[layer].number,
@@ -247,7 +223,7 @@ impl<B: Backend> Half<B> {
         let output = &mut self.output;
         if let Some(peer) = &mut output.peer {
             let own = link.shape.len();
-            let others = output.softmax.classes - own;
+            let others = output.classes.classes - own;
             let _span = debug_span!("exchange", at = LOGITS).entered();
             let payload = dev.download(&link.value, 0..n * own, exchange.wire(LOGITS))?;
             exchange.send(LOGITS, Direction::Forward, 0, payload)?;
@@ -257,16 +233,16 @@ impl<B: Backend> Half<B> {
             received.place(dev, peer, 0, n * others)?;
             self.stopwatch.lap(dev, LOGITS, Pass::Forward)?;
         }
-        dev.softmax(
-            &output.softmax,
-            0..n,
-            &link.value,
-            output.peer.as_ref(),
-            &self.input.labels,
-            &mut output.probabilities,
-            &mut output.loss,
-            &mut link.gradient,
-        )?;
+        dev.run(Softmax {
+            classes: &output.classes,
+            images: 0..n,
+            own: &link.value,
+            peer: output.peer.as_ref(),
+            labels: &self.input.labels,
+            probabilities: &mut output.probabilities,
+            loss: &mut output.loss,
+            dlogits: &mut link.gradient,
+        })?;
         self.stopwatch.lap(dev, SOFTMAX, Pass::Forward)
     }
 }
@@ -276,7 +252,11 @@ pub(crate) fn within(slice: &Range<usize>, range: &Range<usize>) -> bool {
     range.start <= slice.start && slice.end <= range.end
 }
 
-fn finish<'a, F>(bias: &'a F, in_place: &[After], recipe: &model::recipe::Recipe) -> Finish<'a, F> {
+fn epilogue<'a, F>(
+    bias: &'a F,
+    in_place: &[After],
+    recipe: &model::recipe::Recipe,
+) -> Epilogue<'a, F> {
     let first = in_place.first() == Some(&After::Activation);
-    Finish { bias, activation: first.then_some(recipe.activation) }
+    Epilogue { bias, activation: first.then_some(recipe.activation) }
 }

@@ -12,8 +12,9 @@ use model::params::Param;
 use model::recipe::Recipe;
 use model::shape::Shape;
 
-use crate::backend::{Backend, Conv, Download, Full, Lrn, Part, Pool, Softmax};
+use crate::backend::{Backend, Download};
 use crate::error::{Error, Result};
+use crate::ops::{Classes, Conv, Fc, InputRange, Lrn, Pool};
 use crate::timing::Stopwatch;
 
 /// What the pictures are measured against: the training set's mean image.
@@ -47,7 +48,7 @@ pub(crate) struct Input<B: Backend> {
     pub(crate) mean_side: usize,
     pub(crate) mean: B::Floats,
     pub(crate) pixels: B::Bytes,
-    pub(crate) places: B::Floats,
+    pub(crate) crops: B::Floats,
     pub(crate) labels: B::Floats,
     pub(crate) x: B::Floats,
 }
@@ -55,7 +56,7 @@ pub(crate) struct Input<B: Backend> {
 /// Logits of the other half, and what softmax makes of both.
 #[derive(Debug)]
 pub(crate) struct Output<B: Backend> {
-    pub(crate) softmax: Softmax,
+    pub(crate) classes: Classes,
     pub(crate) peer: Option<B::Floats>,
     pub(crate) probabilities: B::Floats,
     pub(crate) loss: B::Floats,
@@ -69,7 +70,7 @@ pub(crate) struct LayerMemory<B: Backend> {
     pub(crate) number: u32,
     pub(crate) work: Work,
     /// The inputs this process made itself.
-    pub(crate) own: Part,
+    pub(crate) own: InputRange,
     /// At an exchange point: the inputs of the other half.
     pub(crate) peer: Option<PeerInputs<B>>,
     pub(crate) weight: Tensor<B>,
@@ -82,8 +83,8 @@ pub(crate) struct LayerMemory<B: Backend> {
 pub enum Work {
     /// A convolution.
     Conv(Conv),
-    /// A full layer.
-    Full(Full),
+    /// A fully-connected layer.
+    Fc(Fc),
 }
 
 impl Work {
@@ -101,26 +102,26 @@ impl Work {
                 groups: layer.groups,
             }),
             Kind::FullyConnected => {
-                Self::Full(Full { inputs: layer.input.len(), units: layer.pre_activation.maps })
+                Self::Fc(Fc { inputs: layer.input.len(), units: layer.pre_activation.maps })
             }
         }
     }
 
     /// Some of a planned layer's input maps, counted along the weights' second dimension: maps of
-    /// a convolution, numbers of a full layer.
-    pub fn part(layer: &PlannedLayer, maps: &Range<usize>) -> Part {
+    /// a convolution, numbers of a fully-connected layer.
+    pub fn range(layer: &PlannedLayer, maps: &Range<usize>) -> InputRange {
         let a_map = match layer.kind {
             Kind::Conv { .. } => 1,
             Kind::FullyConnected => layer.input.side * layer.input.side,
         };
-        Part(maps.start * a_map..maps.end * a_map)
+        InputRange(maps.start * a_map..maps.end * a_map)
     }
 }
 
 /// The other half's maps at an exchange point.
 #[derive(Debug)]
 pub(crate) struct PeerInputs<B: Backend> {
-    pub(crate) part: Part,
+    pub(crate) range: InputRange,
     /// Numbers an image.
     pub(crate) len: usize,
     /// What it sent.
@@ -157,7 +158,7 @@ pub(crate) struct Link<B: Backend> {
 pub(crate) enum Made<B: Backend> {
     Sum,
     Lrn { lrn: Lrn, scale: B::Floats },
-    Pool { pool: Pool, taken: B::Bytes },
+    Pool { pool: Pool, argmax: B::Bytes },
 }
 
 impl<B: Backend> Half<B> {
@@ -180,7 +181,7 @@ impl<B: Backend> Half<B> {
             mean_side: mean.side,
             mean: on_device,
             pixels: dev.bytes("pixels", batch * plan.input.len())?,
-            places: dev.floats("places", batch * 6)?,
+            crops: dev.floats("crops", batch * 6)?,
             labels: dev.floats("labels", batch)?,
             x: dev.floats("input", batch * plan.input.len())?,
         };
@@ -191,7 +192,7 @@ impl<B: Backend> Half<B> {
         let own = plan.own_classes();
         let others = plan.classes - own.len();
         let output = Output {
-            softmax: Softmax { classes: plan.classes, own, batch },
+            classes: Classes { classes: plan.classes, own, batch },
             peer: if others > 0 { Some(dev.floats("peer logits", batch * others)?) } else { None },
             probabilities: dev.floats("probabilities", batch * plan.classes)?,
             loss: dev.floats("loss", batch)?,
@@ -210,12 +211,12 @@ impl<B: Backend> Half<B> {
         })
     }
 
-    /// The slices in which `n` images go through a layer: a full layer takes them at once, since
+    /// The slices in which `n` images go through a layer: a fully-connected layer takes them at once, since
     /// it would read its weights anew for each slice.
     pub(crate) fn slices(&self, layer: usize, n: usize) -> Vec<Range<usize>> {
         let at_once = match self.layers[layer].work {
             Work::Conv(_) => self.recipe.batch.div_ceil(self.recipe.slices.max(1)),
-            Work::Full(_) => n,
+            Work::Fc(_) => n,
         };
         (0..n).step_by(at_once.max(1)).map(|from| from..n.min(from + at_once)).collect()
     }
@@ -239,13 +240,13 @@ impl<B: Backend> Half<B> {
 impl<B: Backend> LayerMemory<B> {
     fn new(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe, seed: u64) -> Result<Self> {
         let [weight, bias] = &layer.params;
-        let part = |maps: &Range<usize>| Work::part(layer, maps);
+        let range = |maps: &Range<usize>| Work::range(layer, maps);
         let peer = if layer.exchanges {
             let maps = layer.peer_inputs();
             let pixels = layer.input.side * layer.input.side;
             let (len, own_len) = (maps.len() * pixels, layer.own_inputs.len() * pixels);
             Some(PeerInputs {
-                part: part(&maps),
+                range: range(&maps),
                 len,
                 value: dev.floats("peer activations", recipe.batch * len)?,
                 gradient: dev.floats("peer gradient", recipe.batch * len)?,
@@ -262,13 +263,13 @@ impl<B: Backend> LayerMemory<B> {
                 let slice = recipe.batch.div_ceil(recipe.slices.max(1));
                 dev.reserve(Some(conv), None, slice)?;
             }
-            Work::Full(full) => dev.reserve(None, Some(full), recipe.batch)?,
+            Work::Fc(fc) => dev.reserve(None, Some(fc), recipe.batch)?,
         }
         Ok(Self {
             name: layer.name,
             number: layer.number,
             work,
-            own: part(&layer.own_inputs),
+            own: range(&layer.own_inputs),
             peer,
             weight: Tensor::new(dev, weight, seed)?,
             bias: Tensor::new(dev, bias, seed)?,
@@ -320,7 +321,7 @@ fn links<B: Backend>(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe) -> Resu
                 continue;
             }
             After::Lrn => {
-                let scale = dev.floats("normalisation scale", recipe.batch * shape.len())?;
+                let scale = dev.floats("normalization scale", recipe.batch * shape.len())?;
                 let pixels = shape.side * shape.side;
                 Made::Lrn { lrn: lrn(recipe, shape.maps, pixels, layer.lrn_groups), scale }
             }
@@ -333,7 +334,10 @@ fn links<B: Backend>(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe) -> Resu
                     stride: recipe.pool_stride,
                 };
                 shape.side = layer.output.side;
-                Made::Pool { pool, taken: dev.bytes("pooling places", recipe.batch * shape.len())? }
+                Made::Pool {
+                    pool,
+                    argmax: dev.bytes("pooling places", recipe.batch * shape.len())?,
+                }
             }
         };
         links.push(link(dev, made, shape)?);

@@ -13,7 +13,8 @@ pub mod timing; // where a step's time goes
 pub mod checkpoint; // this half's shard
 pub mod views; // the average over test views
 pub mod pair; // both halves in one process: eval, predict, tests
-pub mod backend; // the operations, as a trait
+pub mod ops; // the operations, as values
+pub mod backend; // the devices that run them
 mod watch; // notices a device that hangs
 mod serve; // the network thread: orders, peer, loaders, store
 mod orders; // the engine thread: does what the orders say

@@ -139,7 +139,7 @@ impl<B: Backend> Half<B> {
             self.plan.classes,
         )?;
         dev.upload_bytes(&minibatch.pixels, &mut self.input.pixels)?;
-        upload(dev, minibatch.places.as_flattened(), &mut self.input.places)?;
+        upload(dev, minibatch.places.as_flattened(), &mut self.input.crops)?;
         let labels: Vec<f32> = minibatch.labels.iter().map(|label| *label as f32).collect();
         upload(dev, &labels, &mut self.input.labels)
     }

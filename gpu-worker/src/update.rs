@@ -1,8 +1,9 @@
 //! The update: momentum and decay on every weight and bias of this half (paper §5).
 
-use crate::backend::{Backend, Sgd};
+use crate::backend::Backend;
 use crate::error::Result;
 use crate::half::Half;
+use crate::ops::{Sgd, SgdRates};
 use crate::timing::Pass;
 
 /// The rates of a step.
@@ -28,12 +29,13 @@ impl<B: Backend> Half<B> {
         for (i, (layer, tensor)) in tensors.enumerate() {
             let is_bias = tensor.param.is_bias;
             let decays = if is_bias { decay_biases } else { i != last || decay_softmax };
-            let sgd = Sgd {
+            let rates = SgdRates {
                 rate: if is_bias { rates.biases } else { rates.weights } as f32,
                 momentum,
                 decay: if decays { decay as f32 } else { 0.0 },
             };
-            dev.sgd(&sgd, &mut tensor.value, &mut tensor.momentum, &tensor.gradient)?;
+            let (g, w, v) = (&tensor.gradient, &mut tensor.value, &mut tensor.momentum);
+            dev.run(Sgd { rates: &rates, g, w, v })?;
             stopwatch.lap(dev, layer, Pass::Update)?;
         }
         Ok(())

@@ -11,31 +11,31 @@ use std::ops::Range;
 use std::time::Instant;
 
 use bytes::Bytes as Piece;
-use model::recipe::{Activation, Encoding};
+use model::recipe::Encoding;
 use rayon::prelude::*;
 
-use super::{
-    Backend, Conv, Download, Dropout, Finish, Full, Images, Lrn, Part, Pool, Sgd, Softmax, Sum,
-};
+use super::{Backend, Buffers, Download};
 use crate::error::Result;
 
 mod buffer; // memory, and every check of a length
-mod product; // the one unsafe call: matrix products
+mod gemm; // the one unsafe call: matrix products
 mod windows; // images ⇄ the matrices that convolution multiplies
 mod conv;
-mod full;
-mod sum;
-mod relu;
+mod fc;
+mod bias;
+mod activation;
 mod lrn;
 mod pool;
 mod dropout;
+mod scale;
+mod add;
 mod softmax;
 mod input;
 mod sgd;
 mod transfer;
 
 pub use buffer::{Bytes, Floats};
-pub use product::kernel as product_kernel;
+pub use gemm::kernel as product_kernel;
 
 /// The CPU as a device.
 #[derive(Debug)]
@@ -117,9 +117,12 @@ fn cpu_model() -> String {
     model.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
 }
 
-impl Backend for Cpu {
+impl Buffers for Cpu {
     type Floats = Floats;
     type Bytes = Bytes;
+}
+
+impl Backend for Cpu {
     type Mark = Instant;
 
     fn name(&self) -> String {
@@ -137,20 +140,25 @@ impl Backend for Cpu {
     fn upload(
         &mut self,
         from: &[Piece],
-        wire: Encoding,
+        encoding: Encoding,
         exponent: i32,
         to: &mut Floats,
         at: usize,
     ) -> Result<()> {
-        transfer::upload(from, wire, exponent, to, at)
+        transfer::upload(from, encoding, exponent, to, at)
     }
 
     fn upload_bytes(&mut self, from: &[Piece], to: &mut Bytes) -> Result<()> {
         transfer::upload_bytes(from, to)
     }
 
-    fn download(&mut self, from: &Floats, range: Range<usize>, wire: Encoding) -> Result<Download> {
-        transfer::download(from, range, wire).map(Download::Ready)
+    fn download(
+        &mut self,
+        from: &Floats,
+        range: Range<usize>,
+        encoding: Encoding,
+    ) -> Result<Download> {
+        transfer::download(from, range, encoding).map(Download::Ready)
     }
 
     fn mark(&mut self) -> Result<Instant> {
@@ -167,205 +175,5 @@ impl Backend for Cpu {
 
     fn finish(&mut self) -> Result<()> {
         Ok(())
-    }
-
-    fn input(
-        &mut self,
-        images: Images,
-        crop: usize,
-        side: usize,
-        pixels: &Bytes,
-        places: &Floats,
-        mean: &Floats,
-        y: &mut Floats,
-    ) -> Result<()> {
-        input::forward(self, images, crop, side, pixels, places, mean, y)
-    }
-
-    fn conv_forward(
-        &mut self,
-        conv: &Conv,
-        images: Images,
-        x: &Floats,
-        part: &Part,
-        w: &Floats,
-        sum: Sum,
-        finish: Option<Finish<'_, Floats>>,
-        y: &mut Floats,
-    ) -> Result<()> {
-        conv::forward(self, conv, images, x, part, w, sum, finish, y)
-    }
-
-    fn conv_backward_inputs(
-        &mut self,
-        conv: &Conv,
-        images: Images,
-        dy: &Floats,
-        w: &Floats,
-        part: &Part,
-        dx: &mut Floats,
-    ) -> Result<()> {
-        conv::backward_inputs(self, conv, images, dy, w, part, dx)
-    }
-
-    fn conv_backward_weights(
-        &mut self,
-        conv: &Conv,
-        images: Images,
-        x: &Floats,
-        part: &Part,
-        dy: &Floats,
-        sum: Sum,
-        dw: &mut Floats,
-    ) -> Result<()> {
-        conv::backward_weights(self, conv, images, x, part, dy, sum, dw)
-    }
-
-    fn full_forward(
-        &mut self,
-        full: &Full,
-        images: Images,
-        x: &Floats,
-        part: &Part,
-        w: &Floats,
-        sum: Sum,
-        finish: Option<Finish<'_, Floats>>,
-        y: &mut Floats,
-    ) -> Result<()> {
-        full::forward(self, full, images, x, part, w, sum, finish, y)
-    }
-
-    fn full_backward_inputs(
-        &mut self,
-        full: &Full,
-        images: Images,
-        dy: &Floats,
-        w: &Floats,
-        part: &Part,
-        dx: &mut Floats,
-    ) -> Result<()> {
-        full::backward_inputs(self, full, images, dy, w, part, dx)
-    }
-
-    fn full_backward_weights(
-        &mut self,
-        full: &Full,
-        images: Images,
-        x: &Floats,
-        part: &Part,
-        dy: &Floats,
-        sum: Sum,
-        dw: &mut Floats,
-    ) -> Result<()> {
-        full::backward_weights(self, full, images, x, part, dy, sum, dw)
-    }
-
-    fn bias_backward(
-        &mut self,
-        maps: usize,
-        pixels: usize,
-        images: Images,
-        dy: &Floats,
-        sum: Sum,
-        db: &mut Floats,
-    ) -> Result<()> {
-        sum::bias_backward(self, maps, pixels, images, dy, sum, db)
-    }
-
-    fn activation_forward(
-        &mut self,
-        activation: Activation,
-        len: usize,
-        images: Images,
-        y: &mut Floats,
-    ) -> Result<()> {
-        relu::forward(self, activation, len, images, y)
-    }
-
-    fn activation_backward(
-        &mut self,
-        activation: Activation,
-        len: usize,
-        images: Images,
-        y: &Floats,
-        dy: &mut Floats,
-    ) -> Result<()> {
-        relu::backward(self, activation, len, images, y, dy)
-    }
-
-    fn lrn_forward(
-        &mut self,
-        lrn: &Lrn,
-        images: Images,
-        x: &Floats,
-        scale: &mut Floats,
-        y: &mut Floats,
-    ) -> Result<()> {
-        lrn::forward(self, lrn, images, x, scale, y)
-    }
-
-    fn lrn_backward(
-        &mut self,
-        lrn: &Lrn,
-        images: Images,
-        x: &Floats,
-        scale: &Floats,
-        y: &Floats,
-        dy: &Floats,
-        dx: &mut Floats,
-    ) -> Result<()> {
-        lrn::backward(self, lrn, images, x, scale, y, dy, dx)
-    }
-
-    fn pool_forward(
-        &mut self,
-        pool: &Pool,
-        images: Images,
-        x: &Floats,
-        taken: &mut Bytes,
-        y: &mut Floats,
-    ) -> Result<()> {
-        pool::forward(self, pool, images, x, taken, y)
-    }
-
-    fn pool_backward(
-        &mut self,
-        pool: &Pool,
-        images: Images,
-        taken: &Bytes,
-        dy: &Floats,
-        dx: &mut Floats,
-    ) -> Result<()> {
-        pool::backward(self, pool, images, taken, dy, dx)
-    }
-
-    fn dropout(&mut self, dropout: &Dropout, images: Images, y: &mut Floats) -> Result<()> {
-        dropout::dropout(self, dropout, images, y)
-    }
-
-    fn scale(&mut self, factor: f32, len: usize, images: Images, y: &mut Floats) -> Result<()> {
-        dropout::scale(self, factor, len, images, y)
-    }
-
-    fn add(&mut self, len: usize, images: Images, from: &Floats, to: &mut Floats) -> Result<()> {
-        sum::add(self, len, images, from, to)
-    }
-
-    fn softmax(
-        &mut self,
-        softmax: &Softmax,
-        images: Images,
-        own: &Floats,
-        peer: Option<&Floats>,
-        labels: &Floats,
-        probabilities: &mut Floats,
-        loss: &mut Floats,
-        dlogits: &mut Floats,
-    ) -> Result<()> {
-        softmax::softmax(self, softmax, images, own, peer, labels, probabilities, loss, dlogits)
-    }
-
-    fn sgd(&mut self, sgd: &Sgd, w: &mut Floats, v: &mut Floats, g: &Floats) -> Result<()> {
-        sgd::sgd(self, sgd, w, v, g)
     }
 }

@@ -12,13 +12,12 @@ use std::sync::Arc;
 use bytes::Bytes as Piece;
 use cudarc::driver::sys::{CUevent_flags, CUresult};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
-use model::recipe::{Activation, Encoding};
+use model::recipe::Encoding;
 use tracing::{info, warn};
 
-use super::{
-    Backend, Conv, Download, Dropout, Finish, Full, Images, Lrn, Part, Pool, Sgd, Softmax, Sum,
-};
+use super::{Backend, Buffers, Download};
 use crate::error::{Error, Result};
+use crate::ops::{Conv, Fc};
 use crate::watch::Watch;
 
 pub mod device; // which GPUs are here
@@ -35,14 +34,17 @@ mod pinned; // page-locked host memory
 mod launch; // one kernel launch
 mod transfer;
 mod input;
-pub mod product; // what convolution and full layers share
+pub mod gemm; // what convolution and fully-connected layers share
 pub mod conv;
-pub mod full;
-mod sum;
-mod relu;
+pub mod fc;
+mod reduce; // the sums of split-K products
+mod bias;
+mod activation;
 mod lrn;
 mod pool;
 mod dropout;
+mod scale;
+mod add;
 mod softmax;
 mod sgd;
 
@@ -213,9 +215,12 @@ fn explain(why: DriverError) -> String {
     }
 }
 
-impl Backend for Cuda {
+impl Buffers for Cuda {
     type Floats = Floats;
     type Bytes = Bytes;
+}
+
+impl Backend for Cuda {
     type Mark = CudaEvent;
 
     fn name(&self) -> String {
@@ -230,12 +235,10 @@ impl Backend for Cuda {
         Bytes::zeros(self, tensor, len)
     }
 
-    fn reserve(&mut self, conv: Option<&Conv>, full: Option<&Full>, batch: usize) -> Result<()> {
+    fn reserve(&mut self, conv: Option<&Conv>, fc: Option<&Fc>, batch: usize) -> Result<()> {
         let convs = conv.map_or(0, |conv| conv::scratch_len(conv, batch));
-        let fulls = full.map_or(0, |full| full::scratch_len(full, batch));
-        let scratch = self.take_scratch(convs.max(fulls))?;
-        self.give_scratch(scratch);
-        Ok(())
+        let fcs = fc.map_or(0, |fc| fc::scratch_len(fc, batch));
+        self.with_scratch(convs.max(fcs), |_, _| Ok(()))
     }
 
     fn reserve_transfers(&mut self, len: usize, n: usize) -> Result<()> {
@@ -249,20 +252,25 @@ impl Backend for Cuda {
     fn upload(
         &mut self,
         from: &[Piece],
-        wire: Encoding,
+        encoding: Encoding,
         exponent: i32,
         to: &mut Floats,
         at: usize,
     ) -> Result<()> {
-        transfer::upload(self, from, wire, exponent, to, at)
+        transfer::upload(self, from, encoding, exponent, to, at)
     }
 
     fn upload_bytes(&mut self, from: &[Piece], to: &mut Bytes) -> Result<()> {
         transfer::upload_bytes(self, from, to)
     }
 
-    fn download(&mut self, from: &Floats, range: Range<usize>, wire: Encoding) -> Result<Download> {
-        transfer::download(self, from, range, wire)
+    fn download(
+        &mut self,
+        from: &Floats,
+        range: Range<usize>,
+        encoding: Encoding,
+    ) -> Result<Download> {
+        transfer::download(self, from, range, encoding)
     }
 
     fn mark(&mut self) -> Result<CudaEvent> {
@@ -282,205 +290,5 @@ impl Backend for Cuda {
 
     fn finish(&mut self) -> Result<()> {
         self.waited(|| self.compute.synchronize()).map_err(fault(&self.label, "finish"))
-    }
-
-    fn input(
-        &mut self,
-        images: Images,
-        crop: usize,
-        side: usize,
-        pixels: &Bytes,
-        places: &Floats,
-        mean: &Floats,
-        y: &mut Floats,
-    ) -> Result<()> {
-        input::forward(self, images, crop, side, pixels, places, mean, y)
-    }
-
-    fn conv_forward(
-        &mut self,
-        conv: &Conv,
-        images: Images,
-        x: &Floats,
-        part: &Part,
-        w: &Floats,
-        sum: Sum,
-        finish: Option<Finish<'_, Floats>>,
-        y: &mut Floats,
-    ) -> Result<()> {
-        conv::forward(self, conv, images, x, part, w, sum, finish, y)
-    }
-
-    fn conv_backward_inputs(
-        &mut self,
-        conv: &Conv,
-        images: Images,
-        dy: &Floats,
-        w: &Floats,
-        part: &Part,
-        dx: &mut Floats,
-    ) -> Result<()> {
-        conv::backward_inputs(self, conv, images, dy, w, part, dx)
-    }
-
-    fn conv_backward_weights(
-        &mut self,
-        conv: &Conv,
-        images: Images,
-        x: &Floats,
-        part: &Part,
-        dy: &Floats,
-        sum: Sum,
-        dw: &mut Floats,
-    ) -> Result<()> {
-        conv::backward_weights(self, conv, images, x, part, dy, sum, dw)
-    }
-
-    fn full_forward(
-        &mut self,
-        full: &Full,
-        images: Images,
-        x: &Floats,
-        part: &Part,
-        w: &Floats,
-        sum: Sum,
-        finish: Option<Finish<'_, Floats>>,
-        y: &mut Floats,
-    ) -> Result<()> {
-        full::forward(self, full, images, x, part, w, sum, finish, y)
-    }
-
-    fn full_backward_inputs(
-        &mut self,
-        full: &Full,
-        images: Images,
-        dy: &Floats,
-        w: &Floats,
-        part: &Part,
-        dx: &mut Floats,
-    ) -> Result<()> {
-        full::backward_inputs(self, full, images, dy, w, part, dx)
-    }
-
-    fn full_backward_weights(
-        &mut self,
-        full: &Full,
-        images: Images,
-        x: &Floats,
-        part: &Part,
-        dy: &Floats,
-        sum: Sum,
-        dw: &mut Floats,
-    ) -> Result<()> {
-        full::backward_weights(self, full, images, x, part, dy, sum, dw)
-    }
-
-    fn bias_backward(
-        &mut self,
-        maps: usize,
-        pixels: usize,
-        images: Images,
-        dy: &Floats,
-        sum: Sum,
-        db: &mut Floats,
-    ) -> Result<()> {
-        sum::bias_backward(self, maps, pixels, images, dy, sum, db)
-    }
-
-    fn activation_forward(
-        &mut self,
-        activation: Activation,
-        len: usize,
-        images: Images,
-        y: &mut Floats,
-    ) -> Result<()> {
-        relu::forward(self, activation, len, images, y)
-    }
-
-    fn activation_backward(
-        &mut self,
-        activation: Activation,
-        len: usize,
-        images: Images,
-        y: &Floats,
-        dy: &mut Floats,
-    ) -> Result<()> {
-        relu::backward(self, activation, len, images, y, dy)
-    }
-
-    fn lrn_forward(
-        &mut self,
-        lrn: &Lrn,
-        images: Images,
-        x: &Floats,
-        scale: &mut Floats,
-        y: &mut Floats,
-    ) -> Result<()> {
-        lrn::forward(self, lrn, images, x, scale, y)
-    }
-
-    fn lrn_backward(
-        &mut self,
-        lrn: &Lrn,
-        images: Images,
-        x: &Floats,
-        scale: &Floats,
-        y: &Floats,
-        dy: &Floats,
-        dx: &mut Floats,
-    ) -> Result<()> {
-        lrn::backward(self, lrn, images, x, scale, y, dy, dx)
-    }
-
-    fn pool_forward(
-        &mut self,
-        pool: &Pool,
-        images: Images,
-        x: &Floats,
-        taken: &mut Bytes,
-        y: &mut Floats,
-    ) -> Result<()> {
-        pool::forward(self, pool, images, x, taken, y)
-    }
-
-    fn pool_backward(
-        &mut self,
-        pool: &Pool,
-        images: Images,
-        taken: &Bytes,
-        dy: &Floats,
-        dx: &mut Floats,
-    ) -> Result<()> {
-        pool::backward(self, pool, images, taken, dy, dx)
-    }
-
-    fn dropout(&mut self, dropout: &Dropout, images: Images, y: &mut Floats) -> Result<()> {
-        dropout::dropout(self, dropout, images, y)
-    }
-
-    fn scale(&mut self, factor: f32, len: usize, images: Images, y: &mut Floats) -> Result<()> {
-        dropout::scale(self, factor, len, images, y)
-    }
-
-    fn add(&mut self, len: usize, images: Images, from: &Floats, to: &mut Floats) -> Result<()> {
-        sum::add(self, len, images, from, to)
-    }
-
-    fn softmax(
-        &mut self,
-        softmax: &Softmax,
-        images: Images,
-        own: &Floats,
-        peer: Option<&Floats>,
-        labels: &Floats,
-        probabilities: &mut Floats,
-        loss: &mut Floats,
-        dlogits: &mut Floats,
-    ) -> Result<()> {
-        softmax::softmax(self, softmax, images, own, peer, labels, probabilities, loss, dlogits)
-    }
-
-    fn sgd(&mut self, sgd: &Sgd, w: &mut Floats, v: &mut Floats, g: &Floats) -> Result<()> {
-        sgd::sgd(self, sgd, w, v, g)
     }
 }

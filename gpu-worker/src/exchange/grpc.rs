@@ -268,7 +268,7 @@ async fn send_all(
                     .await
                     .map_err(|e| Error::PeerLost { why: e.to_string() })??,
             };
-            let header = header(&run_id, incarnation, key, encoded.wire, encoded.exponent);
+            let header = header(&run_id, incarnation, key, encoded.encoding, encoded.exponent);
             let (bytes, began) = (encoded.bytes.len() as u64, Instant::now());
             let announced = std::iter::once(None);
             for chunk in announced.chain(chunks(encoded.bytes).map(Some)) {

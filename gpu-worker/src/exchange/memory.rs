@@ -28,7 +28,7 @@ impl Peer for MemoryPeer {
         let arrival = Arrival {
             key: key.into(),
             parts: vec![encoded.bytes],
-            wire: encoded.wire,
+            wire: encoded.encoding,
             exponent: encoded.exponent,
             began: now,
             ended: now,

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::backend::{Images, Part};
 use crate::error::{Error, Result};
+use crate::ops::{Images, InputRange};
 
 /// A buffer of f32.
 #[derive(Debug)]
@@ -107,9 +107,9 @@ impl Bytes {
 }
 
 /// Stops if `part` looks beyond `inputs`, or is empty.
-pub(super) fn check_part(part: &Part, inputs: usize) -> Result<()> {
-    if part.0.is_empty() || part.0.end > inputs {
-        return Err(Error::Shape { tensor: "part", got: part.0.end, want: inputs });
+pub(super) fn check_range(range: &InputRange, inputs: usize) -> Result<()> {
+    if range.0.is_empty() || range.0.end > inputs {
+        return Err(Error::Shape { tensor: "range of inputs", got: range.0.end, want: inputs });
     }
     Ok(())
 }

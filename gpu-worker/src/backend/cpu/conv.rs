@@ -2,13 +2,16 @@
 
 use rayon::prelude::*;
 
-use super::buffer::check_part;
-use super::product::{Matrix, product, transpose};
-use super::sum::finish_maps;
+use super::bias::finish_maps;
+use super::buffer::check_range;
+use super::gemm::{Matrix, product, transpose};
 use super::windows::{Windows, gather, scatter, unpad, with_slack};
 use super::{Cpu, Floats, Scratch};
-use crate::backend::{Conv, Finish, Images, Part, Sum};
+use crate::backend::Run;
 use crate::error::{Error, Result};
+use crate::ops::{
+    Accumulate, Conv, ConvBackwardInputs, ConvBackwardWeights, ConvForward, InputRange,
+};
 
 /// Numbers of a strip's matrix. Smaller ones would stay in the second-level cache, but leave the
 /// product with strips that don't fill its vectors (13 × 13 maps must go in one).
@@ -26,19 +29,19 @@ struct Sizes {
     in_pixels: usize,
     out_pixels: usize,
     out_side: usize,
-    /// Numbers of a unit's weights, and where the part's start.
+    /// Numbers of a unit's weights, and where the range's start.
     row: usize,
     at: usize,
 }
 
 impl Sizes {
-    fn new(conv: &Conv, part: &Part) -> Result<Self> {
-        check_part(part, conv.inputs)?;
-        if conv.groups > 1 && part.0 != (0..conv.inputs) {
-            return Err(Error::Shape { tensor: "part", got: part.0.len(), want: conv.inputs });
+    fn new(conv: &Conv, range: &InputRange) -> Result<Self> {
+        check_range(range, conv.inputs)?;
+        if conv.groups > 1 && range.0 != (0..conv.inputs) {
+            return Err(Error::Shape { tensor: "range", got: range.0.len(), want: conv.inputs });
         }
         let kernel = conv.kernel * conv.kernel;
-        let inputs = part.0.len() / conv.groups;
+        let inputs = range.0.len() / conv.groups;
         Ok(Self {
             windows: Windows::new(conv, inputs),
             groups: conv.groups,
@@ -48,11 +51,11 @@ impl Sizes {
             out_pixels: conv.out_side * conv.out_side,
             out_side: conv.out_side,
             row: conv.inputs / conv.groups * kernel,
-            at: part.0.start * kernel,
+            at: range.0.start * kernel,
         })
     }
 
-    /// Numbers of an image's part of the inputs.
+    /// Numbers of an image's range of the inputs.
     fn x(&self) -> usize {
         self.groups * self.inputs * self.in_pixels
     }
@@ -73,45 +76,38 @@ impl Sizes {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the trait's list")]
-pub(super) fn forward(
-    cpu: &mut Cpu,
-    conv: &Conv,
-    images: Images,
-    x: &Floats,
-    part: &Part,
-    w: &Floats,
-    sum: Sum,
-    finish: Option<Finish<'_, Floats>>,
-    y: &mut Floats,
-) -> Result<()> {
-    let sizes = Sizes::new(conv, part)?;
-    let x = x.images(&images, sizes.x())?;
-    let w = w.exactly(sizes.w())?;
-    let bias = finish.as_ref().map(|finish| finish.bias.exactly(conv.maps)).transpose()?;
-    let activation = finish.as_ref().and_then(|finish| finish.activation);
-    let y = y.images_mut(&images, sizes.y())?;
-    let share = cpu.share(images.len());
-    let Cpu { pool, scratch, .. } = cpu;
-    pool.install(|| {
-        let work = y.par_chunks_mut(share * sizes.y()).zip(x.par_chunks(share * sizes.x()));
-        work.zip(scratch).for_each(|((y, x), scratch)| {
-            for (y, x) in y.chunks_exact_mut(sizes.y()).zip(x.chunks_exact(sizes.x())) {
-                forward_image(&sizes, x, w, sum, y, scratch);
-                if let Some(bias) = bias {
-                    finish_maps(bias, activation, y);
+impl Run<ConvForward<'_, Floats>> for Cpu {
+    fn run(&mut self, op: ConvForward<'_, Floats>) -> Result<()> {
+        let ConvForward { conv, images, x, range, w, accumulate, epilogue, y } = op;
+        let sizes = Sizes::new(conv, range)?;
+        let x = x.images(&images, sizes.x())?;
+        let w = w.exactly(sizes.w())?;
+        let bias =
+            epilogue.as_ref().map(|epilogue| epilogue.bias.exactly(conv.maps)).transpose()?;
+        let activation = epilogue.as_ref().and_then(|epilogue| epilogue.activation);
+        let y = y.images_mut(&images, sizes.y())?;
+        let share = self.share(images.len());
+        let Cpu { pool, scratch, .. } = self;
+        pool.install(|| {
+            let work = y.par_chunks_mut(share * sizes.y()).zip(x.par_chunks(share * sizes.x()));
+            work.zip(scratch).for_each(|((y, x), scratch)| {
+                for (y, x) in y.chunks_exact_mut(sizes.y()).zip(x.chunks_exact(sizes.x())) {
+                    forward_image(&sizes, x, w, accumulate, y, scratch);
+                    if let Some(bias) = bias {
+                        finish_maps(bias, activation, y);
+                    }
                 }
-            }
+            });
         });
-    });
-    Ok(())
+        Ok(())
+    }
 }
 
 fn forward_image(
     sizes: &Sizes,
     x: &[f32],
     w: &[f32],
-    sum: Sum,
+    accumulate: Accumulate,
     y: &mut [f32],
     scratch: &mut Scratch,
 ) {
@@ -130,7 +126,7 @@ fn forward_image(
             gather(windows, padded, 0..depth, rows, columns);
             product(
                 [sizes.maps, n, depth],
-                sum,
+                accumulate,
                 Matrix::rows(&w[sizes.at..], sizes.row),
                 Matrix::rows(columns, n),
                 &mut y[at..],
@@ -140,36 +136,32 @@ fn forward_image(
     }
 }
 
-pub(super) fn backward_inputs(
-    cpu: &mut Cpu,
-    conv: &Conv,
-    images: Images,
-    dy: &Floats,
-    w: &Floats,
-    part: &Part,
-    dx: &mut Floats,
-) -> Result<()> {
-    let sizes = Sizes::new(conv, part)?;
-    let dy = dy.images(&images, sizes.y())?;
-    let w = w.exactly(sizes.w())?;
-    let dx = dx.images_mut(&images, sizes.x())?;
-    let share = cpu.share(images.len());
-    let Cpu { pool, scratch, .. } = cpu;
-    pool.install(|| {
-        let work = dx.par_chunks_mut(share * sizes.x()).zip(dy.par_chunks(share * sizes.y()));
-        work.zip(scratch).for_each(|((dx, dy), scratch)| {
-            let Scratch { padded, columns, weights } = scratch;
-            let weights = weights.take(sizes.groups * sizes.windows.depth() * sizes.maps);
-            transpose_weights(&sizes, w, weights);
-            let strip = sizes.windows.strip(STRIP);
-            let columns = columns.take(with_slack(sizes.windows.depth() * strip * sizes.out_side));
-            let padded = padded.take(sizes.windows.padded_len());
-            for (dx, dy) in dx.chunks_exact_mut(sizes.x()).zip(dy.chunks_exact(sizes.y())) {
-                backward_inputs_image(&sizes, dy, weights, strip, columns, padded, dx);
-            }
+impl Run<ConvBackwardInputs<'_, Floats>> for Cpu {
+    fn run(&mut self, op: ConvBackwardInputs<'_, Floats>) -> Result<()> {
+        let ConvBackwardInputs { conv, images, dy, w, range, dx } = op;
+        let sizes = Sizes::new(conv, range)?;
+        let dy = dy.images(&images, sizes.y())?;
+        let w = w.exactly(sizes.w())?;
+        let dx = dx.images_mut(&images, sizes.x())?;
+        let share = self.share(images.len());
+        let Cpu { pool, scratch, .. } = self;
+        pool.install(|| {
+            let work = dx.par_chunks_mut(share * sizes.x()).zip(dy.par_chunks(share * sizes.y()));
+            work.zip(scratch).for_each(|((dx, dy), scratch)| {
+                let Scratch { padded, columns, weights } = scratch;
+                let weights = weights.take(sizes.groups * sizes.windows.depth() * sizes.maps);
+                transpose_weights(&sizes, w, weights);
+                let strip = sizes.windows.strip(STRIP);
+                let columns =
+                    columns.take(with_slack(sizes.windows.depth() * strip * sizes.out_side));
+                let padded = padded.take(sizes.windows.padded_len());
+                for (dx, dy) in dx.chunks_exact_mut(sizes.x()).zip(dy.chunks_exact(sizes.y())) {
+                    backward_inputs_image(&sizes, dy, weights, strip, columns, padded, dx);
+                }
+            });
         });
-    });
-    Ok(())
+        Ok(())
+    }
 }
 
 /// `[maps, depth]` → `[depth, maps]`, group by group: the product reads along the maps.
@@ -177,7 +169,14 @@ fn transpose_weights(sizes: &Sizes, w: &[f32], weights: &mut [f32]) {
     let depth = sizes.windows.depth();
     let groups = w.chunks_exact(sizes.maps * sizes.row);
     for (w, weights) in groups.zip(weights.chunks_exact_mut(depth * sizes.maps)) {
-        transpose(Sum::Start, [sizes.maps, depth], &w[sizes.at..], sizes.row, weights, sizes.maps);
+        transpose(
+            Accumulate::Overwrite,
+            [sizes.maps, depth],
+            &w[sizes.at..],
+            sizes.row,
+            weights,
+            sizes.maps,
+        );
     }
 }
 
@@ -200,7 +199,7 @@ fn backward_inputs_image(
             let (at, n) = (rows.start * sizes.out_side, rows.len() * sizes.out_side);
             product(
                 [depth, n, sizes.maps],
-                Sum::Start,
+                Accumulate::Overwrite,
                 Matrix::rows(weights, sizes.maps),
                 Matrix::rows(&dy[at..], sizes.out_pixels),
                 columns,
@@ -212,64 +211,59 @@ fn backward_inputs_image(
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the trait's list")]
-pub(super) fn backward_weights(
-    cpu: &mut Cpu,
-    conv: &Conv,
-    images: Images,
-    x: &Floats,
-    part: &Part,
-    dy: &Floats,
-    sum: Sum,
-    dw: &mut Floats,
-) -> Result<()> {
-    let sizes = Sizes::new(conv, part)?;
-    let x = x.images(&images, sizes.x())?;
-    let dy = dy.images(&images, sizes.y())?;
-    let dw = dw.exactly_mut(sizes.w())?;
-    if sum == Sum::Start {
-        for row in dw.chunks_exact_mut(sizes.row) {
-            row[sizes.at..sizes.at + sizes.windows.depth()].fill(0.0);
-        }
-    }
-    let windows = &sizes.windows;
-    let strip = windows.strip(STRIP);
-    let (depth_share, map_share) = (cpu.share(windows.depth()), cpu.share(sizes.maps));
-    let Cpu { pool, scratch, .. } = cpu;
-    let Some(Scratch { padded, columns, .. }) = scratch.first_mut() else { return Ok(()) };
-    let padded = padded.take(windows.padded_len());
-    let columns = columns.take(windows.depth() * strip * sizes.out_side);
-    // Every thread writes its share of the matrix, then of the maps: no sum crosses threads.
-    pool.install(|| {
-        for (x, dy) in x.chunks_exact(sizes.x()).zip(dy.chunks_exact(sizes.y())) {
-            let groups = x.chunks_exact(sizes.inputs * sizes.in_pixels);
-            let groups = groups.zip(dy.chunks_exact(sizes.maps * sizes.out_pixels));
-            for ((x, dy), dw) in groups.zip(dw.chunks_exact_mut(sizes.maps * sizes.row)) {
-                windows.pad(x, 0.0, padded);
-                for rows in sizes.strips(strip) {
-                    let (at, n) = (rows.start * sizes.out_side, rows.len() * sizes.out_side);
-                    let columns = &mut columns[..windows.depth() * n];
-                    columns.par_chunks_mut(depth_share * n).enumerate().for_each(|(i, columns)| {
-                        let from = i * depth_share;
-                        let depths = from..from + columns.len() / n;
-                        gather(windows, padded, depths, rows.clone(), columns);
-                    });
-                    dw.par_chunks_mut(map_share * sizes.row).enumerate().for_each(|(i, dw)| {
-                        product(
-                            [dw.len() / sizes.row, windows.depth(), n],
-                            Sum::Add,
-                            Matrix::rows(
-                                &dy[i * map_share * sizes.out_pixels + at..],
-                                sizes.out_pixels,
-                            ),
-                            Matrix::rows(columns, n).t(),
-                            &mut dw[sizes.at..],
-                            sizes.row,
-                        );
-                    });
-                }
+impl Run<ConvBackwardWeights<'_, Floats>> for Cpu {
+    fn run(&mut self, op: ConvBackwardWeights<'_, Floats>) -> Result<()> {
+        let ConvBackwardWeights { conv, images, x, range, dy, accumulate, dw } = op;
+        let sizes = Sizes::new(conv, range)?;
+        let x = x.images(&images, sizes.x())?;
+        let dy = dy.images(&images, sizes.y())?;
+        let dw = dw.exactly_mut(sizes.w())?;
+        if accumulate == Accumulate::Overwrite {
+            for row in dw.chunks_exact_mut(sizes.row) {
+                row[sizes.at..sizes.at + sizes.windows.depth()].fill(0.0);
             }
         }
-    });
-    Ok(())
+        let windows = &sizes.windows;
+        let strip = windows.strip(STRIP);
+        let (depth_share, map_share) = (self.share(windows.depth()), self.share(sizes.maps));
+        let Cpu { pool, scratch, .. } = self;
+        let Some(Scratch { padded, columns, .. }) = scratch.first_mut() else { return Ok(()) };
+        let padded = padded.take(windows.padded_len());
+        let columns = columns.take(windows.depth() * strip * sizes.out_side);
+        // Every thread writes its share of the matrix, then of the maps: no sum crosses threads.
+        pool.install(|| {
+            for (x, dy) in x.chunks_exact(sizes.x()).zip(dy.chunks_exact(sizes.y())) {
+                let groups = x.chunks_exact(sizes.inputs * sizes.in_pixels);
+                let groups = groups.zip(dy.chunks_exact(sizes.maps * sizes.out_pixels));
+                for ((x, dy), dw) in groups.zip(dw.chunks_exact_mut(sizes.maps * sizes.row)) {
+                    windows.pad(x, 0.0, padded);
+                    for rows in sizes.strips(strip) {
+                        let (at, n) = (rows.start * sizes.out_side, rows.len() * sizes.out_side);
+                        let columns = &mut columns[..windows.depth() * n];
+                        columns.par_chunks_mut(depth_share * n).enumerate().for_each(
+                            |(i, columns)| {
+                                let from = i * depth_share;
+                                let depths = from..from + columns.len() / n;
+                                gather(windows, padded, depths, rows.clone(), columns);
+                            },
+                        );
+                        dw.par_chunks_mut(map_share * sizes.row).enumerate().for_each(|(i, dw)| {
+                            product(
+                                [dw.len() / sizes.row, windows.depth(), n],
+                                Accumulate::Add,
+                                Matrix::rows(
+                                    &dy[i * map_share * sizes.out_pixels + at..],
+                                    sizes.out_pixels,
+                                ),
+                                Matrix::rows(columns, n).t(),
+                                &mut dw[sizes.at..],
+                                sizes.row,
+                            );
+                        });
+                    }
+                }
+            }
+        });
+        Ok(())
+    }
 }

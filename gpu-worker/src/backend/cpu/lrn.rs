@@ -6,36 +6,33 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{Cpu, Floats, Scratch};
-use crate::backend::{Images, Lrn};
+use crate::backend::Run;
 use crate::error::Result;
+use crate::ops::{Lrn, LrnBackward, LrnForward};
 
 /// Pixels worked at once through all maps: enough for the memory to run ahead, few enough for a
 /// window's maps to stay in the first-level cache.
 const BLOCK: usize = 768;
 
-pub(super) fn forward(
-    cpu: &Cpu,
-    lrn: &Lrn,
-    images: Images,
-    x: &Floats,
-    scale: &mut Floats,
-    y: &mut Floats,
-) -> Result<()> {
-    let image = lrn.maps * lrn.pixels;
-    let x = x.images(&images, image)?;
-    let scale = scale.images_mut(&images, image)?;
-    let y = y.images_mut(&images, image)?;
-    let share = (cpu.share(images.len()) * image).max(1);
-    cpu.pool.install(|| {
-        let outputs = y.par_chunks_mut(share).zip(scale.par_chunks_mut(share));
-        outputs.zip(x.par_chunks(share)).for_each(|((y, scale), x)| {
-            let outputs = y.chunks_exact_mut(image).zip(scale.chunks_exact_mut(image));
-            for ((y, scale), x) in outputs.zip(x.chunks_exact(image)) {
-                forward_image(lrn, x, scale, y);
-            }
+impl Run<LrnForward<'_, Floats>> for Cpu {
+    fn run(&mut self, op: LrnForward<'_, Floats>) -> Result<()> {
+        let LrnForward { lrn, images, x, scale, y } = op;
+        let image = lrn.maps * lrn.pixels;
+        let x = x.images(&images, image)?;
+        let scale = scale.images_mut(&images, image)?;
+        let y = y.images_mut(&images, image)?;
+        let share = (self.share(images.len()) * image).max(1);
+        self.pool.install(|| {
+            let outputs = y.par_chunks_mut(share).zip(scale.par_chunks_mut(share));
+            outputs.zip(x.par_chunks(share)).for_each(|((y, scale), x)| {
+                let outputs = y.chunks_exact_mut(image).zip(scale.chunks_exact_mut(image));
+                for ((y, scale), x) in outputs.zip(x.chunks_exact(image)) {
+                    forward_image(lrn, x, scale, y);
+                }
+            });
         });
-    });
-    Ok(())
+        Ok(())
+    }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
@@ -89,37 +86,30 @@ fn powers(beta: f32, scale: &[f32], to: &mut [f32]) {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the trait's list")]
-pub(super) fn backward(
-    cpu: &mut Cpu,
-    lrn: &Lrn,
-    images: Images,
-    x: &Floats,
-    scale: &Floats,
-    y: &Floats,
-    dy: &Floats,
-    dx: &mut Floats,
-) -> Result<()> {
-    let image = lrn.maps * lrn.pixels;
-    let x = x.images(&images, image)?;
-    let scale = scale.images(&images, image)?;
-    let y = y.images(&images, image)?;
-    let dy = dy.images(&images, image)?;
-    let dx = dx.images_mut(&images, image)?;
-    let share = cpu.share(images.len());
-    let Cpu { pool, scratch, .. } = cpu;
-    pool.install(|| {
-        let work = dx.par_chunks_mut((share * image).max(1)).enumerate();
-        work.zip(scratch).for_each(|((i, dx), Scratch { columns, .. })| {
-            let shares = columns.take(lrn.maps * BLOCK);
-            for (j, dx) in dx.chunks_exact_mut(image).enumerate() {
-                let at = (i * share + j) * image..(i * share + j + 1) * image;
-                let [x, scale, y, dy] = [x, scale, y, dy].map(|all| &all[at.clone()]);
-                backward_image(lrn, x, scale, y, dy, shares, dx);
-            }
+impl Run<LrnBackward<'_, Floats>> for Cpu {
+    fn run(&mut self, op: LrnBackward<'_, Floats>) -> Result<()> {
+        let LrnBackward { lrn, images, x, scale, y, dy, dx } = op;
+        let image = lrn.maps * lrn.pixels;
+        let x = x.images(&images, image)?;
+        let scale = scale.images(&images, image)?;
+        let y = y.images(&images, image)?;
+        let dy = dy.images(&images, image)?;
+        let dx = dx.images_mut(&images, image)?;
+        let share = self.share(images.len());
+        let Cpu { pool, scratch, .. } = self;
+        pool.install(|| {
+            let work = dx.par_chunks_mut((share * image).max(1)).enumerate();
+            work.zip(scratch).for_each(|((i, dx), Scratch { columns, .. })| {
+                let shares = columns.take(lrn.maps * BLOCK);
+                for (j, dx) in dx.chunks_exact_mut(image).enumerate() {
+                    let at = (i * share + j) * image..(i * share + j + 1) * image;
+                    let [x, scale, y, dy] = [x, scale, y, dy].map(|all| &all[at.clone()]);
+                    backward_image(lrn, x, scale, y, dy, shares, dx);
+                }
+            });
         });
-    });
-    Ok(())
+        Ok(())
+    }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]

@@ -5,8 +5,9 @@ use rayon::prelude::*;
 
 use super::windows::{BLOCK, Windows, unpad};
 use super::{Bytes, Cpu, Floats, Scratch};
-use crate::backend::{Conv, Images, Pool};
+use crate::backend::Run;
 use crate::error::{Error, Result};
+use crate::ops::{Conv, Pool, PoolBackward, PoolForward};
 
 /// Window places fit a byte up to this side.
 const LARGEST: usize = 16;
@@ -23,43 +24,39 @@ fn windows(pool: &Pool) -> Result<Windows> {
     Ok(Windows::new(&conv, 1))
 }
 
-pub(super) fn forward(
-    cpu: &mut Cpu,
-    pool: &Pool,
-    images: Images,
-    x: &Floats,
-    taken: &mut Bytes,
-    y: &mut Floats,
-) -> Result<()> {
-    let windows = windows(pool)?;
-    let (map, out) = (pool.side * pool.side, pool.out_side * pool.out_side);
-    let x = x.images(&images, pool.maps * map)?;
-    let taken = taken.images_mut(&images, pool.maps * out)?;
-    let y = y.images_mut(&images, pool.maps * out)?;
-    let share = cpu.share(images.len() * pool.maps);
-    let Cpu { pool: threads, scratch, .. } = cpu;
-    threads.install(|| {
-        let outputs = y.par_chunks_mut(share * out).zip(taken.par_chunks_mut(share * out));
-        let work = outputs.zip(x.par_chunks(share * map)).zip(scratch);
-        work.for_each(|(((y, taken), x), Scratch { padded, .. })| {
-            let padded = padded.take(windows.padded_len());
-            let outputs = y.chunks_exact_mut(out).zip(taken.chunks_exact_mut(out));
-            for ((y, taken), x) in outputs.zip(x.chunks_exact(map)) {
-                windows.pad(x, f32::NEG_INFINITY, padded);
-                forward_map(pool, &windows, padded, taken, y);
-            }
+impl Run<PoolForward<'_, Floats, Bytes>> for Cpu {
+    fn run(&mut self, op: PoolForward<'_, Floats, Bytes>) -> Result<()> {
+        let PoolForward { pool, images, x, argmax, y } = op;
+        let windows = windows(pool)?;
+        let (map, out) = (pool.side * pool.side, pool.out_side * pool.out_side);
+        let x = x.images(&images, pool.maps * map)?;
+        let argmax = argmax.images_mut(&images, pool.maps * out)?;
+        let y = y.images_mut(&images, pool.maps * out)?;
+        let share = self.share(images.len() * pool.maps);
+        let Cpu { pool: threads, scratch, .. } = self;
+        threads.install(|| {
+            let outputs = y.par_chunks_mut(share * out).zip(argmax.par_chunks_mut(share * out));
+            let work = outputs.zip(x.par_chunks(share * map)).zip(scratch);
+            work.for_each(|(((y, argmax), x), Scratch { padded, .. })| {
+                let padded = padded.take(windows.padded_len());
+                let outputs = y.chunks_exact_mut(out).zip(argmax.chunks_exact_mut(out));
+                for ((y, argmax), x) in outputs.zip(x.chunks_exact(map)) {
+                    windows.pad(x, f32::NEG_INFINITY, padded);
+                    forward_map(pool, &windows, padded, argmax, y);
+                }
+            });
         });
-    });
-    Ok(())
+        Ok(())
+    }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn forward_map(pool: &Pool, windows: &Windows, padded: &[f32], taken: &mut [u8], y: &mut [f32]) {
+fn forward_map(pool: &Pool, windows: &Windows, padded: &[f32], argmax: &mut [u8], y: &mut [f32]) {
     let out = pool.out_side;
-    let rows = y.chunks_exact_mut(out).zip(taken.chunks_exact_mut(out)).enumerate();
-    for (row, (y, taken)) in rows {
-        let blocks = y.chunks_mut(BLOCK).zip(taken.chunks_mut(BLOCK));
-        for (block, (y, taken)) in blocks.enumerate() {
+    let rows = y.chunks_exact_mut(out).zip(argmax.chunks_exact_mut(out)).enumerate();
+    for (row, (y, argmax)) in rows {
+        let blocks = y.chunks_mut(BLOCK).zip(argmax.chunks_mut(BLOCK));
+        for (block, (y, argmax)) in blocks.enumerate() {
             let mut best = [f32::NEG_INFINITY; BLOCK];
             let mut place = [0_u32; BLOCK];
             for (candidate, from) in windows.places(row).enumerate() {
@@ -73,53 +70,49 @@ fn forward_map(pool: &Pool, windows: &Windows, padded: &[f32], taken: &mut [u8],
                 }
             }
             y.copy_from_slice(&best[..y.len()]);
-            for (taken, place) in taken.iter_mut().zip(place) {
-                *taken = place as u8; // below 16 · 16
+            for (argmax, place) in argmax.iter_mut().zip(place) {
+                *argmax = place as u8; // below 16 · 16
             }
         }
     }
 }
 
-pub(super) fn backward(
-    cpu: &mut Cpu,
-    pool: &Pool,
-    images: Images,
-    taken: &Bytes,
-    dy: &Floats,
-    dx: &mut Floats,
-) -> Result<()> {
-    let windows = windows(pool)?;
-    let (map, out) = (pool.side * pool.side, pool.out_side * pool.out_side);
-    let taken = taken.images(&images, pool.maps * out)?;
-    let dy = dy.images(&images, pool.maps * out)?;
-    let dx = dx.images_mut(&images, pool.maps * map)?;
-    let share = cpu.share(images.len() * pool.maps);
-    let Cpu { pool: threads, scratch, .. } = cpu;
-    threads.install(|| {
-        let inputs = dy.par_chunks(share * out).zip(taken.par_chunks(share * out));
-        let work = dx.par_chunks_mut(share * map).zip(inputs).zip(scratch);
-        work.for_each(|((dx, (dy, taken)), Scratch { padded, .. })| {
-            let padded = padded.take(windows.padded_len());
-            let inputs = dy.chunks_exact(out).zip(taken.chunks_exact(out));
-            for (dx, (dy, taken)) in dx.chunks_exact_mut(map).zip(inputs) {
-                backward_map(pool, &windows, taken, dy, padded);
-                unpad(&windows, padded, dx);
-            }
+impl Run<PoolBackward<'_, Floats, Bytes>> for Cpu {
+    fn run(&mut self, op: PoolBackward<'_, Floats, Bytes>) -> Result<()> {
+        let PoolBackward { pool, images, argmax, dy, dx } = op;
+        let windows = windows(pool)?;
+        let (map, out) = (pool.side * pool.side, pool.out_side * pool.out_side);
+        let argmax = argmax.images(&images, pool.maps * out)?;
+        let dy = dy.images(&images, pool.maps * out)?;
+        let dx = dx.images_mut(&images, pool.maps * map)?;
+        let share = self.share(images.len() * pool.maps);
+        let Cpu { pool: threads, scratch, .. } = self;
+        threads.install(|| {
+            let inputs = dy.par_chunks(share * out).zip(argmax.par_chunks(share * out));
+            let work = dx.par_chunks_mut(share * map).zip(inputs).zip(scratch);
+            work.for_each(|((dx, (dy, argmax)), Scratch { padded, .. })| {
+                let padded = padded.take(windows.padded_len());
+                let inputs = dy.chunks_exact(out).zip(argmax.chunks_exact(out));
+                for (dx, (dy, argmax)) in dx.chunks_exact_mut(map).zip(inputs) {
+                    backward_map(pool, &windows, argmax, dy, padded);
+                    unpad(&windows, padded, dx);
+                }
+            });
         });
-    });
-    Ok(())
+        Ok(())
+    }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn backward_map(pool: &Pool, windows: &Windows, taken: &[u8], dy: &[f32], padded: &mut [f32]) {
+fn backward_map(pool: &Pool, windows: &Windows, argmax: &[u8], dy: &[f32], padded: &mut [f32]) {
     let out = pool.out_side;
     padded.fill(0.0);
-    for (row, (dy, taken)) in dy.chunks_exact(out).zip(taken.chunks_exact(out)).enumerate() {
-        for (block, (dy, taken)) in dy.chunks(BLOCK).zip(taken.chunks(BLOCK)).enumerate() {
+    for (row, (dy, argmax)) in dy.chunks_exact(out).zip(argmax.chunks_exact(out)).enumerate() {
+        for (block, (dy, argmax)) in dy.chunks(BLOCK).zip(argmax.chunks(BLOCK)).enumerate() {
             let (mut gradient, mut place) = ([0.0_f32; BLOCK], [0_u32; BLOCK]);
             gradient[..dy.len()].copy_from_slice(dy);
-            for (place, taken) in place.iter_mut().zip(taken) {
-                *place = u32::from(*taken);
+            for (place, argmax) in place.iter_mut().zip(argmax) {
+                *place = u32::from(*argmax);
             }
             for (candidate, to) in windows.places(row).enumerate() {
                 let to = to + block * BLOCK;

@@ -3,49 +3,46 @@
 use rayon::prelude::*;
 
 use super::{Cpu, Floats};
-use crate::backend::{Images, Softmax};
+use crate::backend::Run;
 use crate::error::{Error, Result};
+use crate::ops::{Classes, Softmax};
 
-#[expect(clippy::too_many_arguments, reason = "the trait's list")]
-pub(super) fn softmax(
-    cpu: &Cpu,
-    softmax: &Softmax,
-    images: Images,
-    own: &Floats,
-    peer: Option<&Floats>,
-    labels: &Floats,
-    probabilities: &mut Floats,
-    loss: &mut Floats,
-    dlogits: &mut Floats,
-) -> Result<()> {
-    let (classes, n_own) = (softmax.classes, softmax.own.len());
-    let n_peer = classes.saturating_sub(n_own);
-    if n_own == 0 || softmax.own.end > classes || (peer.is_none() && n_peer > 0) {
-        return Err(Error::Shape { tensor: "logits", got: softmax.own.end, want: classes });
-    }
-    let own = own.images(&images, n_own)?;
-    let peer = peer.map(|peer| peer.images(&images, n_peer)).transpose()?.unwrap_or_default();
-    let labels = labels.images(&images, 1)?;
-    let probabilities = probabilities.images_mut(&images, classes)?;
-    let loss = loss.images_mut(&images, 1)?;
-    let dlogits = dlogits.images_mut(&images, n_own)?;
-    cpu.pool.install(|| {
-        let outputs = probabilities.par_chunks_mut(classes).zip(loss);
-        let work = outputs.zip(dlogits.par_chunks_mut(n_own)).zip(own.par_chunks(n_own));
-        work.zip(labels).enumerate().with_min_len(8).for_each(|(i, work)| {
-            let ((((p, loss), dlogits), own), label) = work;
-            let peer = &peer[i * n_peer..(i + 1) * n_peer];
-            // Below zero, `as` would make it class 0.
-            let label = if *label < 0.0 { usize::MAX } else { *label as usize };
-            *loss = one(softmax, own, peer, label, p, dlogits);
+impl Run<Softmax<'_, Floats>> for Cpu {
+    fn run(&mut self, op: Softmax<'_, Floats>) -> Result<()> {
+        let Softmax { classes, images, own, peer, labels, probabilities, loss, dlogits } = op;
+        let n_own = classes.own.len();
+        let n_peer = classes.classes.saturating_sub(n_own);
+        if n_own == 0 || classes.own.end > classes.classes || (peer.is_none() && n_peer > 0) {
+            return Err(Error::Shape {
+                tensor: "logits",
+                got: classes.own.end,
+                want: classes.classes,
+            });
+        }
+        let own = own.images(&images, n_own)?;
+        let peer = peer.map(|peer| peer.images(&images, n_peer)).transpose()?.unwrap_or_default();
+        let labels = labels.images(&images, 1)?;
+        let probabilities = probabilities.images_mut(&images, classes.classes)?;
+        let loss = loss.images_mut(&images, 1)?;
+        let dlogits = dlogits.images_mut(&images, n_own)?;
+        self.pool.install(|| {
+            let outputs = probabilities.par_chunks_mut(classes.classes).zip(loss);
+            let work = outputs.zip(dlogits.par_chunks_mut(n_own)).zip(own.par_chunks(n_own));
+            work.zip(labels).enumerate().with_min_len(8).for_each(|(i, work)| {
+                let ((((p, loss), dlogits), own), label) = work;
+                let peer = &peer[i * n_peer..(i + 1) * n_peer];
+                // Below zero, `as` would make it class 0.
+                let label = if *label < 0.0 { usize::MAX } else { *label as usize };
+                *loss = one(classes, own, peer, label, p, dlogits);
+            });
         });
-    });
-    Ok(())
+        Ok(())
+    }
 }
 
 /// One image; returns its loss, which is not a number if there is no such label.
 fn one(
-    softmax: &Softmax,
+    classes: &Classes,
     own: &[f32],
     peer: &[f32],
     label: usize,
@@ -53,10 +50,10 @@ fn one(
     dlogits: &mut [f32],
 ) -> f32 {
     // The peer's classes lie before or after our own; with both lists in order, so is p.
-    let (before, after) = peer.split_at(softmax.own.start.min(peer.len()));
+    let (before, after) = peer.split_at(classes.own.start.min(peer.len()));
     p[..before.len()].copy_from_slice(before);
-    p[softmax.own.clone()].copy_from_slice(own);
-    p[softmax.own.end..].copy_from_slice(after);
+    p[classes.own.clone()].copy_from_slice(own);
+    p[classes.own.end..].copy_from_slice(after);
 
     let largest = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let label_logit = p.get(label).map_or(f32::NAN, |logit| logit - largest);
@@ -69,8 +66,8 @@ fn one(
         *p = (f64::from(*p) / sum) as f32;
     }
 
-    let batch = softmax.batch as f32;
-    for ((class, dlogit), p) in softmax.own.clone().zip(dlogits).zip(&p[softmax.own.start..]) {
+    let batch = classes.batch as f32;
+    for ((class, dlogit), p) in classes.own.clone().zip(dlogits).zip(&p[classes.own.start..]) {
         *dlogit = (p - if class == label { 1.0 } else { 0.0 }) / batch;
     }
     (libm::log(sum) - f64::from(label_logit)) as f32

@@ -8,7 +8,7 @@ use half::slice::HalfFloatSliceExt;
 use model::recipe::Encoding;
 use multiversion::multiversion;
 
-use super::dropout::multiply;
+use super::scale::multiply;
 use super::{Bytes, Floats};
 use crate::backend::{EXPONENTS, Encoded};
 use crate::error::{Error, Result};
@@ -18,12 +18,12 @@ const BLOCK: usize = 256;
 
 pub(super) fn upload(
     from: &[Piece],
-    wire: Encoding,
+    encoding: Encoding,
     exponent: i32,
     to: &mut Floats,
     at: usize,
 ) -> Result<()> {
-    let width = width(wire);
+    let width = width(encoding);
     let len: usize = from.iter().map(Piece::len).sum();
     if !len.is_multiple_of(width) {
         let want = len.next_multiple_of(width);
@@ -46,21 +46,21 @@ pub(super) fn upload(
                 continue;
             }
             let (first, rest) = to.split_at_mut(1);
-            decode(&cut, wire, factor, first);
+            decode(&cut, encoding, factor, first);
             to = rest;
             cut.clear();
         }
         let (whole, tail) = piece.split_at(piece.len() / width * width);
         let (these, rest) = to.split_at_mut(whole.len() / width);
-        decode(whole, wire, factor, these);
+        decode(whole, encoding, factor, these);
         to = rest;
         cut.extend_from_slice(tail);
     }
     Ok(())
 }
 
-fn width(wire: Encoding) -> usize {
-    match wire {
+fn width(encoding: Encoding) -> usize {
+    match encoding {
         Encoding::F32 => size_of::<f32>(),
         Encoding::F16 => size_of::<f16>(),
     }
@@ -70,8 +70,8 @@ fn power_of_two(exponent: i32) -> f32 {
     f32::from_bits(((exponent + 127) as u32) << 23)
 }
 
-fn decode(from: &[u8], wire: Encoding, factor: f32, to: &mut [f32]) {
-    match wire {
+fn decode(from: &[u8], encoding: Encoding, factor: f32, to: &mut [f32]) {
+    match encoding {
         Encoding::F32 => {
             for (to, from) in to.iter_mut().zip(from.as_chunks().0) {
                 *to = f32::from_le_bytes(*from);
@@ -102,10 +102,10 @@ pub(super) fn upload_bytes(from: &[Piece], to: &mut Bytes) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn download(from: &Floats, range: Range<usize>, wire: Encoding) -> Result<Encoded> {
+pub(super) fn download(from: &Floats, range: Range<usize>, encoding: Encoding) -> Result<Encoded> {
     let from = from.range(range)?;
-    let mut bytes = vec![0; from.len() * width(wire)];
-    let exponent = match wire {
+    let mut bytes = vec![0; from.len() * width(encoding)];
+    let exponent = match encoding {
         Encoding::F32 => {
             for (to, from) in bytes.as_chunks_mut().0.iter_mut().zip(from) {
                 *to = from.to_le_bytes();
@@ -118,7 +118,7 @@ pub(super) fn download(from: &Floats, range: Range<usize>, wire: Encoding) -> Re
             exponent
         }
     };
-    Ok(Encoded { bytes: bytes.into(), wire, exponent })
+    Ok(Encoded { bytes: bytes.into(), encoding, exponent })
 }
 
 /// The largest finite magnitude.

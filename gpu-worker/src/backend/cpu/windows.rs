@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 
-use crate::backend::Conv;
+use crate::ops::Conv;
 
 /// Numbers that are copied and added at once. Rows are padded to whole blocks.
 pub(super) const BLOCK: usize = 16;

@@ -2,40 +2,31 @@
 
 use super::launch::THREADS;
 use super::{Cuda, Floats};
-use crate::backend::{Dropout, Images};
+use crate::backend::Run;
 use crate::error::Result;
+use crate::ops::Dropout;
 
-pub(super) fn dropout(dev: &Cuda, dropout: &Dropout, images: Images, y: &mut Floats) -> Result<()> {
-    let at = y.images(&images, dropout.units)?;
-    // A word below this is silence: a whole number, so that no rounding decides.
-    let threshold = (f64::from(dropout.rate) * 4_294_967_296.0).ceil() as u64;
-    // A thread takes the four units of one draw; an image may begin inside one.
-    let groups = dropout.units / 4 + 2;
-    let first = dropout.first_sample + images.start as u64;
-    // SAFETY: order and types are those of dropout.cu; y holds these images.
-    unsafe {
-        dev.call("dropout")
-            .write(y, at)
-            .long(dropout.seed)
-            .long(threshold)
-            .long(first)
-            .int(dropout.stream as usize)
-            .int(dropout.units)
-            .int(dropout.first_unit)
-            .int(dropout.of_units)
-            .launch([groups.div_ceil(THREADS as usize), images.len(), 1], THREADS)
+impl Run<Dropout<'_, Floats>> for Cuda {
+    fn run(&mut self, op: Dropout<'_, Floats>) -> Result<()> {
+        let Dropout { mask, images, y } = op;
+        let at = y.images(&images, mask.units)?;
+        // A word below this is silence: a whole number, so that no rounding decides.
+        let threshold = (f64::from(mask.rate) * 4_294_967_296.0).ceil() as u64;
+        // A thread takes the four units of one draw; an image may begin inside one.
+        let groups = mask.units / 4 + 2;
+        let first = mask.first_sample + images.start as u64;
+        // SAFETY: order and types are those of dropout.cu; y holds these images.
+        unsafe {
+            self.call("dropout")
+                .write(y, at)
+                .long(mask.seed)
+                .long(threshold)
+                .long(first)
+                .int(mask.stream as usize)
+                .int(mask.units)
+                .int(mask.first_unit)
+                .int(mask.of_units)
+                .launch([groups.div_ceil(THREADS as usize), images.len(), 1], THREADS)
+        }
     }
-}
-
-pub(super) fn scale(
-    dev: &Cuda,
-    factor: f32,
-    len: usize,
-    images: Images,
-    y: &mut Floats,
-) -> Result<()> {
-    let at = y.images(&images, len)?;
-    let n = images.len() * len;
-    // SAFETY: order and types are those of dropout.cu; y holds n numbers from `at` on.
-    unsafe { dev.call("scale").write(y, at).float(factor).int(n).one_thread_each(n) }
 }

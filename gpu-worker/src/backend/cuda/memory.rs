@@ -3,8 +3,8 @@
 use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr, DriverError, ValidAsZeroBits, sys};
 
 use super::{Cuda, fault};
-use crate::backend::{Images, Part};
 use crate::error::{Error, Result};
+use crate::ops::{Images, InputRange};
 
 /// Most elements of one buffer. Kernels count elements in a 32-bit `int`, and a thread of the last
 /// block, or of a loop over a whole grid, counts up to 2²⁰ beyond the end before it stops.
@@ -126,9 +126,9 @@ impl Cuda {
 }
 
 /// Stops if `part` looks beyond `inputs`, or is empty.
-pub(super) fn check_part(part: &Part, inputs: usize) -> Result<()> {
-    if part.0.is_empty() || part.0.end > inputs {
-        return Err(Error::Shape { tensor: "part", got: part.0.end, want: inputs });
+pub(super) fn check_range(range: &InputRange, inputs: usize) -> Result<()> {
+    if range.0.is_empty() || range.0.end > inputs {
+        return Err(Error::Shape { tensor: "range of inputs", got: range.0.end, want: inputs });
     }
     Ok(())
 }
@@ -139,19 +139,23 @@ pub(super) fn check_part(part: &Part, inputs: usize) -> Result<()> {
 pub(super) struct Scratch(Option<Floats>);
 
 impl Cuda {
-    /// Lends at least `len` numbers, whatever they hold. Give them back with
-    /// [`Self::give_scratch`]; users follow each other on the one compute stream.
-    pub(super) fn take_scratch(&mut self, len: usize) -> Result<Floats> {
-        match self.scratch.0.take() {
-            Some(floats) if floats.len() >= len => Ok(floats),
+    /// Runs `work` with at least `len` numbers of working memory, whatever they hold.
+    ///
+    /// Users follow each other on the one compute stream, so the memory is kept and lent again.
+    pub(super) fn with_scratch<T>(
+        &mut self,
+        len: usize,
+        work: impl FnOnce(&Self, &mut Floats) -> Result<T>,
+    ) -> Result<T> {
+        let mut scratch = match self.scratch.0.take() {
+            Some(floats) if floats.len() >= len => floats,
             smaller => {
                 drop(smaller);
-                Floats::zeros(self, "working memory", len)
+                Floats::zeros(self, "working memory", len)?
             }
-        }
-    }
-
-    pub(super) fn give_scratch(&mut self, floats: Floats) {
-        self.scratch.0 = Some(floats);
+        };
+        let done = work(self, &mut scratch);
+        self.scratch.0 = Some(scratch);
+        done
     }
 }

@@ -40,16 +40,20 @@ macro_rules! program {
 /// Every program of the worker.
 pub const PROGRAMS: &[Program] = &[
     program!("input": "input"),
-    program!("conv" after "tile" "activated": "conv_layout" "conv_weights" "conv_forward" "conv_maps_last" "conv_backward_weights"),
-    program!("full" after "tile": "full_forward" "full_backward_inputs" "full_backward_weights"),
-    program!("relu": "relu_forward" "relu_backward" "tanh_forward" "tanh_backward"),
+    program!("conv" after "gemm_tile" "epilogue":
+        "conv_layout" "conv_weights" "conv_forward" "conv_channels_last" "conv_backward_weights"),
+    program!("fc" after "gemm_tile": "fc_forward" "fc_backward_inputs" "fc_backward_weights"),
+    program!("reduce" after "epilogue": "reduce_outputs" "reduce_weights"),
+    program!("bias": "bias_backward_maps" "bias_backward_units"),
+    program!("activation": "relu_forward" "relu_backward" "tanh_forward" "tanh_backward"),
     program!("lrn": "lrn_forward" "lrn_backward"),
     program!("pool": "pool_forward" "pool_backward"),
-    program!("dropout" after "philox": "dropout" "scale"),
+    program!("dropout" after "philox": "dropout"),
+    program!("scale": "scale"),
+    program!("add": "add"),
     program!("softmax": "softmax"),
     program!("sgd": "sgd"),
-    program!("sum" after "activated": "sum_outputs" "sum_weights" "add" "bias_backward_maps" "bias_backward_units"),
-    program!("transfer": "transfer_largest" "transfer_halve" "transfer_widen"),
+    program!("transfer": "transfer_largest" "transfer_f32_to_f16" "transfer_f16_to_f32"),
 ];
 
 impl Program {

@@ -84,8 +84,8 @@ impl Slots {
     }
 }
 
-fn width(wire: Encoding) -> usize {
-    match wire {
+fn width(encoding: Encoding) -> usize {
+    match encoding {
         Encoding::F32 => 4,
         Encoding::F16 => 2,
     }
@@ -189,12 +189,12 @@ impl Cuda {
 pub(super) fn upload(
     dev: &mut Cuda,
     from: &[Piece],
-    wire: Encoding,
+    encoding: Encoding,
     exponent: i32,
     to: &mut Floats,
     at: usize,
 ) -> Result<()> {
-    let width = width(wire);
+    let width = width(encoding);
     let len: usize = from.iter().map(Piece::len).sum();
     if !len.is_multiple_of(width) {
         let want = len.next_multiple_of(width);
@@ -207,12 +207,12 @@ pub(super) fn upload(
     to.at_least(at.saturating_add(len / width))?;
     dev.bring(from, len, |dev, slot, bytes| {
         let (at, n) = (at + bytes.start / width, bytes.len() / width);
-        match wire {
+        match encoding {
             Encoding::F32 => dev.copy_within(to.address(at), slot.address(0), bytes.len()),
             // SAFETY: order and types are those of transfer.cu; `to` holds n numbers from `at` on,
             // the slot n halves.
             Encoding::F16 => unsafe {
-                let call = dev.call("transfer_widen").write(to, at).read_bytes(slot, 0);
+                let call = dev.call("transfer_f16_to_f32").write(to, at).read_bytes(slot, 0);
                 call.float(power_of_two(-exponent)).int(n).one_thread_each(n)
             },
         }
@@ -235,13 +235,13 @@ pub(super) fn download(
     dev: &mut Cuda,
     from: &Floats,
     range: Range<usize>,
-    wire: Encoding,
+    encoding: Encoding,
 ) -> Result<Download> {
     from.at_least(range.end)?;
-    let width = width(wire);
+    let width = width(encoding);
     let slot = dev.slots.bytes;
     if range.len() * width <= slot {
-        let one = send(dev, from, range.clone(), &range, wire)?;
+        let one = send(dev, from, range.clone(), &range, encoding)?;
         return Ok(Download::Pending(Box::new(move || one.wait())));
     }
     // Weights on their way to a checkpoint: slot by slot, one ahead.
@@ -249,7 +249,7 @@ pub(super) fn download(
     let (mut exponent, mut last) = (0, None);
     for start in range.clone().step_by(slot / width) {
         let these = start..range.end.min(start + slot / width);
-        let next = send(dev, from, these, &range, wire)?;
+        let next = send(dev, from, these, &range, encoding)?;
         if let Some(last) = last.replace(next) {
             bytes.extend_from_slice(&last.wait()?.bytes);
         }
@@ -259,14 +259,14 @@ pub(super) fn download(
         bytes.extend_from_slice(&last.bytes);
         exponent = last.exponent;
     }
-    Ok(Download::Ready(Encoded { bytes: bytes.into(), wire, exponent }))
+    Ok(Download::Ready(Encoded { bytes: bytes.into(), encoding, exponent }))
 }
 
 /// Numbers on their way down.
 struct Leaving {
     slot: Lent,
     n_bytes: usize,
-    wire: Encoding,
+    encoding: Encoding,
     device: String,
     watch: Watch,
 }
@@ -310,7 +310,7 @@ fn send(
     from: &Floats,
     these: Range<usize>,
     range: &Range<usize>,
-    wire: Encoding,
+    encoding: Encoding,
 ) -> Result<Leaving> {
     let shelf = dev.slots.down.clone();
     let kept = arrived(&shelf);
@@ -319,8 +319,8 @@ fn send(
     let Slot { host, device, ready, done } = lent.slot.as_mut().expect("just put there");
     let failed = fault(&dev.label, "download");
     let n = these.len();
-    let n_bytes = n * width(wire);
-    match wire {
+    let n_bytes = n * width(encoding);
+    match encoding {
         Encoding::F32 => {
             dev.copy_within(device.address(HEADER), from.address(these.start), n_bytes)?
         }
@@ -335,7 +335,7 @@ fn send(
                     .read(from, range.start)
                     .int(range.len())
                     .launch([blocks, 1, 1], THREADS)?;
-                dev.call("transfer_halve")
+                dev.call("transfer_f32_to_f16")
                     .write_bytes(device, 0)
                     .read(from, these.start)
                     .int(n)
@@ -353,7 +353,7 @@ fn send(
     }
     done.record(&dev.down).map_err(&failed)?;
     let (device, watch) = (dev.label.clone(), dev.watch.clone());
-    Ok(Leaving { slot: lent, n_bytes, wire, device, watch })
+    Ok(Leaving { slot: lent, n_bytes, encoding, device, watch })
 }
 
 fn zero_header(compute: &CudaStream, slot: &mut Bytes) -> std::result::Result<(), DriverError> {
@@ -364,17 +364,17 @@ fn zero_header(compute: &CudaStream, slot: &mut Bytes) -> std::result::Result<()
 
 impl Leaving {
     fn wait(self) -> Result<Encoded> {
-        let Self { slot, n_bytes, wire, device, watch } = self;
+        let Self { slot, n_bytes, encoding, device, watch } = self;
         let call = watch.call();
         slot.slot().done.synchronize().map_err(fault(&device, "download"))?;
         drop(call);
         let largest = slot.as_ref().first_chunk().map_or(0, |bits| u32::from_le_bytes(*bits));
-        let exponent = match wire {
+        let exponent = match encoding {
             Encoding::F32 => 0,
             Encoding::F16 => exponent(f32::from_bits(largest)),
         };
         let bytes = Piece::from_owner(slot).slice(HEADER..HEADER + n_bytes);
-        Ok(Encoded { bytes, wire, exponent })
+        Ok(Encoded { bytes, encoding, exponent })
     }
 }
 

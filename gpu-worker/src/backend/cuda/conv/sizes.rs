@@ -1,9 +1,9 @@
 //! Sizes of a convolution on a GPU: of its products, and of what lies in the working memory.
 
-use super::super::memory::check_part;
-use super::super::product::{COLUMNS, Product, ROWS, Splits, filled};
-use crate::backend::{Conv, Part};
+use super::super::gemm::{COLUMNS, Product, ROWS, Splits, padded};
+use super::super::memory::check_range;
 use crate::error::{Error, Result};
+use crate::ops::{Conv, InputRange};
 
 /// Images whose tiles the cut of outputs reckons with: a slice. A constant: the cut must not depend
 /// on the number of images, or the bits would.
@@ -13,7 +13,7 @@ const USUAL_IMAGES: usize = 32;
 const ALIGNED: usize = 32;
 
 /// A convolution of one part as the kernels see it: source maps of `side`, read by windows at
-/// distance `stride` once its numbers stand `apart`, behind `lead` zeros (or −`lead` numbers).
+/// distance `stride` once its numbers stand `dilation`, behind `pad` zeros (or −`pad` numbers).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes {
     pub(super) groups: usize,
@@ -24,33 +24,37 @@ pub(super) struct Sizes {
     pub(super) out_side: usize,
     pub(super) kernel: usize,
     pub(super) stride: usize,
-    pub(super) apart: usize,
-    pub(super) lead: isize,
+    pub(super) dilation: usize,
+    pub(super) pad: isize,
 }
 
 impl Sizes {
-    pub(super) fn new(conv: &Conv, part: &Part) -> Result<Self> {
-        check_part(part, conv.inputs)?;
-        if conv.groups > 1 && part.0 != (0..conv.inputs) {
-            return Err(Error::Shape { tensor: "part", got: part.0.len(), want: conv.inputs });
+    pub(super) fn new(conv: &Conv, range: &InputRange) -> Result<Self> {
+        check_range(range, conv.inputs)?;
+        if conv.groups > 1 && range.0 != (0..conv.inputs) {
+            return Err(Error::Shape {
+                tensor: "range of inputs",
+                got: range.0.len(),
+                want: conv.inputs,
+            });
         }
         let &Conv { groups, side, out_side, kernel, stride, pad, .. } = conv;
-        let (inputs, maps) = (part.0.len() / groups, conv.maps / groups);
-        let lead = pad as isize;
-        Ok(Self { groups, inputs, maps, side, out_side, kernel, stride, apart: 1, lead })
+        let (inputs, maps) = (range.0.len() / groups, conv.maps / groups);
+        let pad = pad as isize;
+        Ok(Self { groups, inputs, maps, side, out_side, kernel, stride, dilation: 1, pad })
     }
 
     /// The convolution whose output is the gradient of this one's inputs: it reads this one's
-    /// output gradient, the numbers `stride` apart, with every kernel turned round.
-    pub(super) fn turned(&self) -> Self {
+    /// output gradient, the dilated by `stride`, with every kernel turned round.
+    pub(super) fn of_input_gradient(&self) -> Self {
         Self {
             inputs: self.maps,
             maps: self.inputs,
             side: self.out_side,
             out_side: self.side,
             stride: 1,
-            apart: self.stride,
-            lead: self.kernel as isize - 1 - self.lead,
+            dilation: self.stride,
+            pad: self.kernel as isize - 1 - self.pad,
             ..*self
         }
     }
@@ -78,7 +82,7 @@ impl Sizes {
     }
 
     /// As many, up to where the next region may begin.
-    pub(super) fn laid_weights(&self) -> usize {
+    pub(super) fn packed_weights(&self) -> usize {
         self.weights().next_multiple_of(ALIGNED)
     }
 
@@ -89,19 +93,19 @@ impl Sizes {
     }
 
     /// Where the regions of the working memory begin, `n` images at once: offsets of k, places of
-    /// pixels, laid-out maps, and the rest.
+    /// pixels, packed maps, and the rest.
     pub(super) fn regions(&self, n: usize) -> [usize; 4] {
-        let places = (filled(self.depth()) + 8).next_multiple_of(ALIGNED);
-        let laid = places + self.pixels().next_multiple_of(ALIGNED);
+        let places = (padded(self.depth()) + 8).next_multiple_of(ALIGNED);
+        let packed = places + self.pixels().next_multiple_of(ALIGNED);
         let len = n * self.groups * self.inputs * self.plane();
-        [0, places, laid, laid + len.next_multiple_of(ALIGNED)]
+        [0, places, packed, packed + len.next_multiple_of(ALIGNED)]
     }
 
     /// Stops if the maps have fewer numbers than the table of offsets: conv_layout's threads, one a
     /// number, write it beside them.
     pub(super) fn check_tables(&self, n: usize) -> Result<()> {
         let got = n * self.groups * self.inputs * self.plane();
-        let want = filled(self.depth()) + 8;
+        let want = padded(self.depth()) + 8;
         if n > 0 && got < want {
             return Err(Error::Shape { tensor: "maps of a convolution", got, want });
         }
@@ -131,7 +135,7 @@ impl Sizes {
         Product { rows, columns, depth, groups, splits: Splits::new(depth, tiles) }
     }
 
-    /// Side of the source maps as conv_maps_last leaves them: what the windows read.
+    /// Side of the source maps as conv_channels_last leaves them: what the windows read.
     pub(super) fn line(&self) -> usize {
         self.stride * (self.out_side - 1) + self.kernel
     }
@@ -139,21 +143,21 @@ impl Sizes {
     /// As [`Self::regions`], for the gradient of the weights: places of windows, source maps, output
     /// maps, and the rest.
     pub(super) fn weight_regions(&self, n: usize) -> [usize; 4] {
-        let laid = (filled(n * self.pixels()) + 8).next_multiple_of(ALIGNED);
+        let packed = (padded(n * self.pixels()) + 8).next_multiple_of(ALIGNED);
         let len = n * self.groups * self.inputs * self.line().pow(2);
-        let dy = laid + len.next_multiple_of(ALIGNED);
-        [0, laid, dy, dy + (n * self.output()).next_multiple_of(ALIGNED)]
+        let dy = packed + len.next_multiple_of(ALIGNED);
+        [0, packed, dy, dy + (n * self.output()).next_multiple_of(ALIGNED)]
     }
 
-    /// Images whose gradient is computed at once. Numbers that stand apart make laid-out maps
+    /// Images whose gradient is computed at once. Numbers that stand apart make packed maps
     /// `stride²` times as large; one image has tiles enough then.
     pub(super) fn at_once(&self, n: usize) -> usize {
-        if self.apart > 1 { 1 } else { n }
+        if self.dilation > 1 { 1 } else { n }
     }
 
     /// Numbers of working memory for the outputs of `n` images.
     pub(super) fn scratch(&self, n: usize) -> usize {
-        self.regions(n)[3] + self.laid_weights() + self.partial_outputs(n)
+        self.regions(n)[3] + self.packed_weights() + self.partial_outputs(n)
     }
 }
 
@@ -161,20 +165,20 @@ impl Sizes {
 ///
 /// # Errors
 /// [`Error::Shape`] if the convolution has no such part.
-pub fn products(conv: &Conv, part: &Part, n: usize) -> Result<[Product; 3]> {
-    let sizes = Sizes::new(conv, part)?;
-    let turned = sizes.turned();
-    let gradients = turned.outputs(turned.at_once(n));
+pub fn products(conv: &Conv, range: &InputRange, n: usize) -> Result<[Product; 3]> {
+    let sizes = Sizes::new(conv, range)?;
+    let gradient = sizes.of_input_gradient();
+    let gradients = gradient.outputs(gradient.at_once(n));
     Ok([sizes.outputs(n), gradients, sizes.weight_gradients(n)])
 }
 
 /// Numbers of working memory that any pass over up to `batch` images needs, whatever the part.
 pub(in crate::backend::cuda) fn scratch_len(conv: &Conv, batch: usize) -> usize {
-    let Ok(sizes) = Sizes::new(conv, &Part(0..conv.inputs)) else { return 0 };
-    let turned = sizes.turned();
+    let Ok(sizes) = Sizes::new(conv, &InputRange(0..conv.inputs)) else { return 0 };
+    let gradient = sizes.of_input_gradient();
     let outputs = Splits::most(0) * batch.div_ceil(USUAL_IMAGES);
-    let [forward, gradients] = [(sizes, batch), (turned, turned.at_once(batch))]
-        .map(|(sizes, n)| sizes.regions(n)[3] + sizes.laid_weights() + outputs);
+    let [forward, gradients] = [(sizes, batch), (gradient, gradient.at_once(batch))]
+        .map(|(sizes, n)| sizes.regions(n)[3] + sizes.packed_weights() + outputs);
     let weights = sizes.weight_regions(batch)[3] + Splits::most(sizes.weights());
     forward.max(gradients).max(weights)
 }

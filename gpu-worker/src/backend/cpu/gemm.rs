@@ -4,7 +4,7 @@
 
 use multiversion::multiversion;
 
-use crate::backend::Sum;
+use crate::ops::Accumulate;
 
 /// Depth of one pass. The library's own cut through the depth depends on the other two sizes;
 /// cutting first keeps each sum's order, and so its bits, the same for any number of images.
@@ -72,7 +72,7 @@ impl<'a> Matrix<'a> {
 /// `c = a · b` or `c += a · b` with `c` `[m, n]` (rows `stride` apart), `a` `[m, k]`, `b` `[k, n]`.
 pub(super) fn product(
     [m, n, k]: [usize; 3],
-    sum: Sum,
+    accumulate: Accumulate,
     a: Matrix<'_>,
     b: Matrix<'_>,
     c: &mut [f32],
@@ -83,16 +83,16 @@ pub(super) fn product(
     }
     let depth = k.div_ceil(k.div_ceil(DEPTH));
     for from in (0..k).step_by(depth) {
-        let sum = if from == 0 { sum } else { Sum::Add };
+        let accumulate = if from == 0 { accumulate } else { Accumulate::Add };
         let sizes = [m, n, depth.min(k - from)];
-        pass(sizes, sum, a.skip_columns(from), b.skip_rows(from), c, stride);
+        pass(sizes, accumulate, a.skip_columns(from), b.skip_rows(from), c, stride);
     }
 }
 
 #[expect(unsafe_code, reason = "the library's interface is a raw one")]
 fn pass(
     [m, n, k]: [usize; 3],
-    sum: Sum,
+    accumulate: Accumulate,
     a: Matrix<'_>,
     b: Matrix<'_>,
     c: &mut [f32],
@@ -113,7 +113,7 @@ fn pass(
             c.as_mut_ptr(),
             1,
             stride as isize,
-            sum == Sum::Add,
+            accumulate == Accumulate::Add,
             a.values.as_ptr(),
             a.column_stride as isize,
             a.row_stride as isize,
@@ -133,7 +133,7 @@ fn pass(
 /// Writes (or adds) `from` `[rows, columns]` to `to` `[columns, rows]`; rows lie `…_stride` apart.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
 pub(super) fn transpose(
-    sum: Sum,
+    accumulate: Accumulate,
     [rows, columns]: [usize; 2],
     from: &[f32],
     from_stride: usize,
@@ -147,9 +147,9 @@ pub(super) fn transpose(
             for c in column..columns.min(column + TILE) {
                 let from = from[row * from_stride + c..].iter().step_by(from_stride);
                 let to = to[c * to_stride + row..c * to_stride + end].iter_mut().zip(from);
-                match sum {
-                    Sum::Start => to.for_each(|(to, from)| *to = *from),
-                    Sum::Add => to.for_each(|(to, from)| *to += from),
+                match accumulate {
+                    Accumulate::Overwrite => to.for_each(|(to, from)| *to = *from),
+                    Accumulate::Add => to.for_each(|(to, from)| *to += from),
                 }
             }
         }

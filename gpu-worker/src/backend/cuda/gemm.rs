@@ -1,8 +1,8 @@
 //! What the matrix products share: the sizes of tile.cu, and how a sum's depth is cut.
 
 use super::Floats;
-use crate::backend::{Finish, Sum};
 use crate::error::Result;
+use crate::ops::{Accumulate, Epilogue};
 use model::recipe::Activation;
 
 /// Outputs of a block's tile.
@@ -60,7 +60,7 @@ impl Product {
     /// Multiplications that are asked for, and those that whole tiles and strips make.
     pub fn multiplications(&self) -> (usize, usize) {
         let Self { rows, columns, depth, groups, .. } = *self;
-        let whole = rows.next_multiple_of(ROWS) * columns.next_multiple_of(COLUMNS) * filled(depth);
+        let whole = rows.next_multiple_of(ROWS) * columns.next_multiple_of(COLUMNS) * padded(depth);
         (groups * rows * columns * depth, groups * whole)
     }
 }
@@ -72,8 +72,8 @@ impl Splits {
         let strips = depth.div_ceil(STRIP).max(1);
         let tiles = tiles.max(1);
         let count = (BLOCKS / tiles).max(FEWEST.div_ceil(tiles)).clamp(1, strips.div_ceil(8));
-        let strips_a_split = strips.div_ceil(count);
-        Self { count: strips.div_ceil(strips_a_split), strips: strips_a_split }
+        let strips_per_split = strips.div_ceil(count);
+        Self { count: strips.div_ceil(strips_per_split), strips: strips_per_split }
     }
 
     /// The most numbers that all partial sums of `outputs` outputs take, however deep they are and
@@ -91,41 +91,44 @@ pub(super) struct Partial<'a> {
 }
 
 /// What becomes of the sums of outputs.
-pub(super) struct Ends<'a> {
-    pub(super) sum: Sum,
+pub(super) struct KernelEpilogue<'a> {
+    pub(super) accumulate: Accumulate,
     pub(super) bias: Option<&'a Floats>,
     pub(super) activation: usize,
 }
 
-impl Ends<'_> {
+impl KernelEpilogue<'_> {
     /// The sums as they are.
-    pub(super) const NONE: Self = Self { sum: Sum::Start, bias: None, activation: 0 };
+    pub(super) const NONE: Self =
+        Self { accumulate: Accumulate::Overwrite, bias: None, activation: 0 };
 }
 
-/// Depth filled up to whole strips.
-pub(super) fn filled(depth: usize) -> usize {
+/// Depth padded to whole strips.
+pub(super) fn padded(depth: usize) -> usize {
     depth.next_multiple_of(STRIP)
 }
 
 /// The kernels' word for it.
-pub(super) fn adds(sum: Sum) -> usize {
-    usize::from(sum == Sum::Add)
+pub(super) fn adds(accumulate: Accumulate) -> usize {
+    usize::from(accumulate == Accumulate::Add)
 }
 
-/// Bias and the activation's number in activated.cu, after a look at the bias's length.
-pub(super) fn ends<'a>(
-    sum: Sum,
-    finish: Option<&Finish<'a, Floats>>,
+/// Bias and the activation's number in epilogue.cu, after a look at the bias's length.
+pub(super) fn kernel_epilogue<'a>(
+    accumulate: Accumulate,
+    epilogue: Option<&Epilogue<'a, Floats>>,
     len: usize,
-) -> Result<Ends<'a>> {
-    let Some(Finish { bias, activation }) = finish else { return Ok(Ends { sum, ..Ends::NONE }) };
+) -> Result<KernelEpilogue<'a>> {
+    let Some(Epilogue { bias, activation }) = epilogue else {
+        return Ok(KernelEpilogue { accumulate, ..KernelEpilogue::NONE });
+    };
     bias.exactly(len)?;
     let activation = match activation {
         None => 0,
         Some(Activation::Relu) => 1,
         Some(Activation::Tanh) => 2,
     };
-    Ok(Ends { sum, bias: Some(bias), activation })
+    Ok(KernelEpilogue { accumulate, bias: Some(bias), activation })
 }
 
 #[cfg(test)]

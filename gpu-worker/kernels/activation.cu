@@ -1,12 +1,12 @@
-// relu.cu — activations, in place: max(0, x), and tanh for the comparison of Figure 1.
+// activation.cu — activations, in place: max(0, x), and tanh for the comparison of Figure 1.
 //
 // Math    relu: y = x < 0 ? 0 : x    dy ← y > 0 ? dy : 0                                        paper §3.1
 //         tanh: y = tanh x           dy ← dy · (1 − y²)
-//         What is not a number stays so: divergence must show in the loss.
+//         NaN stays NaN: divergence must show in the loss.
 // Shapes  y, dy: [n] f32.
-// Launch  1-D: 256 threads a block, ceil(n / 256) blocks; thread i owns number i. No shared memory.
+// Launch  1-D: 256 threads per block, ceil(n / 256) blocks; thread i owns number i. No shared memory.
 // Result  same bits every run; relu gives the CPU's.
-// Twin    src/backend/cpu/relu.rs.
+// Twin    src/backend/cpu/activation.rs.
 
 extern "C" __global__ void relu_forward(float* y, int n)
 {

@@ -1,11 +1,11 @@
-// tile.cu — the matrix product under convolution and full layers; conv.cu and full.cu follow it in one program.
+// gemm_tile.cu — one tile of a matrix product, under convolution and fully-connected layers; a prelude.
 //
 // Math    sum[row][column] = Σ over depth of a[depth][row] · b[depth][column], f32, fused multiply-add.
 // Shapes  a block makes a tile of 64 × 128 outputs from strips of depth 8 that it keeps in shared memory.
 // Launch  128 threads, 8 × 8 outputs each; grid (column tiles, row tiles, splits of the depth or groups).
 //         Two strips: while one is multiplied, the next one's loads are on their way to registers.
 // Result  every output is one thread's sum, in order of depth: no bit depends on the tile around it.
-// Twin    src/backend/cpu/product.rs.
+// Twin    src/backend/cpu/gemm.rs.
 //
 // A depth that is no multiple of 8 is filled up with zeros *in front*: only the first strip needs
 // guards, and the loop has none. Rows and columns beyond the edge read the last one that exists;
@@ -16,8 +16,8 @@ constexpr int ROWS = 64, COLUMNS = 128, STRIP = 8, THREADS = 128;
 // Blocks that a multiprocessor must have room for: with a fourth, registers would spill.
 constexpr int RESIDENT = 3;
 
-// What a block of a product keeps in shared memory. Four floats of padding a line put the 8 × 4
-// numbers that a warp stores from an AlongDepth operand into 32 different banks.
+// What a block of a product keeps in shared memory. Four floats of padding per line put the 8 × 4
+// numbers that a warp stores from an KContiguous operand into 32 different banks.
 union Tile {
     struct { float a[2][STRIP][ROWS + 4], b[2][STRIP][COLUMNS + 4]; } strips;
     float stage[ROWS / 2][COLUMNS];
@@ -29,25 +29,25 @@ struct Depth {
     int zeros;   // lines of the first strip that are zeros
     int strips;
 
-    __device__ Depth(int depth, int strips_a_split, int split)
+    __device__ Depth(int depth, int strips_per_split, int split)
     {
         int all = max((depth + STRIP - 1) / STRIP, 1), missing = all * STRIP - depth;
-        int from = split * strips_a_split;
+        int from = split * strips_per_split;
         first = from * STRIP - missing;
         zeros = split == 0 ? missing : 0;
-        strips = min(strips_a_split, all - from);
+        strips = min(strips_per_split, all - from);
     }
 };
 
-// An operand whose neighbours in memory are neighbours in depth: element (d, r) is from[r · pitch + d].
-// N numbers a thread: 16 · N rows or columns.
+// A K-contiguous operand: neighbors in memory are neighbors in depth, element (d, r) is from[r · pitch + d].
+// N numbers per thread: 16 · N rows or columns.
 template <int N>
-struct AlongDepth {
+struct KContiguous {
     const float* at;
     unsigned offset[N];
     float next[N];
 
-    __device__ AlongDepth(const float* from, int pitch, int first, int count, Depth depth)
+    __device__ KContiguous(const float* from, int pitch, int first, int count, Depth depth)
     {
         at = from + (long long)first * pitch + depth.first + line();
 #pragma unroll
@@ -70,15 +70,15 @@ struct AlongDepth {
     }
 };
 
-// An operand whose neighbours in memory are neighbours in the tile: element (d, r) is from[d · pitch + r].
+// A K-strided operand: neighbors in memory are neighbors in the tile, element (d, r) is from[d · pitch + r].
 template <int N>
-struct AcrossDepth {
+struct KStrided {
     static constexpr int WIDTH = N * THREADS / STRIP, LINES = THREADS / WIDTH;  // lines read at once
     const float* at;
     int pitch;
     float next[N];
 
-    __device__ AcrossDepth(const float* from, int pitch, int first, int count, Depth depth) : pitch(pitch)
+    __device__ KStrided(const float* from, int pitch, int first, int count, Depth depth) : pitch(pitch)
     {
         at = from + (long long)(depth.first + line(0)) * pitch + min(first + place(), count - 1);
     }
@@ -101,18 +101,18 @@ struct AcrossDepth {
 
 // The 8 × 8 outputs of a thread: of its warp's 32 × 64, rows {0, 16} + 4 y + (0..4) and columns
 // {0, 32} + 4 x + (0..4), y = lane / 8, x = lane % 8. So eight lanes in a row read 128 bytes in a row.
-struct Outputs {
+struct Accumulator {
     float sum[8][8] = {};
 
     __device__ static int row() { return threadIdx.x / 64 * 32 + threadIdx.x % 32 / 8 * 4; }
     __device__ static int column() { return threadIdx.x / 32 % 2 * 64 + threadIdx.x % 8 * 4; }
 
-    __device__ void multiply(const Tile& tile, int half)
+    __device__ void multiply(const Tile& tile, int buffer)
     {
 #pragma unroll
         for (int d = 0; d < STRIP; ++d) {
-            const float* from_a = &tile.strips.a[half][d][row()];
-            const float* from_b = &tile.strips.b[half][d][column()];
+            const float* from_a = &tile.strips.a[buffer][d][row()];
+            const float* from_b = &tile.strips.b[buffer][d][column()];
             float4 a0 = *(const float4*)from_a, a1 = *(const float4*)(from_a + 16);
             float4 b0 = *(const float4*)from_b, b1 = *(const float4*)(from_b + 32);
             float a[8] = {a0.x, a0.y, a0.z, a0.w, a1.x, a1.y, a1.z, a1.w};
@@ -132,31 +132,31 @@ struct Outputs {
         a.put(tile.strips.a[0]);
         b.put(tile.strips.b[0]);
         __syncthreads();
-        int half = 0;
+        int buffer = 0;
         for (int strip = 1; strip < depth.strips; ++strip) {
             a.fetch();
             b.fetch();
-            multiply(tile, half);
-            half ^= 1;  // the other half was last read before the barrier that ended the last round
-            a.put(tile.strips.a[half]);
-            b.put(tile.strips.b[half]);
+            multiply(tile, buffer);
+            buffer ^= 1;  // the other buffer was last read before the barrier that ended the last round
+            a.put(tile.strips.a[buffer]);
+            b.put(tile.strips.b[buffer]);
             __syncthreads();
         }
-        multiply(tile, half);
+        multiply(tile, buffer);
     }
 
-    // Hands the tile out so that a warp holds 32 neighbours of a row: calls store(row, values) with
+    // Hands the tile out so that a warp holds 32 neighbors of a row: calls store(row, values) with
     // 8 rows of the column that this thread stands for.
     template <class Store>
     __device__ void each(Tile& tile, Store store)
     {
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
+        for (int part = 0; part < 2; ++part) {
             __syncthreads();
             float* to = &tile.stage[row() / 32 * 16 + row() % 32][column()];
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                const float* s = sum[4 * half + i];
+                const float* s = sum[4 * part + i];
                 *(float4*)(to + i * COLUMNS) = make_float4(s[0], s[1], s[2], s[3]);
                 *(float4*)(to + i * COLUMNS + 32) = make_float4(s[4], s[5], s[6], s[7]);
             }
@@ -165,17 +165,17 @@ struct Outputs {
                 float values[8];
 #pragma unroll
                 for (int i = 0; i < 8; ++i) values[i] = tile.stage[line + i][threadIdx.x];
-                store(line / 16 * 32 + half * 16 + line % 16, values);
+                store(line / 16 * 32 + part * 16 + line % 16, values);
             }
         }
     }
 };
 
 // Writes one thread's column of a tile of partial sums [rows, columns].
-__device__ inline void store_partial(Outputs& outputs, Tile& tile, float* to, int rows, int columns)
+__device__ inline void store_partial(Accumulator& sums, Tile& tile, float* to, int rows, int columns)
 {
     int first = blockIdx.y * ROWS, column = blockIdx.x * COLUMNS + threadIdx.x;
-    outputs.each(tile, [=](int row, const float* values) {
+    sums.each(tile, [=](int row, const float* values) {
 #pragma unroll
         for (int i = 0; i < 8; ++i)
             if (first + row + i < rows && column < columns)

@@ -5,19 +5,17 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{Cpu, Floats};
-use crate::backend::Images;
+use crate::backend::Run;
 use crate::error::Result;
+use crate::ops::{ActivationBackward, ActivationForward};
 
-pub(super) fn forward(
-    cpu: &Cpu,
-    activation: Activation,
-    len: usize,
-    images: Images,
-    y: &mut Floats,
-) -> Result<()> {
-    let y = y.images_mut(&images, len)?;
-    cpu.each(images.len(), y, |y, _| activate(activation, y));
-    Ok(())
+impl Run<ActivationForward<'_, Floats>> for Cpu {
+    fn run(&mut self, op: ActivationForward<'_, Floats>) -> Result<()> {
+        let ActivationForward { activation, len, images, y } = op;
+        let y = y.images_mut(&images, len)?;
+        self.each(images.len(), y, |y, _| activate(activation, y));
+        Ok(())
+    }
 }
 
 /// Activates in place. What is not a number stays so: divergence must show in the loss.
@@ -37,23 +35,19 @@ pub(super) fn activate(activation: Activation, y: &mut [f32]) {
     }
 }
 
-pub(super) fn backward(
-    cpu: &Cpu,
-    activation: Activation,
-    len: usize,
-    images: Images,
-    y: &Floats,
-    dy: &mut Floats,
-) -> Result<()> {
-    let y = y.images(&images, len)?;
-    let dy = dy.images_mut(&images, len)?;
-    let share = cpu.share(images.len()) * len.max(1);
-    cpu.pool.install(|| {
-        dy.par_chunks_mut(share)
-            .zip(y.par_chunks(share))
-            .for_each(|(dy, y)| derive(activation, y, dy));
-    });
-    Ok(())
+impl Run<ActivationBackward<'_, Floats>> for Cpu {
+    fn run(&mut self, op: ActivationBackward<'_, Floats>) -> Result<()> {
+        let ActivationBackward { activation, len, images, y, dy } = op;
+        let y = y.images(&images, len)?;
+        let dy = dy.images_mut(&images, len)?;
+        let share = self.share(images.len()) * len.max(1);
+        self.pool.install(|| {
+            dy.par_chunks_mut(share)
+                .zip(y.par_chunks(share))
+                .for_each(|(dy, y)| derive(activation, y, dy));
+        });
+        Ok(())
+    }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
