@@ -13,9 +13,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use gpu_worker::Result;
+use gpu_worker::backend::Backend;
 use gpu_worker::backend::cpu::Cpu;
 use gpu_worker::backend::cuda::{self, Cuda};
-use gpu_worker::backend::{Backend, Full, Part};
+use gpu_worker::ops::{Fc, FcBackwardInputs, InputRange};
 use model::recipe::Encoding;
 
 #[path = "ops/options.rs"]
@@ -105,7 +106,7 @@ impl<B: Backend> Bench<B> {
         self.input();
         self.convolutions();
         self.between();
-        self.full_layers();
+        self.fully_connected();
         self.end();
         let floor = self.gflop / self.rate * 1e3;
         let all = self.products_ms + self.memory_ms + self.transfers_ms;
@@ -129,12 +130,14 @@ impl<B: Backend> Bench<B> {
     /// A few large products, through the same door as everything else.
     fn product_rate(&mut self) -> f64 {
         let n = PRODUCT * self.n;
-        let full = Full { inputs: SIDE, units: SIDE };
-        self.device.reserve(None, Some(&full), n).expect("memory");
+        let fc = &Fc { inputs: SIDE, units: SIDE };
+        self.device.reserve(None, Some(fc), n).expect("memory");
         let [x, w, mut dx] = [n * SIDE, SIDE * SIDE, n * SIDE].map(|len| self.floats(len));
-        let part = Part(0..SIDE);
-        let ms =
-            self.ms(5, |device| device.full_backward_inputs(&full, 0..n, &x, &w, &part, &mut dx));
+        let range = &InputRange(0..SIDE);
+        let ms = self.ms(5, |device| {
+            let (images, dy, w, dx) = (0..n, &x, &w, &mut dx);
+            device.run(FcBackwardInputs { fc, images, dy, w, range, dx })
+        });
         2.0 * (SIDE * SIDE * n) as f64 / ms.expect("a product") / 1e6
     }
 

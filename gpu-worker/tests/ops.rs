@@ -15,16 +15,22 @@ mod harness;
 mod search;
 #[path = "ops/conv.rs"]
 mod conv;
-#[path = "ops/full.rs"]
-mod full;
-#[path = "ops/relu.rs"]
-mod relu;
+#[path = "ops/fc.rs"]
+mod fc;
+#[path = "ops/bias.rs"]
+mod bias;
+#[path = "ops/activation.rs"]
+mod activation;
 #[path = "ops/lrn.rs"]
 mod lrn;
 #[path = "ops/pool.rs"]
 mod pool;
 #[path = "ops/dropout.rs"]
 mod dropout;
+#[path = "ops/scale.rs"]
+mod scale;
+#[path = "ops/add.rs"]
+mod add;
 #[path = "ops/softmax.rs"]
 mod softmax;
 #[path = "ops/sgd.rs"]
@@ -85,40 +91,46 @@ mod references {
     }
 
     #[test]
-    fn full_layer_agrees_with_finite_differences() {
-        crate::full::reference_agrees_with_finite_differences();
+    fn fully_connected_layer_agrees_with_finite_differences() {
+        crate::fc::reference_agrees_with_finite_differences();
     }
 }
 
 on_every_backend! {
     conv:
-        agrees_with_the_reference_whole_and_in_parts
-        gives_the_same_bits_in_slices
+        agrees_with_the_reference_whole_and_in_ranges
+        gives_the_same_bits_in_micro_batches
+        refuses_buffers_that_do_not_fit
+        refuses_a_weight_gradient_of_no_image;
+    fc:
+        agrees_with_the_reference_whole_and_in_ranges
+        gives_the_same_bits_in_micro_batches
         refuses_buffers_that_do_not_fit;
-    full:
-        agrees_with_the_reference_whole_and_in_parts
-        gives_the_same_bits_in_slices
-        adds_up_bias_gradients
+    bias:
+        adds_up_images_and_pixels
         refuses_buffers_that_do_not_fit;
-    relu:
+    activation:
         agrees_with_the_reference
-        keeps_what_is_not_a_number
-        adds_and_scales_only_its_images;
+        keeps_nan;
+    scale:
+        scales_only_its_images;
+    add:
+        adds_only_its_images;
     lrn:
         agrees_with_the_reference
         divides_ones_by_the_papers_constant
-        gives_the_same_bits_in_slices;
+        gives_the_same_bits_in_micro_batches;
     pool:
         agrees_with_the_reference
         takes_the_first_of_equals
         gives_nothing_where_no_window_reaches
-        keeps_what_is_not_a_number
-        gives_the_same_bits_in_slices;
+        keeps_nan
+        gives_the_same_bits_in_micro_batches;
     dropout:
         silences_what_the_documented_function_says
         silences_what_the_documented_function_says_beyond_32_bits
         silences_as_often_as_asked
-        does_not_depend_on_halves_or_slices;
+        does_not_depend_on_halves_or_micro_batches;
     softmax:
         agrees_with_the_reference
         stands_large_logits

@@ -12,11 +12,11 @@ limit=420
 operations=(cuda::)
 networks=(cuda:: kernels::products_of_every timing::timing_changes timing::gpus_are_timed)
 if [ -n "$stand_in" ]; then
-    operations=(cuda::pool cuda::relu cuda::sgd cuda::softmax)
+    operations=(cuda::pool cuda::activation cuda::sgd cuda::softmax)
     networks=(cuda::a_device_that timing::gpus_are_timed)
 fi
-checked=(cuda::conv cuda::full cuda::softmax cuda::pool cuda::transfer)
-raced=(cuda::full::agrees cuda::softmax cuda::conv::gives_the_same)
+checked=(cuda::conv cuda::fc cuda::softmax cuda::pool cuda::transfer)
+raced=(cuda::fc::agrees cuda::softmax cuda::conv::gives_the_same)
 
 # Runs tests one by one and writes what came of them: what did not run is never green.
 tests() { # WHAT LOG SECONDS PROGRAM NAMES...

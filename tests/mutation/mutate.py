@@ -30,10 +30,10 @@ EQUIVALENT = pathlib.Path(__file__).with_name("equivalent.tsv")
 # Tests that use a file's kernels, beside those of the operation with its name.
 USERS = {
     "philox": ["dropout"],
-    "dropout": ["dropout", "relu", "transfer"],
-    "sum": ["full", "relu", "conv"],
-    "tile": ["full", "conv"],
-    "activated": ["full", "conv"],
+    "scale": ["scale", "transfer"],
+    "reduce": ["fc", "conv"],
+    "gemm_tile": ["fc", "conv"],
+    "epilogue": ["fc", "conv"],
 }
 TIMEOUT_S = 300
 

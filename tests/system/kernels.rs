@@ -7,12 +7,16 @@ mod page; // of figures
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use gpu_worker::backend::Backend;
 use gpu_worker::backend::cpu::Cpu;
-use gpu_worker::backend::cuda::product::{MULTIPROCESSORS, Product, THREADS};
+use gpu_worker::backend::cuda::gemm::{MULTIPROCESSORS, Product, THREADS};
 use gpu_worker::backend::cuda::program::PROGRAMS;
-use gpu_worker::backend::cuda::{conv, full};
-use gpu_worker::backend::{Backend, Full, Part, Sum};
+use gpu_worker::backend::cuda::{conv, fc};
 use gpu_worker::half::Work;
+use gpu_worker::ops::{
+    Accumulate, ConvBackwardInputs, ConvBackwardWeights, ConvForward, Fc, FcBackwardInputs,
+    FcBackwardWeights, FcForward, InputRange,
+};
 use harness::golden::furthest_number;
 use harness::gpu;
 use harness::machine_code::{self, ARCHITECTURES, Kernel};
@@ -22,9 +26,10 @@ use model::shape::Network;
 
 /// The products; all others are bound by memory.
 const CONVOLUTION: [&str; 2] = ["conv_forward", "conv_backward_weights"];
-const FULL: [&str; 3] = ["full_forward", "full_backward_inputs", "full_backward_weights"];
+const FC: [&str; 3] = ["fc_forward", "fc_backward_inputs", "fc_backward_weights"];
 const PASSES: [&str; 3] = ["forward", "inputs", "weights"];
-/// Nobody asks for the gradient of the pictures.
+const OVERWRITE: Accumulate = Accumulate::Overwrite;
+/// The gradient of the pictures is never needed.
 const NOT_IN_A_STEP: (&str, &str) = ("conv1", "inputs");
 
 fn tools() -> Option<PathBuf> {
@@ -59,7 +64,7 @@ fn machine_code_keeps_its_bounds_and_the_page_of_figures_is_true() {
         assert_eq!(kernel.stack, 0, "{name} on sm_{arch}: registers spill");
         let bar = if CONVOLUTION.contains(&name.as_str()) {
             0.70
-        } else if FULL.contains(&name.as_str()) {
+        } else if FC.contains(&name.as_str()) {
             0.78
         } else {
             continue;
@@ -100,10 +105,10 @@ fn launches() -> Vec<Launch> {
     let slice = recipe.batch / recipe.slices;
     let mut launches = Vec::new();
     for layer in &half_a().layers {
-        let part = Work::part(layer, &layer.own_inputs);
+        let part = Work::range(layer, &layer.own_inputs);
         let (n, products) = match Work::of(layer) {
             Work::Conv(conv) => (slice, conv::products(&conv, &part, slice).unwrap()),
-            Work::Full(f) => (recipe.batch, full::products(f.units, part.0.len(), recipe.batch)),
+            Work::Fc(f) => (recipe.batch, fc::products(f.units, part.0.len(), recipe.batch)),
         };
         let maps = layer.input.len() / layer.input.maps * layer.own_inputs.len();
         let [x, y] = [maps * n, layer.pre_activation.len() * n];
@@ -141,7 +146,7 @@ fn products_of_every_layers_shape_are_the_cpus() {
 const CLOSE: f64 = 1e-5;
 
 fn agree<B: Backend>(gpu: &mut B, layer: &PlannedLayer) {
-    let part = Work::part(layer, &layer.own_inputs);
+    let part = Work::range(layer, &layer.own_inputs);
     let got = passes(gpu, layer, &part);
     let want = passes(&mut Cpu::new(1), layer, &part);
     for ((got, want), pass) in got.iter().zip(&want).zip(PASSES) {
@@ -151,7 +156,7 @@ fn agree<B: Backend>(gpu: &mut B, layer: &PlannedLayer) {
 }
 
 /// Outputs, gradients of the inputs (of conv1 too), gradients of the weights.
-fn passes<B: Backend>(dev: &mut B, layer: &PlannedLayer, part: &Part) -> [Vec<f32>; 3] {
+fn passes<B: Backend>(dev: &mut B, layer: &PlannedLayer, range: &InputRange) -> [Vec<f32>; 3] {
     let maps = layer.input.len() / layer.input.maps * layer.own_inputs.len();
     match Work::of(layer) {
         Work::Conv(mut conv) => {
@@ -166,24 +171,40 @@ fn passes<B: Backend>(dev: &mut B, layer: &PlannedLayer, part: &Part) -> [Vec<f3
             let mut y = dev.floats("y", outputs).unwrap();
             let mut dx = dev.floats("dx", maps).unwrap();
             let mut dw = dev.floats("dw", weights).unwrap();
-            dev.conv_forward(&conv, 0..1, &x, part, &w, Sum::Start, None, &mut y).unwrap();
-            dev.conv_backward_inputs(&conv, 0..1, &dy, &w, part, &mut dx).unwrap();
-            dev.conv_backward_weights(&conv, 0..1, &x, part, &dy, Sum::Start, &mut dw).unwrap();
+            {
+                let (conv, images, accumulate, epilogue) = (&conv, 0..1, OVERWRITE, None);
+                let (x, w, dy) = (&x, &w, &dy);
+                let (y, dx, dw) = (&mut y, &mut dx, &mut dw);
+                dev.run(ConvForward { conv, images, x, range, w, accumulate, epilogue, y })
+                    .unwrap();
+                let images = 0..1;
+                dev.run(ConvBackwardInputs { conv, images, dy, w, range, dx }).unwrap();
+                let images = 0..1;
+                dev.run(ConvBackwardWeights { conv, images, x, range, dy, accumulate, dw })
+                    .unwrap();
+            }
             [(&y, outputs), (&dx, maps), (&dw, weights)].map(|(from, len)| read(dev, from, len))
         }
-        Work::Full(Full { inputs, units }) => {
+        Work::Fc(Fc { inputs, units }) => {
             let (units, n) = (units.min(128), 64);
-            let full = Full { inputs, units };
-            let (part_len, all) = (part.0.len(), 0..n);
+            let part_len = range.0.len();
             let x = random(dev, 1, n * part_len);
             let w = random(dev, 2, units * inputs);
             let dy = random(dev, 3, n * units);
             let mut y = dev.floats("y", n * units).unwrap();
             let mut dx = dev.floats("dx", n * part_len).unwrap();
             let mut dw = dev.floats("dw", units * inputs).unwrap();
-            dev.full_forward(&full, all.clone(), &x, part, &w, Sum::Start, None, &mut y).unwrap();
-            dev.full_backward_inputs(&full, all.clone(), &dy, &w, part, &mut dx).unwrap();
-            dev.full_backward_weights(&full, all, &x, part, &dy, Sum::Start, &mut dw).unwrap();
+            {
+                let (fc, images, accumulate, epilogue) =
+                    (&Fc { inputs, units }, 0..n, OVERWRITE, None);
+                let (x, w, dy) = (&x, &w, &dy);
+                let (y, dx, dw) = (&mut y, &mut dx, &mut dw);
+                dev.run(FcForward { fc, images, x, range, w, accumulate, epilogue, y }).unwrap();
+                let images = 0..n;
+                dev.run(FcBackwardInputs { fc, images, dy, w, range, dx }).unwrap();
+                let images = 0..n;
+                dev.run(FcBackwardWeights { fc, images, x, range, dy, accumulate, dw }).unwrap();
+            }
             [(&y, n * units), (&dx, n * part_len), (&dw, units * inputs)]
                 .map(|(from, len)| read(dev, from, len))
         }
@@ -279,5 +300,5 @@ fn assert_little(traffic: &[Traffic]) {
 }
 
 fn is_product(kernel: &str) -> bool {
-    CONVOLUTION.contains(&kernel) || FULL.contains(&kernel)
+    CONVOLUTION.contains(&kernel) || FC.contains(&kernel)
 }

@@ -45,7 +45,7 @@ fn unsafe_is_only_where_the_product_library_and_the_gpu_are_called() {
         }
     }
     let allowed = [
-        "gpu-worker/src/backend/cpu/product.rs",
+        "gpu-worker/src/backend/cpu/gemm.rs",
         "gpu-worker/src/backend/cuda",
         "tests/cuda-emulator",
         "tests/fuzz/memory.rs",

@@ -2,8 +2,12 @@
 
 use std::hint::black_box;
 
-use gpu_worker::backend::{
-    Backend, Conv, Dropout, Finish, Full, Lrn, Part, Pool, Sgd, Softmax, Sum,
+use gpu_worker::backend::Backend;
+use gpu_worker::ops::{
+    Accumulate, ActivationBackward, BiasBackward, Classes, Conv, ConvBackwardInputs,
+    ConvBackwardWeights, ConvForward, Dropout, DropoutMask, Epilogue, Fc, FcBackwardInputs,
+    FcBackwardWeights, FcForward, Input, InputRange, Lrn, LrnBackward, LrnForward, Pool,
+    PoolBackward, PoolForward, Sgd, SgdRates, Softmax,
 };
 use model::recipe::{Activation, Encoding};
 
@@ -13,10 +17,11 @@ impl<B: Backend> Bench<B> {
     pub(crate) fn input(&mut self) {
         let (n, crop, side) = (self.n, 224, 256);
         let pixels = self.device.bytes("pixels", n * 3 * crop * crop).expect("memory");
-        let places = self.device.floats("places", n * 6).expect("memory");
+        let crops = self.device.floats("crops", n * 6).expect("memory");
         let [mean, mut y] = [3 * side * side, n * 3 * crop * crop].map(|len| self.floats(len));
         self.row("input", Kind::Memory, |device| {
-            device.input(0..n, crop, side, &pixels, &places, &mean, &mut y)
+            let (images, pixels, crops, mean, y) = (0..n, &pixels, &crops, &mean, &mut y);
+            device.run(Input { images, crop, side, pixels, crops, mean, y })
         });
     }
 
@@ -38,7 +43,7 @@ impl<B: Backend> Bench<B> {
         self.convolution("conv5", &conv(192, 13, 128, 13, [3, 1, 1]), 1, true);
     }
 
-    fn convolution(&mut self, name: &str, conv: &Conv, parts: usize, inputs: bool) {
+    fn convolution(&mut self, name: &str, conv: &Conv, ranges: usize, inputs: bool) {
         let n = self.n;
         let (pixels, out) = (conv.side * conv.side, conv.out_side * conv.out_side);
         let kernel = conv.kernel * conv.kernel;
@@ -47,42 +52,47 @@ impl<B: Backend> Bench<B> {
         let [mut y, dy, mut dw] =
             [n * conv.maps * out, n * conv.maps * out, conv.maps * conv.inputs * kernel]
                 .map(|len| self.floats(len));
-        let mut db = self.floats(conv.maps);
-        for i in 0..parts {
-            let len = conv.inputs / parts;
-            let part = i * len..(i + 1) * len;
+        for i in 0..ranges {
+            let len = conv.inputs / ranges;
             let [x, mut dx] = [n * len * pixels; 2].map(|len| self.floats(len));
             let gflop = 2e-9 * (n * conv.maps * out * len * kernel) as f64;
-            let part = Part(part);
-            let sum = if i == 0 { Sum::Start } else { Sum::Add };
-            let last = i + 1 == parts;
-            self.row(&format!("{name} {:?} forward", part.0), Kind::Product(gflop), |device| {
-                let finish =
-                    last.then_some(Finish { bias: &bias, activation: Some(Activation::Relu) });
-                device.conv_forward(conv, 0..n, &x, &part, &w, sum, finish, &mut y)
+            let range = &InputRange(i * len..(i + 1) * len);
+            let accumulate = if i == 0 { Accumulate::Overwrite } else { Accumulate::Add };
+            let last = i + 1 == ranges;
+            let (x, w, dy) = (&x, &w, &dy);
+            self.row(&format!("{name} {:?} forward", range.0), Kind::Product(gflop), |device| {
+                let activation = Some(Activation::Relu);
+                let epilogue = last.then_some(Epilogue { bias: &bias, activation });
+                let (images, y) = (0..n, &mut y);
+                device.run(ConvForward { conv, images, x, range, w, accumulate, epilogue, y })
             });
             if inputs {
-                self.row(
-                    &format!("{name} {:?} backward inputs", part.0),
-                    Kind::Product(gflop),
-                    |device| device.conv_backward_inputs(conv, 0..n, &dy, &w, &part, &mut dx),
-                );
+                let what = format!("{name} {:?} backward inputs", range.0);
+                self.row(&what, Kind::Product(gflop), |device| {
+                    let (images, dx) = (0..n, &mut dx);
+                    device.run(ConvBackwardInputs { conv, images, dy, w, range, dx })
+                });
             }
-            self.row(
-                &format!("{name} {:?} backward weights", part.0),
-                Kind::Product(gflop),
-                |device| {
-                    device.conv_backward_weights(conv, 0..n, &x, &part, &dy, Sum::Start, &mut dw)
-                },
-            );
+            let what = format!("{name} {:?} backward weights", range.0);
+            self.row(&what, Kind::Product(gflop), |device| {
+                let (images, accumulate, dw) = (0..n, Accumulate::Overwrite, &mut dw);
+                device.run(ConvBackwardWeights { conv, images, x, range, dy, accumulate, dw })
+            });
         }
-        self.row(&format!("{name} bias backward"), Kind::Memory, |device| {
-            device.bias_backward(conv.maps, out, 0..n, &dy, Sum::Start, &mut db)
-        });
+        self.bias(name, conv.maps, out, &dy);
         let mut dy = dy;
         self.row(&format!("{name} relu backward"), Kind::Memory, |device| {
-            let activation = Activation::Relu;
-            device.activation_backward(activation, conv.maps * out, 0..n, &y, &mut dy)
+            let (activation, len) = (Activation::Relu, conv.maps * out);
+            let (images, y, dy) = (0..n, &y, &mut dy);
+            device.run(ActivationBackward { activation, len, images, y, dy })
+        });
+    }
+
+    fn bias(&mut self, name: &str, maps: usize, pixels: usize, dy: &B::Floats) {
+        let (n, mut db) = (self.n, self.floats(maps));
+        self.row(&format!("{name} bias backward"), Kind::Memory, |device| {
+            let (images, accumulate, db) = (0..n, Accumulate::Overwrite, &mut db);
+            device.run(BiasBackward { maps, pixels, images, dy, accumulate, db })
         });
     }
 
@@ -96,73 +106,75 @@ impl<B: Backend> Bench<B> {
             let lrn = Lrn { maps, pixels, groups: 1, size: 5, k: 2.0, alpha: 1e-4, beta: 0.75 };
             let [x, mut scale, mut y, dy, mut dx] =
                 [n * maps * pixels; 5].map(|len| self.floats(len));
+            let (lrn, x) = (&lrn, &x);
             if name != "5" {
                 self.row(&format!("lrn{name} forward"), Kind::Memory, |device| {
-                    device.lrn_forward(&lrn, 0..n, &x, &mut scale, &mut y)
+                    let (images, scale, y) = (0..n, &mut scale, &mut y);
+                    device.run(LrnForward { lrn, images, x, scale, y })
                 });
                 self.row(&format!("lrn{name} backward"), Kind::Memory, |device| {
-                    device.lrn_backward(&lrn, 0..n, &x, &scale, &y, &dy, &mut dx)
+                    let (images, scale, y, dy, dx) = (0..n, &scale, &y, &dy, &mut dx);
+                    device.run(LrnBackward { lrn, images, x, scale, y, dy, dx })
                 });
             }
-            let pool = Pool { maps, side, out_side, size: 3, stride: 2 };
+            let pool = &Pool { maps, side, out_side, size: 3, stride: 2 };
             let mut y = self.floats(n * maps * out_side * out_side);
-            let mut taken =
-                self.device.bytes("taken", n * maps * out_side * out_side).expect("memory");
+            let len = n * maps * out_side * out_side;
+            let mut argmax = self.device.bytes("argmax", len).expect("memory");
             self.row(&format!("pool{name} forward"), Kind::Memory, |device| {
-                device.pool_forward(&pool, 0..n, &x, &mut taken, &mut y)
+                let (images, argmax, y) = (0..n, &mut argmax, &mut y);
+                device.run(PoolForward { pool, images, x, argmax, y })
             });
             self.row(&format!("pool{name} backward"), Kind::Memory, |device| {
-                device.pool_backward(&pool, 0..n, &taken, &y, &mut dx)
+                let (images, argmax, dy, dx) = (0..n, &argmax, &y, &mut dx);
+                device.run(PoolBackward { pool, images, argmax, dy, dx })
             });
         }
     }
 
-    pub(crate) fn full_layers(&mut self) {
+    pub(crate) fn fully_connected(&mut self) {
         for (name, inputs, units) in [("fc6", 9216, 2048), ("fc7", 4096, 2048), ("fc8", 4096, 500)]
         {
             let n = self.n;
-            let full = Full { inputs, units };
-            self.device.reserve(None, Some(&full), n).expect("memory");
+            let fc = &Fc { inputs, units };
+            self.device.reserve(None, Some(fc), n).expect("memory");
             let [w, mut dw] = [inputs * units; 2].map(|len| self.floats(len));
             let [mut y, dy] = [n * units; 2].map(|len| self.floats(len));
             let [x, mut dx] = [n * inputs / 2; 2].map(|len| self.floats(len));
-            let [bias, mut db] = [units; 2].map(|len| self.floats(len));
+            let bias = self.floats(units);
             let gflop = 1e-9 * (n * inputs * units) as f64;
-            for (part, sum) in [(0..inputs / 2, Sum::Start), (inputs / 2..inputs, Sum::Add)] {
-                let part = Part(part);
-                self.row(&format!("{name} {:?} forward", part.0), Kind::Product(gflop), |device| {
-                    let finish = (sum == Sum::Add)
-                        .then_some(Finish { bias: &bias, activation: Some(Activation::Relu) });
-                    device.full_forward(&full, 0..n, &x, &part, &w, sum, finish, &mut y)
-                });
+            for (range, accumulate) in
+                [(0..inputs / 2, Accumulate::Overwrite), (inputs / 2..inputs, Accumulate::Add)]
+            {
+                let range = &InputRange(range);
+                let (x, w, dy) = (&x, &w, &dy);
                 self.row(
-                    &format!("{name} {:?} backward inputs", part.0),
-                    Kind::Product(gflop),
-                    |device| device.full_backward_inputs(&full, 0..n, &dy, &w, &part, &mut dx),
-                );
-                self.row(
-                    &format!("{name} {:?} backward weights", part.0),
+                    &format!("{name} {:?} forward", range.0),
                     Kind::Product(gflop),
                     |device| {
-                        device.full_backward_weights(
-                            &full,
-                            0..n,
-                            &x,
-                            &part,
-                            &dy,
-                            Sum::Start,
-                            &mut dw,
-                        )
+                        let activation = Some(Activation::Relu);
+                        let last = accumulate == Accumulate::Add;
+                        let epilogue = last.then_some(Epilogue { bias: &bias, activation });
+                        let (images, y) = (0..n, &mut y);
+                        device.run(FcForward { fc, images, x, range, w, accumulate, epilogue, y })
                     },
                 );
+                let what = format!("{name} {:?} backward inputs", range.0);
+                self.row(&what, Kind::Product(gflop), |device| {
+                    let (images, dx) = (0..n, &mut dx);
+                    device.run(FcBackwardInputs { fc, images, dy, w, range, dx })
+                });
+                let what = format!("{name} {:?} backward weights", range.0);
+                self.row(&what, Kind::Product(gflop), |device| {
+                    let (images, accumulate, dw) = (0..n, Accumulate::Overwrite, &mut dw);
+                    device.run(FcBackwardWeights { fc, images, x, range, dy, accumulate, dw })
+                });
             }
-            self.row(&format!("{name} bias backward"), Kind::Memory, |device| {
-                device.bias_backward(units, 1, 0..n, &dy, Sum::Start, &mut db)
-            });
+            self.bias(name, units, 1, &dy);
             let (mut w, mut v) = (w, self.floats(inputs * units));
-            let sgd = Sgd { rate: 1e-6, momentum: 0.9, decay: 5e-4 };
+            let rates = &SgdRates { rate: 1e-6, momentum: 0.9, decay: 5e-4 };
             self.row(&format!("{name} update"), Kind::Memory, |device| {
-                device.sgd(&sgd, &mut w, &mut v, &dw)
+                device.run(Sgd { rates, g: &dw, w: &mut w, v: &mut v })
             });
         }
     }
@@ -171,7 +183,7 @@ impl<B: Backend> Bench<B> {
     pub(crate) fn end(&mut self) {
         let (n, units, classes) = (self.n, 2048, 1000);
         let mut y = self.floats(n * units);
-        let dropout = Dropout {
+        let mask = &DropoutMask {
             rate: 0.5,
             seed: 1,
             stream: 6,
@@ -183,39 +195,39 @@ impl<B: Backend> Bench<B> {
         for what in ["forward", "backward"] {
             for layer in ["fc6", "fc7"] {
                 self.row(&format!("{layer} dropout {what}"), Kind::Memory, |device| {
-                    device.dropout(&dropout, 0..n, &mut y)
+                    device.run(Dropout { mask, images: 0..n, y: &mut y })
                 });
             }
         }
         let [own, peer, mut dlogits] = [n * classes / 2; 3].map(|len| self.floats(len));
         let labels = self.device.floats("labels", n).expect("memory");
         let [mut p, mut loss] = [n * classes, n].map(|len| self.floats(len));
-        let softmax = Softmax { classes, own: 0..classes / 2, batch: n };
+        let classes = &Classes { classes, own: 0..classes / 2, batch: n };
         self.row("softmax", Kind::Memory, |device| {
-            device.softmax(
-                &softmax,
-                0..n,
-                &own,
-                Some(&peer),
-                &labels,
-                &mut p,
-                &mut loss,
-                &mut dlogits,
-            )
+            device.run(Softmax {
+                classes,
+                images: 0..n,
+                own: &own,
+                peer: Some(&peer),
+                labels: &labels,
+                probabilities: &mut p,
+                loss: &mut loss,
+                dlogits: &mut dlogits,
+            })
         });
         let len = n * 128 * 13 * 13;
         self.device.reserve_transfers(len, 2).expect("memory");
         let mut maps = self.floats(len);
-        for wire in [Encoding::F32, Encoding::F16] {
+        for encoding in [Encoding::F32, Encoding::F16] {
             let mut sent = None;
-            self.row(&format!("pool2 download {wire:?}"), Kind::Transfer, |device| {
-                sent = Some(device.download(&maps, 0..len, wire)?.wait()?);
+            self.row(&format!("pool2 download {encoding:?}"), Kind::Transfer, |device| {
+                sent = Some(device.download(&maps, 0..len, encoding)?.wait()?);
                 Ok(())
             });
             let sent = sent.expect("it ran");
-            self.row(&format!("pool2 upload {wire:?}"), Kind::Transfer, |device| {
+            self.row(&format!("pool2 upload {encoding:?}"), Kind::Transfer, |device| {
                 let pieces = [sent.bytes.clone()];
-                device.upload(&pieces, wire, sent.exponent, &mut maps, 0)
+                device.upload(&pieces, encoding, sent.exponent, &mut maps, 0)
             });
         }
         black_box(&maps);

@@ -1,11 +1,14 @@
 //! Convolution: real shapes with fewer maps, and awkward ones.
 
-use gpu_worker::backend::{Backend, Conv, Finish, Part, Sum};
+use gpu_worker::backend::Backend;
+use gpu_worker::ops::{
+    Accumulate, Conv, ConvBackwardInputs, ConvBackwardWeights, ConvForward, Epilogue, InputRange,
+};
 use model::recipe::Activation;
 
 use crate::harness::{
-    assert_close, assert_gradient, assert_same_in_slices, before, dot, part_of, parts, random,
-    read, read_images, upload, wide,
+    assert_close, assert_gradient, assert_same_in_micro_batches, before, dot, random, range_of,
+    ranges, read, read_images, upload, wide,
 };
 
 const fn conv(inputs: usize, side: usize, maps: usize, out_side: usize, rest: [usize; 4]) -> Conv {
@@ -115,7 +118,7 @@ pub(crate) fn reference_agrees_with_finite_differences() {
     }
 }
 
-pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B) {
+pub(crate) fn agrees_with_the_reference_whole_and_in_ranges<B: Backend>(b: &mut B) {
     for (seed, (c, n, cut)) in (0..).step_by(10).zip(CASES) {
         let what = format!("{c:?}");
         // One image more than is worked on, so that an untouched one remains in front.
@@ -133,26 +136,40 @@ pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B
         let mut y = before(b, (n + 1) * y_len(&c));
         let mut dw_buffer = before(b, w_len(&c));
         let map = c.side * c.side;
-        let parts = parts(c.inputs, cut);
-        for (i, part) in parts.iter().enumerate() {
-            let x = upload(b, &part_of(&x, x_len(&c), part, map));
-            let part = Part(part.clone());
-            let sum = if i == 0 { Sum::Start } else { Sum::Add };
-            let finish = (i + 1 == parts.len())
-                .then_some(Finish { bias: &bias_buffer, activation: Some(Activation::Relu) });
-            b.conv_forward(&c, images.clone(), &x, &part, &w, sum, finish, &mut y).unwrap();
+        let ranges = ranges(c.inputs, cut);
+        for (i, range) in ranges.iter().enumerate() {
+            let x = upload(b, &range_of(&x, x_len(&c), range, map));
+            let (conv, range) = (&c, &InputRange(range.clone()));
+            let accumulate = if i == 0 { Accumulate::Overwrite } else { Accumulate::Add };
+            let epilogue = (i + 1 == ranges.len())
+                .then_some(Epilogue { bias: &bias_buffer, activation: Some(Activation::Relu) });
+            let op = ConvForward {
+                conv,
+                images: images.clone(),
+                x: &x,
+                range,
+                w: &w,
+                accumulate,
+                epilogue,
+                y: &mut y,
+            };
+            b.run(op).unwrap();
 
             // Nobody asks for the gradient of pictures, and on the emulated GPU it takes seconds.
             if c.side != PICTURE {
-                let len = part.0.len() * map;
+                let len = range.0.len() * map;
                 let mut dx_buffer = before(b, (n + 1) * len);
-                b.conv_backward_inputs(&c, images.clone(), &dy, &w, &part, &mut dx_buffer).unwrap();
-                let got = read_images(b, &dx_buffer, n + 1, &images, len);
-                assert_close(&what, &got, &part_of(&dx, x_len(&c), &part.0, map));
+                let (images, dy, w, dx_to) = (images.clone(), &dy, &w, &mut dx_buffer);
+                b.run(ConvBackwardInputs { conv, images, dy, w, range, dx: dx_to }).unwrap();
+                let got = read_images(b, &dx_buffer, n + 1, &(1..n + 1), len);
+                assert_close(&what, &got, &range_of(&dx, x_len(&c), &range.0, map));
             }
 
-            for (sum, images) in [(Sum::Start, 1..2), (Sum::Add, 2..n + 1)] {
-                b.conv_backward_weights(&c, images, &x, &part, &dy, sum, &mut dw_buffer).unwrap();
+            for (accumulate, images) in [(Accumulate::Overwrite, 1..2), (Accumulate::Add, 2..n + 1)]
+            {
+                let (x, dy, dw) = (&x, &dy, &mut dw_buffer);
+                let op = ConvBackwardWeights { conv, images, x, range, dy, accumulate, dw };
+                b.run(op).unwrap();
             }
         }
         for (y, bias) in want.chunks_mut(c.out_side * c.out_side).zip(bias.iter().cycle()) {
@@ -163,20 +180,21 @@ pub(crate) fn agrees_with_the_reference_whole_and_in_parts<B: Backend>(b: &mut B
     }
 }
 
-pub(crate) fn gives_the_same_bits_in_slices<B: Backend>(b: &mut B) {
+pub(crate) fn gives_the_same_bits_in_micro_batches<B: Backend>(b: &mut B) {
     let n = 4;
     for (c, _, _) in quick_cases() {
         let (x, w) = (random(1, n * x_len(c)), random(2, w_len(c)));
         let (x, w, dy) = (upload(b, &x), upload(b, &w), random(3, n * y_len(c)));
         let dy = upload(b, &dy);
-        let all = Part(0..c.inputs);
-        assert_same_in_slices(b, n, y_len(c), |b, images, y| {
-            b.conv_forward(c, images, &x, &all, &w, Sum::Start, None, y).unwrap();
+        let (conv, range, w) = (c, &InputRange(0..c.inputs), &w);
+        assert_same_in_micro_batches(b, n, y_len(c), |b, images, y| {
+            let (x, accumulate, epilogue) = (&x, Accumulate::Overwrite, None);
+            b.run(ConvForward { conv, images, x, range, w, accumulate, epilogue, y }).unwrap();
         });
         // The layers that read pictures have the largest maps, and need no such gradient.
         if c.inputs != 3 || c.side < 32 {
-            assert_same_in_slices(b, n, x_len(c), |b, images, dx| {
-                b.conv_backward_inputs(c, images, &dy, &w, &all, dx).unwrap();
+            assert_same_in_micro_batches(b, n, x_len(c), |b, images, dx| {
+                b.run(ConvBackwardInputs { conv, images, dy: &dy, w, range, dx }).unwrap();
             });
         }
     }
@@ -184,12 +202,30 @@ pub(crate) fn gives_the_same_bits_in_slices<B: Backend>(b: &mut B) {
 
 pub(crate) fn refuses_buffers_that_do_not_fit<B: Backend>(b: &mut B) {
     let c = CASES[4].0;
-    let all = Part(0..c.inputs);
+    let all = InputRange(0..c.inputs);
     let (x, w) = (before(b, 2 * x_len(&c)), before(b, w_len(&c)));
     let (short, mut y) = (before(b, w_len(&c) - 1), before(b, 2 * y_len(&c)));
-    assert!(b.conv_forward(&c, 0..3, &x, &all, &w, Sum::Start, None, &mut y).is_err());
-    assert!(b.conv_forward(&c, 0..2, &x, &all, &short, Sum::Start, None, &mut y).is_err());
-    let beyond = Part(1..c.inputs + 1);
-    assert!(b.conv_forward(&c, 0..2, &x, &beyond, &w, Sum::Start, None, &mut y).is_err());
+    let mut refused = |images, w, range| {
+        let (conv, x, accumulate, epilogue) = (&c, &x, Accumulate::Overwrite, None);
+        let y = &mut y;
+        b.run(ConvForward { conv, images, x, range, w, accumulate, epilogue, y }).is_err()
+    };
+    assert!(refused(0..3, &w, &all), "three images in buffers of two");
+    assert!(refused(0..2, &short, &all), "weights that are too short");
+    assert!(refused(0..2, &w, &InputRange(1..c.inputs + 1)), "inputs that do not exist");
     assert_eq!(read(b, &y, 0..1), [crate::harness::BEFORE]);
+}
+
+/// A GPU writes the table that its product reads while it packs the images: there must be one.
+pub(crate) fn refuses_a_weight_gradient_of_no_image<B: Backend>(b: &mut B) {
+    let c = CASES[4].0;
+    let (x, dy) = (before(b, x_len(&c)), before(b, y_len(&c)));
+    let mut dw = before(b, w_len(&c));
+    let (conv, range) = (&c, &InputRange(0..c.inputs));
+    for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
+        let (x, dy, dw) = (&x, &dy, &mut dw);
+        let op = ConvBackwardWeights { conv, images: 1..1, x, range, dy, accumulate, dw };
+        assert!(b.run(op).is_err());
+    }
+    assert_eq!(read(b, &dw, 0..1), [crate::harness::BEFORE]);
 }

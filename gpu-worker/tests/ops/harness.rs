@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use gpu_worker::backend::{Backend, Images};
+use gpu_worker::backend::Backend;
+use gpu_worker::ops::Images;
 use model::random::{Purpose, Random};
 use model::recipe::Encoding;
 
@@ -109,9 +110,9 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Asserts that `run` writes the same bits for all images at once and for slices of them.
+/// Asserts that `run` writes the same bits for all images at once and for micro-batches of them.
 #[track_caller]
-pub(crate) fn assert_same_in_slices<B: Backend>(
+pub(crate) fn assert_same_in_micro_batches<B: Backend>(
     b: &mut B,
     n: usize,
     len: usize,
@@ -125,15 +126,18 @@ pub(crate) fn assert_same_in_slices<B: Backend>(
         }
         outputs.push(read(b, &y, 0..n * len).iter().map(|v| v.to_bits()).collect::<Vec<_>>());
     }
-    assert!(outputs[0] == outputs[1] && outputs[0] == outputs[2], "bits depend on the slices");
+    assert!(
+        outputs[0] == outputs[1] && outputs[0] == outputs[2],
+        "bits depend on the micro-batches"
+    );
 }
 
-/// The parts that inputs cut at `cut` (0: not at all) come in, the last first.
-pub(crate) fn parts(inputs: usize, cut: usize) -> Vec<Range<usize>> {
-    [cut..inputs, 0..cut].into_iter().filter(|part| !part.is_empty()).collect()
+/// The ranges in which inputs arrive that are cut at `cut` (0: not at all), the last first.
+pub(crate) fn ranges(inputs: usize, cut: usize) -> Vec<Range<usize>> {
+    [cut..inputs, 0..cut].into_iter().filter(|range| !range.is_empty()).collect()
 }
 
-/// The numbers of `part` of each row of `row` numbers, where an input counts `each` numbers.
-pub(crate) fn part_of<T: Copy>(x: &[T], row: usize, part: &Range<usize>, each: usize) -> Vec<T> {
-    x.chunks(row).flat_map(|x| &x[part.start * each..part.end * each]).copied().collect()
+/// The numbers of `range` in each row of `row` numbers, where an input counts `each` numbers.
+pub(crate) fn range_of<T: Copy>(x: &[T], row: usize, range: &Range<usize>, each: usize) -> Vec<T> {
+    x.chunks(row).flat_map(|x| &x[range.start * each..range.end * each]).copied().collect()
 }

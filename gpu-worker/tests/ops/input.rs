@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use gpu_worker::backend::Backend;
+use gpu_worker::ops::Input;
 
 use crate::harness::{before, random, read_images, upload};
 
@@ -11,7 +12,7 @@ const IMAGE: usize = 3 * CROP * CROP;
 
 /// Row, column, flip, shifts: the corners of what crops can be.
 #[rustfmt::skip]
-const PLACES: [[f32; 6]; 4] = [
+const CROPS: [[f32; 6]; 4] = [
     [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
     [4.0, 0.0, 1.0, 1.5, -2.5, 3.0],
     [0.0, 4.0, 0.0, -7.0, 0.25, 1.0],
@@ -19,11 +20,11 @@ const PLACES: [[f32; 6]; 4] = [
 ];
 
 pub(crate) fn agrees_with_the_reference<B: Backend>(b: &mut B) {
-    let n = PLACES.len();
+    let n = CROPS.len();
     let pixels: Vec<u8> = (0..n * IMAGE).map(|i| (i * 7919 % 251) as u8).collect();
     let mean: Vec<f32> = random(1, 3 * SIDE * SIDE).iter().map(|m| m * 20.0 + 120.0).collect();
     let mut want = Vec::new();
-    for (image, place) in PLACES.iter().enumerate().skip(1) {
+    for (image, place) in CROPS.iter().enumerate().skip(1) {
         let [row, column, flip] = [place[0], place[1], place[2]].map(|p| p as usize);
         for i in 0..IMAGE {
             let (c, r, x) = (i / CROP / CROP, i / CROP % CROP, i % CROP);
@@ -34,22 +35,39 @@ pub(crate) fn agrees_with_the_reference<B: Backend>(b: &mut B) {
     }
     let mut pixel_buffer = b.bytes("pixels", n * IMAGE).unwrap();
     b.upload_bytes(&[Bytes::from(pixels)], &mut pixel_buffer).unwrap();
-    let (mean, places) = (upload(b, &mean), upload(b, PLACES.as_flattened()));
+    let (mean, crops) = (upload(b, &mean), upload(b, CROPS.as_flattened()));
     let mut y = before(b, n * IMAGE);
-    b.input(1..n, CROP, SIDE, &pixel_buffer, &places, &mean, &mut y).unwrap();
+    let op = Input {
+        images: 1..n,
+        crop: CROP,
+        side: SIDE,
+        pixels: &pixel_buffer,
+        crops: &crops,
+        mean: &mean,
+        y: &mut y,
+    };
+    b.run(op).unwrap();
     assert_eq!(read_images(b, &y, n, &(1..n), IMAGE), want);
 }
 
-/// A minibatch's places are checked when it comes. Should one be beyond the mean all the same, it
+/// A minibatch's crops are checked when it comes. Should one be beyond the mean all the same, it
 /// is refused or moved inside, as far as the device can look at it; never read.
 pub(crate) fn never_reads_beyond_the_mean<B: Backend>(b: &mut B) {
     let mean: Vec<f32> = random(2, 3 * SIDE * SIDE);
     let mean = upload(b, &mean);
     let pixels = b.bytes("pixels", IMAGE).unwrap();
     let mut with = |row: f32, column: f32| {
-        let (places, mut y) = (upload(b, &[row, column, 0.0, 0.0, 0.0, 0.0]), before(b, IMAGE));
-        let done = b.input(0..1, CROP, SIDE, &pixels, &places, &mean, &mut y);
-        done.map(|()| read_images(b, &y, 1, &(0..1), IMAGE))
+        let (crops, mut y) = (upload(b, &[row, column, 0.0, 0.0, 0.0, 0.0]), before(b, IMAGE));
+        let op = Input {
+            images: 0..1,
+            crop: CROP,
+            side: SIDE,
+            pixels: &pixels,
+            crops: &crops,
+            mean: &mean,
+            y: &mut y,
+        };
+        b.run(op).map(|()| read_images(b, &y, 1, &(0..1), IMAGE))
     };
     let inside = with(4.0, 4.0).unwrap();
     for (row, column) in [(5.0, 4.0), (4.0, 300.0)] {

@@ -1,10 +1,11 @@
 //! Response normalisation.
 
-use gpu_worker::backend::{Backend, Lrn};
+use gpu_worker::backend::Backend;
+use gpu_worker::ops::{Lrn, LrnBackward, LrnForward};
 
 use crate::harness::{
-    assert_close, assert_gradient, assert_same_in_slices, before, dot, random, read_images, upload,
-    wide,
+    assert_close, assert_gradient, assert_same_in_micro_batches, before, dot, random, read_images,
+    upload, wide,
 };
 
 /// Constants that make the normalisation matter at unit-size numbers.
@@ -73,8 +74,10 @@ pub(crate) fn agrees_with_the_reference<B: Backend>(b: &mut B) {
 
         let (x, dy) = (upload(b, &x), upload(b, &dy));
         let [mut scale, mut y, mut dx] = [(); 3].map(|()| before(b, 3 * len));
-        b.lrn_forward(&lrn, 1..2, &x, &mut scale, &mut y).unwrap();
-        b.lrn_backward(&lrn, 1..2, &x, &scale, &y, &dy, &mut dx).unwrap();
+        let (lrn, x) = (&lrn, &x);
+        b.run(LrnForward { lrn, images: 1..2, x, scale: &mut scale, y: &mut y }).unwrap();
+        let (scale_, y_, dy, dx_) = (&scale, &y, &dy, &mut dx);
+        b.run(LrnBackward { lrn, images: 1..2, x, scale: scale_, y: y_, dy, dx: dx_ }).unwrap();
         assert_close(&what, &read_images(b, &scale, 3, &(1..2), len), &scale64);
         assert_close(&what, &read_images(b, &y, 3, &(1..2), len), &y64);
         assert_close(&what, &read_images(b, &dx, 3, &(1..2), len), &dx64);
@@ -87,7 +90,8 @@ pub(crate) fn divides_ones_by_the_papers_constant<B: Backend>(b: &mut B) {
     let len = lrn.maps * lrn.pixels;
     let x = upload(b, &vec![1.0; len]);
     let [mut scale, mut y] = [(); 2].map(|()| before(b, len));
-    b.lrn_forward(&lrn, 0..1, &x, &mut scale, &mut y).unwrap();
+    let op = LrnForward { lrn: &lrn, images: 0..1, x: &x, scale: &mut scale, y: &mut y };
+    b.run(op).unwrap();
     let y = read_images(b, &y, 1, &(0..1), len);
     let inner = 1.0 / 2.0005_f64.powf(0.75);
     let outer = 1.0 / 2.0003_f64.powf(0.75); // two neighbours only
@@ -95,19 +99,21 @@ pub(crate) fn divides_ones_by_the_papers_constant<B: Backend>(b: &mut B) {
     assert!((f64::from(y[0]) - outer).abs() < 1e-6);
 }
 
-pub(crate) fn gives_the_same_bits_in_slices<B: Backend>(b: &mut B) {
+pub(crate) fn gives_the_same_bits_in_micro_batches<B: Backend>(b: &mut B) {
     let n = 5;
     for lrn in CASES {
         let len = lrn.maps * lrn.pixels;
         let (x, dy) = (upload(b, &random(1, n * len)), upload(b, &random(2, n * len)));
         let mut scale = before(b, n * len);
-        assert_same_in_slices(b, n, len, |b, images, y| {
-            b.lrn_forward(&lrn, images, &x, &mut scale, y).unwrap();
+        let (lrn, x) = (&lrn, &x);
+        assert_same_in_micro_batches(b, n, len, |b, images, y| {
+            b.run(LrnForward { lrn, images, x, scale: &mut scale, y }).unwrap();
         });
         let mut y = before(b, n * len);
-        b.lrn_forward(&lrn, 0..n, &x, &mut scale, &mut y).unwrap();
-        assert_same_in_slices(b, n, len, |b, images, dx| {
-            b.lrn_backward(&lrn, images, &x, &scale, &y, &dy, dx).unwrap();
+        b.run(LrnForward { lrn, images: 0..n, x, scale: &mut scale, y: &mut y }).unwrap();
+        assert_same_in_micro_batches(b, n, len, |b, images, dx| {
+            let (scale, y, dy) = (&scale, &y, &dy);
+            b.run(LrnBackward { lrn, images, x, scale, y, dy, dx }).unwrap();
         });
     }
 }

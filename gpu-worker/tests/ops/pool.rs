@@ -1,10 +1,11 @@
 //! Max pooling.
 
-use gpu_worker::backend::{Backend, Pool};
+use gpu_worker::backend::Backend;
+use gpu_worker::ops::{Pool, PoolBackward, PoolForward};
 
 use crate::harness::{
-    assert_close, assert_gradient, assert_same_in_slices, before, distinct, dot, random, read,
-    read_images, upload, wide,
+    assert_close, assert_gradient, assert_same_in_micro_batches, before, distinct, dot, random,
+    read, read_images, upload, wide,
 };
 
 const CASES: [Pool; 7] = [
@@ -19,7 +20,7 @@ const CASES: [Pool; 7] = [
 
 /// The place of each window's largest number, row by row.
 fn largest(pool: &Pool, x: &[f64]) -> Vec<usize> {
-    let mut taken = Vec::new();
+    let mut argmax = Vec::new();
     for map in 0..pool.maps {
         for window in 0..pool.out_side * pool.out_side {
             let (row, column) = (window / pool.out_side, window % pool.out_side);
@@ -27,10 +28,10 @@ fn largest(pool: &Pool, x: &[f64]) -> Vec<usize> {
             let inside = |i: usize| i * pool.stride..end(i);
             let places = inside(row).flat_map(|r| inside(column).map(move |c| (r, c)));
             let places = places.map(|(r, c)| (map * pool.side + r) * pool.side + c);
-            taken.push(places.max_by(|a, b| x[*a].total_cmp(&x[*b])).unwrap());
+            argmax.push(places.max_by(|a, b| x[*a].total_cmp(&x[*b])).unwrap());
         }
     }
-    taken
+    argmax
 }
 
 fn forward(pool: &Pool, x: &[f64]) -> Vec<f64> {
@@ -55,9 +56,11 @@ pub(crate) fn agrees_with_the_reference<B: Backend>(b: &mut B) {
 
         let (x, dy) = (upload(b, &x), upload(b, &dy));
         let (mut y, mut dx) = (before(b, 3 * out), before(b, 3 * len));
-        let mut taken = b.bytes("taken", 3 * out).unwrap();
-        b.pool_forward(&pool, 1..2, &x, &mut taken, &mut y).unwrap();
-        b.pool_backward(&pool, 1..2, &taken, &dy, &mut dx).unwrap();
+        let mut argmax = b.bytes("argmax", 3 * out).unwrap();
+        let op = PoolForward { pool: &pool, images: 1..2, x: &x, argmax: &mut argmax, y: &mut y };
+        b.run(op).unwrap();
+        let op = PoolBackward { pool: &pool, images: 1..2, argmax: &argmax, dy: &dy, dx: &mut dx };
+        b.run(op).unwrap();
         assert_close(&what, &read_images(b, &y, 3, &(1..2), out), &forward(&pool, &x64));
         assert_close(&what, &read_images(b, &dx, 3, &(1..2), len), &dx64);
     }
@@ -70,9 +73,11 @@ pub(crate) fn gives_nothing_where_no_window_reaches<B: Backend>(b: &mut B) {
     let falling: Vec<f32> = (0..len).map(|i| -(i as f32)).collect();
     let (x, dy) = (upload(b, &falling), upload(b, &vec![1.0; out]));
     let (mut y, mut dx) = (before(b, out), before(b, len));
-    let mut taken = b.bytes("taken", out).unwrap();
-    b.pool_forward(&pool, 0..1, &x, &mut taken, &mut y).unwrap();
-    b.pool_backward(&pool, 0..1, &taken, &dy, &mut dx).unwrap();
+    let mut argmax = b.bytes("argmax", out).unwrap();
+    let op = PoolForward { pool: &pool, images: 0..1, x: &x, argmax: &mut argmax, y: &mut y };
+    b.run(op).unwrap();
+    let op = PoolBackward { pool: &pool, images: 0..1, argmax: &argmax, dy: &dy, dx: &mut dx };
+    b.run(op).unwrap();
     let corner = |i: usize| [0, 2].contains(&(i % 5)) && [0, 2].contains(&(i / 5 % 5));
     let want: Vec<f32> = (0..len).map(|i| if corner(i) { 1.0 } else { 0.0 }).collect();
     assert_eq!(read(b, &dx, 0..len), want);
@@ -83,38 +88,41 @@ pub(crate) fn takes_the_first_of_equals<B: Backend>(b: &mut B) {
     let x = upload(b, &[-5.0, -1.0, -2.0, -1.0, -3.0, -1.0, -4.0, -4.0, -1.0]);
     let dy = upload(b, &[1.0]);
     let (mut y, mut dx) = (before(b, 1), before(b, 9));
-    let mut taken = b.bytes("taken", 1).unwrap();
-    b.pool_forward(&pool, 0..1, &x, &mut taken, &mut y).unwrap();
-    b.pool_backward(&pool, 0..1, &taken, &dy, &mut dx).unwrap();
+    let mut argmax = b.bytes("argmax", 1).unwrap();
+    let op = PoolForward { pool: &pool, images: 0..1, x: &x, argmax: &mut argmax, y: &mut y };
+    b.run(op).unwrap();
+    let op = PoolBackward { pool: &pool, images: 0..1, argmax: &argmax, dy: &dy, dx: &mut dx };
+    b.run(op).unwrap();
     assert_eq!(read(b, &y, 0..1), [-1.0]);
     assert_eq!(read(b, &dx, 0..9), [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
 }
 
 /// A network that has blown up must show it.
-pub(crate) fn keeps_what_is_not_a_number<B: Backend>(b: &mut B) {
+pub(crate) fn keeps_nan<B: Backend>(b: &mut B) {
     let pool = Pool { maps: 1, side: 3, out_side: 1, size: 3, stride: 2 };
     for place in 0..9 {
         let mut x = [1.0; 9];
         x[place] = f32::NAN;
         let x = upload(b, &x);
         let mut y = before(b, 1);
-        let mut taken = b.bytes("taken", 1).unwrap();
-        b.pool_forward(&pool, 0..1, &x, &mut taken, &mut y).unwrap();
+        let mut argmax = b.bytes("argmax", 1).unwrap();
+        let op = PoolForward { pool: &pool, images: 0..1, x: &x, argmax: &mut argmax, y: &mut y };
+        b.run(op).unwrap();
         assert!(read(b, &y, 0..1)[0].is_nan(), "at {place}");
     }
 }
 
-pub(crate) fn gives_the_same_bits_in_slices<B: Backend>(b: &mut B) {
+pub(crate) fn gives_the_same_bits_in_micro_batches<B: Backend>(b: &mut B) {
     let n = 5;
     for pool in CASES {
         let (len, out) = lens(&pool);
         let (x, dy) = (upload(b, &random(1, n * len)), upload(b, &random(2, n * out)));
-        let mut taken = b.bytes("taken", n * out).unwrap();
-        assert_same_in_slices(b, n, out, |b, images, y| {
-            b.pool_forward(&pool, images, &x, &mut taken, y).unwrap();
+        let mut argmax = b.bytes("argmax", n * out).unwrap();
+        assert_same_in_micro_batches(b, n, out, |b, images, y| {
+            b.run(PoolForward { pool: &pool, images, x: &x, argmax: &mut argmax, y }).unwrap();
         });
-        assert_same_in_slices(b, n, len, |b, images, dx| {
-            b.pool_backward(&pool, images, &taken, &dy, dx).unwrap();
+        assert_same_in_micro_batches(b, n, len, |b, images, dx| {
+            b.run(PoolBackward { pool: &pool, images, argmax: &argmax, dy: &dy, dx }).unwrap();
         });
     }
 }

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use gpu_worker::backend::{Backend, Softmax};
+use gpu_worker::backend::Backend;
+use gpu_worker::ops::{Classes, Softmax};
 
 use crate::harness::{
-    assert_close, assert_gradient, before, part_of, random, read, read_images, upload, wide,
+    assert_close, assert_gradient, before, random, range_of, read, read_images, upload, wide,
 };
 
 /// Classes, and where the halves meet.
@@ -38,16 +39,24 @@ fn run<B: Backend>(
     labels: &[usize],
 ) -> [Vec<f32>; 3] {
     let n = labels.len();
-    let mine = upload(b, &part_of(logits, classes, &own, 1));
+    let mine = upload(b, &range_of(logits, classes, &own, 1));
     let others = logits.chunks(classes).flat_map(|l| [&l[..own.start], &l[own.end..]].concat());
     let others: Vec<f32> = others.collect();
     let peer = (own.len() < classes).then(|| upload(b, &others));
     let labels = upload(b, &labels.iter().map(|label| *label as f32).collect::<Vec<_>>());
     let lens = [classes, 1, own.len()];
     let [mut p, mut loss, mut dlogits] = lens.map(|len| before(b, n * len));
-    let softmax = Softmax { classes, own, batch: BATCH };
-    let peer = peer.as_ref();
-    b.softmax(&softmax, 1..n, &mine, peer, &labels, &mut p, &mut loss, &mut dlogits).unwrap();
+    let op = Softmax {
+        classes: &Classes { classes, own, batch: BATCH },
+        images: 1..n,
+        own: &mine,
+        peer: peer.as_ref(),
+        labels: &labels,
+        probabilities: &mut p,
+        loss: &mut loss,
+        dlogits: &mut dlogits,
+    };
+    b.run(op).unwrap();
     let mut results = [(&p, lens[0]), (&loss, lens[1]), (&dlogits, lens[2])].into_iter();
     std::array::from_fn(|_| {
         let (buffer, len) = results.next().unwrap();
@@ -90,7 +99,7 @@ pub(crate) fn stands_large_logits<B: Backend>(b: &mut B) {
     let [p, loss, _] = run(b, 3, 0..3, &logits, &[0, 2]);
     assert_eq!(p, [1.0, 0.0, 0.0]);
     assert_eq!(loss, [400.0]);
-    // Many classes, the largest first: whoever goes through them must not forget it.
+    // Many classes, the largest first: a pass over them must not forget it.
     let mut logits = vec![0.0; 2 * 1000];
     logits[1000] = 500.0;
     let [p, loss, _] = run(b, 1000, 0..1000, &logits, &[0, 0]);
@@ -104,14 +113,23 @@ pub(crate) fn a_label_that_is_no_class_gives_no_number<B: Backend>(b: &mut B) {
         let [_, loss, _] = run(b, 3, 0..3, &[0.5; 6], &[0, label]);
         assert!(loss[0].is_nan(), "{label}: {loss:?}");
     }
-    let softmax = Softmax { classes: 3, own: 0..3, batch: 1 };
     let (own, labels) = (upload(b, &[0.5; 3]), upload(b, &[-1.0]));
     let [mut p, mut loss, mut dlogits] = [3, 1, 3].map(|len| before(b, len));
-    b.softmax(&softmax, 0..1, &own, None, &labels, &mut p, &mut loss, &mut dlogits).unwrap();
+    let op = Softmax {
+        classes: &Classes { classes: 3, own: 0..3, batch: 1 },
+        images: 0..1,
+        own: &own,
+        peer: None,
+        labels: &labels,
+        probabilities: &mut p,
+        loss: &mut loss,
+        dlogits: &mut dlogits,
+    };
+    b.run(op).unwrap();
     assert!(read(b, &loss, 0..1)[0].is_nan());
 }
 
-/// Else the halves' losses, and in time their weights, drift apart.
+/// If they differed, the halves' losses, and in time their weights, would drift apart.
 pub(crate) fn gives_both_halves_the_same_probabilities<B: Backend>(b: &mut B) {
     let (classes, n) = (1000, 5);
     let logits = random(3, n * classes);
@@ -122,13 +140,23 @@ pub(crate) fn gives_both_halves_the_same_probabilities<B: Backend>(b: &mut B) {
 }
 
 pub(crate) fn refuses_buffers_that_do_not_fit<B: Backend>(b: &mut B) {
-    let softmax = Softmax { classes: 10, own: 0..5, batch: 2 };
+    let classes = Classes { classes: 10, own: 0..5, batch: 2 };
     let (own, labels) = (before(b, 10), before(b, 2));
     let [mut p, mut loss, mut dlogits] = [20, 2, 10].map(|len| before(b, len));
-    let alone = b.softmax(&softmax, 0..2, &own, None, &labels, &mut p, &mut loss, &mut dlogits);
-    assert!(alone.is_err(), "half of the logits are missing");
-    let more =
-        b.softmax(&softmax, 0..3, &own, Some(&own), &labels, &mut p, &mut loss, &mut dlogits);
-    assert!(more.is_err(), "three images in buffers of two");
+    let mut refused = |images, peer| {
+        let op = Softmax {
+            classes: &classes,
+            images,
+            own: &own,
+            peer,
+            labels: &labels,
+            probabilities: &mut p,
+            loss: &mut loss,
+            dlogits: &mut dlogits,
+        };
+        b.run(op).is_err()
+    };
+    assert!(refused(0..2, None), "half of the logits are missing");
+    assert!(refused(0..3, Some(&own)), "three images in buffers of two");
     assert_eq!(read(b, &loss, 0..2), [crate::harness::BEFORE; 2]);
 }

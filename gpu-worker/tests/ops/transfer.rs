@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use gpu_worker::backend::{Backend, Encoded};
+use gpu_worker::ops::{Input, Scale};
 use model::recipe::Encoding;
 
 use crate::harness::{BEFORE, before, random, read, upload};
@@ -22,7 +23,7 @@ pub(crate) fn carries_f32_in_any_pieces<B: Backend>(b: &mut B) {
     let values = random(1, 1777);
     let from = upload(b, &values);
     let sent = b.download(&from, 100..1500, Encoding::F32).unwrap().wait().unwrap();
-    assert_eq!((sent.wire, sent.exponent, sent.bytes.len()), (Encoding::F32, 0, 1400 * 4));
+    assert_eq!((sent.encoding, sent.exponent, sent.bytes.len()), (Encoding::F32, 0, 1400 * 4));
     let mut to = before(b, 1500);
     b.upload(&pieces(&sent.bytes), Encoding::F32, 0, &mut to, 50).unwrap();
     let got = read(b, &to, 0..1500);
@@ -42,7 +43,7 @@ pub(crate) fn carries_f16_with_the_largest_below_its_limit<B: Backend>(b: &mut B
         let largest = values[100..1500].iter().fold(0.0_f32, |most, v| most.max(v.abs()));
         let from = upload(b, &values);
         let sent = b.download(&from, 100..1500, Encoding::F16).unwrap().wait().unwrap();
-        assert_eq!((sent.wire, sent.bytes.len()), (Encoding::F16, 1400 * 2));
+        assert_eq!((sent.encoding, sent.bytes.len()), (Encoding::F16, 1400 * 2));
         let scaled = f64::from(largest) * 2.0_f64.powi(sent.exponent);
         assert!(scaled <= 65504.0 && scaled * 2.0 > 65504.0, "{size}: {scaled}");
 
@@ -116,7 +117,16 @@ pub(crate) fn carries_bytes_in_any_pieces<B: Backend>(b: &mut B) {
     b.upload_bytes(&pieces(&Bytes::from(pixels.clone())), &mut buffer).unwrap();
     let (places, mean) = (b.floats("places", 6).unwrap(), b.floats("mean", 3 * 32 * 32).unwrap());
     let mut y = before(b, pixels.len());
-    b.input(0..1, 32, 32, &buffer, &places, &mean, &mut y).unwrap();
+    let op = Input {
+        images: 0..1,
+        crop: 32,
+        side: 32,
+        pixels: &buffer,
+        crops: &places,
+        mean: &mean,
+        y: &mut y,
+    };
+    b.run(op).unwrap();
     let want: Vec<f32> = pixels.iter().map(|p| f32::from(*p)).collect();
     assert_eq!(read(b, &y, 0..pixels.len()), want);
 }
@@ -137,7 +147,7 @@ pub(crate) fn refuses_what_does_not_fit<B: Backend>(b: &mut B) {
 pub(crate) fn measures_time<B: Backend>(b: &mut B) {
     let mut y = before(b, 1 << 20);
     let from = b.mark().unwrap();
-    b.scale(2.0, 1 << 20, 0..1, &mut y).unwrap();
+    b.run(Scale { factor: 2.0, len: 1 << 20, images: 0..1, y: &mut y }).unwrap();
     let to = b.mark().unwrap();
     b.finish().unwrap();
     let ms = b.ms_between(&from, &to).unwrap();

@@ -1,10 +1,10 @@
 //! The page of figures: tables from the machine code, the launches and the counted traffic.
 
-use gpu_worker::backend::cuda::product::{MULTIPROCESSORS, Product, THREADS};
+use gpu_worker::backend::cuda::gemm::{MULTIPROCESSORS, Product, THREADS};
 use gpu_worker::backend::cuda::program::PROGRAMS;
 use harness::machine_code::Kernel;
 
-use super::{CONVOLUTION, FULL, Launch, Traffic};
+use super::{CONVOLUTION, FC, Launch, Traffic};
 
 /// Architectures whose main loops are listed, with the multiprocessors of A100, RTX A6000 and H100;
 /// the bars hold for all.
@@ -14,7 +14,7 @@ const LISTED: [(u32, usize); 3] = [(80, MULTIPROCESSORS), (86, 84), (90, 132)];
 pub(super) fn page(code: &[(u32, Kernel)], launches: &[Launch], traffic: &[Traffic]) -> String {
     let mut page = String::from(INTRODUCTION);
     page += LOOPS;
-    let products = || CONVOLUTION.into_iter().chain(FULL);
+    let products = || CONVOLUTION.into_iter().chain(FC);
     for (name, (arch, _)) in products().flat_map(|name| LISTED.map(|listed| (name, listed))) {
         let kernel = find(code, arch, name);
         let main = kernel.main_loop().expect("looked at above");
@@ -80,9 +80,9 @@ fn kernel_of(layer: &str, pass: &str) -> &'static str {
     match (layer.starts_with("conv"), pass) {
         (true, "weights") => "conv_backward_weights",
         (true, _) => "conv_forward",
-        (false, "forward") => "full_forward",
-        (false, "inputs") => "full_backward_inputs",
-        (false, _) => "full_backward_weights",
+        (false, "forward") => "fc_forward",
+        (false, "inputs") => "fc_backward_inputs",
+        (false, _) => "fc_backward_weights",
     }
 }
 
@@ -100,7 +100,7 @@ Machine code is read by nvdisasm and cuobjdump, traffic is counted by the tests'
 bounds, not predictions of TFLOP/s.
 
 Five kernels multiply; all others move each number a few times and are bound by memory. A block of 128 threads makes a tile of 64 × 128
-outputs, 8 × 8 a thread, from strips of depth 8, two of them in shared memory, with 128-bit loads (`tile.cu`).
+outputs, 8 × 8 a thread, from strips of depth 8, two of them in shared memory, with 128-bit loads (`gemm_tile.cu`).
 ";
 
 const LOOPS: &str = "

@@ -5,16 +5,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use gpu_worker::Device;
+use gpu_worker::backend::Backend;
 use gpu_worker::backend::cpu::Cpu;
 use gpu_worker::backend::cuda::{Cuda, Options};
-use gpu_worker::backend::{Backend, Full, Part, Sum};
+use gpu_worker::ops::{Accumulate, Fc, FcForward, InputRange};
 use tokio::process::Command;
 
 use crate::args::ProductRateArgs;
 use crate::devices::GpuArgs;
 use crate::say;
 
-/// Matrices of SIDE × SIDE: a full layer's without bias.
+/// Matrices of SIDE × SIDE: a fully-connected layer's without bias.
 const SIDE: usize = 1024;
 const WARM_UP: Duration = Duration::from_millis(500);
 const MEASURED: Duration = Duration::from_secs(3);
@@ -59,14 +60,15 @@ pub(crate) fn product_rate(args: &ProductRateArgs) -> Result<()> {
 }
 
 fn rate<B: Backend>(mut dev: B) -> Result<f64> {
-    let full = Full { inputs: SIDE, units: SIDE };
+    let (fc, range) = (&Fc { inputs: SIDE, units: SIDE }, &InputRange(0..SIDE));
     let mut floats = || dev.floats("product", SIDE * SIDE);
     let (x, w, mut y) = (floats()?, floats()?, floats()?);
     let mut times = |at_least: Duration| -> Result<(u32, Duration)> {
         let (started, mut n) = (Instant::now(), 0);
         while started.elapsed() < at_least {
-            let part = Part(0..SIDE);
-            dev.full_forward(&full, 0..SIDE, &x, &part, &w, Sum::Start, None, &mut y)?;
+            let (images, x, w, y) = (0..SIDE, &x, &w, &mut y);
+            let (accumulate, epilogue) = (Accumulate::Overwrite, None);
+            dev.run(FcForward { fc, images, x, range, w, accumulate, epilogue, y })?;
             dev.finish()?;
             n += 1;
         }

@@ -215,6 +215,9 @@ impl Run<ConvBackwardWeights<'_, Floats>> for Cpu {
     fn run(&mut self, op: ConvBackwardWeights<'_, Floats>) -> Result<()> {
         let ConvBackwardWeights { conv, images, x, range, dy, accumulate, dw } = op;
         let sizes = Sizes::new(conv, range)?;
+        if images.is_empty() {
+            return Err(Error::Shape { tensor: "images of a gradient", got: 0, want: 1 });
+        }
         let x = x.images(&images, sizes.x())?;
         let dy = dy.images(&images, sizes.y())?;
         let dw = dw.exactly_mut(sizes.w())?;
