@@ -12,6 +12,7 @@
 pub mod batch; // a request → a minibatch; the last few kept, the next one made ahead: start here
 pub mod order; // which picture is n-th in the endless stream
 pub mod augment; // its crop, flip and colour shift
+pub mod description; // what a network must know about its pictures
 pub mod source; // where pictures come from: a prepared data set or made-up ones
 pub mod dataset; // shards on disk, read at random and checked
 pub mod synthetic; // the same, made up, for machines without pictures
@@ -23,8 +24,9 @@ pub mod config; // what an operator chooses
 mod error;
 
 pub use config::{Config, DataSpec};
+pub use description::{Description, Split};
 pub use error::Error;
 pub use picture::image_file_to_stored;
 pub use prepare::prepare;
 pub use serve::run;
-pub use source::{Description, Source, Split};
+pub use source::Source;

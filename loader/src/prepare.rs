@@ -6,6 +6,7 @@
 //! result appears under its name when it is whole, or not at all.
 
 mod find; // which layout this is
+mod listing; // what a folder holds
 mod folders; // train/<class>/*, val/<class>/*, or <class>/*
 mod cifar; // data_batch_*.bin
 mod ilsvrc; // the archives of ILSVRC-2012, or Kaggle's copy

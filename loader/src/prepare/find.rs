@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::listing::entries;
 use super::{Found, cifar, folders, ilsvrc, webdataset};
 use crate::Error;
 
@@ -50,15 +51,4 @@ fn name_of(source: &Path) -> String {
     let whole = source.canonicalize().unwrap_or_else(|_| source.into());
     let name = whole.file_stem().map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "data".into())
-}
-
-/// Name and path of what is in a folder, sorted.
-pub(super) fn entries(folder: &Path) -> Result<Vec<(String, std::path::PathBuf)>, Error> {
-    let mut entries = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "list"))? {
-        let entry = entry.map_err(Error::io(folder, "list"))?;
-        entries.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
-    }
-    entries.sort();
-    Ok(entries)
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::find::entries;
+use super::listing::{class_folders, entries};
 use super::{Found, Picture, Place};
 use crate::Error;
 
@@ -51,13 +51,6 @@ pub(super) fn find_classes(root: &Path) -> Result<Found, Error> {
 fn start(root: &Path, keys: BTreeSet<String>) -> Result<Found, Error> {
     let (classes, warnings) = in_label_order(root, keys)?;
     Ok(Found { layout: "folders", root: root.into(), classes, warnings, ..Found::default() })
-}
-
-pub(super) fn class_folders(folder: &Path) -> Result<BTreeSet<String>, Error> {
-    let folders = entries(folder)?.into_iter();
-    let is_class =
-        |(name, path): &(String, std::path::PathBuf)| !name.starts_with('.') && path.is_dir();
-    Ok(folders.filter(is_class).map(|(name, _)| name).collect())
 }
 
 /// Keys and names of the classes in the order of `classes.txt`, then what it doesn't name.

@@ -11,7 +11,7 @@ mod labels; // which class each validation picture has
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::find::entries;
+use super::listing::{class_folders, entries};
 use super::{Archive, Found, Picture, Place, folders};
 use crate::Error;
 
@@ -54,7 +54,7 @@ pub(super) fn find(root: &Path) -> Result<Found, Error> {
 
     let mut keys: BTreeSet<String> = match &train {
         Train::Tar(classes) => classes.keys().cloned().collect(),
-        Train::Folder(folder) => folders::class_folders(folder)?,
+        Train::Folder(folder) => class_folders(folder)?,
     };
     if val.is_some() {
         keys.extend(labels.classes());

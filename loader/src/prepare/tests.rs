@@ -51,7 +51,7 @@ fn two_classes() -> tempfile::TempDir {
 }
 
 fn all_bytes(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let entries = find::entries(folder).unwrap().into_iter();
+    let entries = listing::entries(folder).unwrap().into_iter();
     entries.map(|(name, path)| (name, fs::read(path).unwrap())).collect()
 }
 
