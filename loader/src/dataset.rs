@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use proto::digest::sha256_of_all;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
@@ -15,7 +16,7 @@ use crate::picture::whole_or_why;
 use crate::{Description, Error, Split};
 
 pub use format::{Class, Encoding, FileSum, LeftOut, Summary};
-pub(crate) use format::{DESCRIPTION, FORMAT, MEAN, Record, SUMS, hex, index_bytes, sha256_of};
+pub(crate) use format::{DESCRIPTION, FORMAT, MEAN, Record, SUMS, index_bytes};
 
 /// A prepared data set, open.
 #[derive(Debug)]
@@ -116,7 +117,8 @@ impl DataSet {
         let shards = |split| self.summary.shards(split).iter();
         let opened = self.train.shards.iter().chain(&self.val.shards);
         for (want, (path, _)) in shards(Split::Train).chain(shards(Split::Val)).zip(opened) {
-            let got = sha256_of(path)?;
+            let shard = File::open(path).map_err(Error::io(path, "open"))?;
+            let (got, _) = sha256_of_all(shard).map_err(Error::io(path, "read"))?;
             if got != want.sha256 {
                 let why = format!("SHA-256 {got}, written {}", want.sha256);
                 return Err(damaged(path.clone(), "the shard", why));

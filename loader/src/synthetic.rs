@@ -9,8 +9,8 @@ mod shapes; // what is drawn, as distances
 
 use std::sync::OnceLock;
 
+use proto::digest::sha256;
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
 use crate::statistics::Sums;
 use crate::{Description, Error, Split};
@@ -86,7 +86,7 @@ impl Synthetic {
         let written = format!("synthetic edition {EDITION}, {side} {n_train} {n_val} {seed}");
         let description = Description {
             name: "synthetic".into(),
-            digest: crate::dataset::hex(&Sha256::digest(written)),
+            digest: sha256(written.as_bytes()),
             side,
             classes: shapes::CLASSES.iter().map(|class| class.name.to_string()).collect(),
             n_train,

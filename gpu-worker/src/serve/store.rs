@@ -7,9 +7,9 @@ use net::Backoff;
 use net::{DialError, Role, Trust};
 use proto::MESSAGE_LIMIT;
 use proto::chunk::{Assembler, chunks};
+use proto::digest::sha256;
 use proto::wire::store_client::StoreClient;
 use proto::wire::{FileChunk, FileRequest};
-use sha2::{Digest, Sha256};
 use tonic::transport::Channel;
 
 use crate::error::{Error, Result};
@@ -99,8 +99,4 @@ async fn fetch(trust: &Trust, coordinator: &str, name: &str) -> std::result::Res
         return Err(format!("the stream ended early: {:?} bytes", file.progress()));
     }
     Ok(file.into_bytes())
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -9,12 +9,10 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
+use proto::digest::sha256;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::damaged;
 use crate::{Error, Split};
@@ -164,7 +162,7 @@ pub(super) fn read_summary(folder: &Path) -> Result<(Summary, String), Error> {
         }
     }
     let json = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
-    let digest = hex(&Sha256::digest(&json));
+    let digest = sha256(&json);
     let sums_path = folder.join(SUMS);
     let sums = std::fs::read(&sums_path).map_err(Error::io(&sums_path, "read"))?;
     let line = format!("{digest}  {DESCRIPTION}");
@@ -189,7 +187,7 @@ pub(super) fn read_summary(folder: &Path) -> Result<(Summary, String), Error> {
 pub(super) fn read_checked(folder: &Path, want: &FileSum) -> Result<Vec<u8>, Error> {
     let path = folder.join(&want.file);
     let bytes = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
-    let got = hex(&Sha256::digest(&bytes));
+    let got = sha256(&bytes);
     if got != want.sha256 {
         let why = format!("{} bytes with SHA-256 {got}, written {}", bytes.len(), want.sha256);
         return Err(damaged(path, "the whole file", why));
@@ -219,21 +217,4 @@ pub(super) fn records(bytes: &[u8]) -> Option<Vec<Record>> {
         Record { shard: word(0), label: word(4), offset, length: word(16), crc32: word(20) }
     };
     rest.is_empty().then(|| records.iter().map(record).collect())
-}
-
-/// SHA-256 of a file of any length, in hex.
-pub(crate) fn sha256_of(path: &Path) -> Result<String, Error> {
-    let mut file = File::open(path).map_err(Error::io(path, "open"))?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer).map_err(Error::io(path, "read"))? {
-            0 => return Ok(hex(&hash.finalize())),
-            n => hash.update(&buffer[..n]),
-        }
-    }
-}
-
-/// Bytes in hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,11 +6,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use proto::digest::{hex, sha256};
 use sha2::{Digest, Sha256};
 
-use crate::dataset::{
-    DESCRIPTION, Encoding, FileSum, MEAN, Record, SUMS, Summary, hex, index_bytes,
-};
+use crate::dataset::{DESCRIPTION, Encoding, FileSum, MEAN, Record, SUMS, Summary, index_bytes};
 use crate::statistics::Sums;
 use crate::{Error, Split};
 
@@ -47,8 +46,7 @@ impl Folder {
             file.sync_all()
         });
         written.map_err(Error::io(&path, "write"))?;
-        let sha256 = hex(&Sha256::digest(bytes));
-        Ok(FileSum { file: name.into(), bytes: bytes.len() as u64, sha256 })
+        Ok(FileSum { file: name.into(), bytes: bytes.len() as u64, sha256: sha256(bytes) })
     }
 
     /// Writes the description and gives the folder its name.

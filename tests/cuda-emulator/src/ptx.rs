@@ -3,6 +3,8 @@
 //! Nothing is skipped: what is not understood is refused with its line.
 
 pub(crate) mod token;
+pub(crate) mod cursor;
+pub(crate) mod variable;
 pub(crate) mod module;
 pub(crate) mod body;
 
