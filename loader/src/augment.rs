@@ -1,4 +1,4 @@
-//! What a picture looks like this time: crop, flip, colour shift (paper §4.1); and test views.
+//! What a picture looks like this time: crop, flip, color shift (paper §4.1); and test views.
 //!
 //! Pure functions of (seed, place in the endless stream): nothing is drawn in turn, so any loader
 //! draws the same.
@@ -25,11 +25,11 @@ pub struct Variation {
     pub offsets: usize,
     /// Whether half of the crops are mirrored.
     pub flip: bool,
-    /// Standard deviation of the colour shift's factors.
+    /// Standard deviation of the color shift's factors.
     pub color_noise: f64,
 }
 
-/// The test views of paper §4.1: the centre, then the ten whose outputs are averaged.
+/// The test views of paper §4.1: the center, then the ten whose outputs are averaged.
 pub const VIEWS: u32 = 11;
 
 /// The sample at place `g` of the endless stream; `room` = side − crop.
@@ -58,7 +58,7 @@ fn shift(seed: u64, g: u64, noise: f64, colors: &[[f32; 3]; 3]) -> [f32; 3] {
     })
 }
 
-/// A test view; `room` = side − crop. 0 = centre; 1..=5 = four corners and centre; 6..=10 = those
+/// A test view; `room` = side − crop. 0 = center; 1..=5 = four corners and center; 6..=10 = those
 /// mirrored. `None` from [`VIEWS`] on.
 pub fn view(view: u32, room: usize) -> Option<Sample> {
     let (end, middle) = (room as u32, room as u32 / 2);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_colour_shift_has_the_components_covariance_times_the_noise_squared() {
+    fn the_color_shift_has_the_components_covariance_times_the_noise_squared() {
         let n = 100_000;
         let mut cov = [[0.0; 3]; 3];
         for g in 0..n {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn switched_off_nothing_is_mirrored_or_coloured() {
+    fn switched_off_nothing_is_mirrored_or_colored() {
         let vary = Variation { offsets: 0, flip: false, color_noise: 0.0 };
         assert!((0..1000).all(|g| {
             let s = train(5, g, 3, &vary, &COLORS);
@@ -138,7 +138,7 @@ mod tests {
         }));
     }
 
-    /// Counted in 32 bits, crops and colours would repeat from picture 2³² on.
+    /// Counted in 32 bits, crops and colors would repeat from picture 2³² on.
     #[test]
     fn samples_beyond_32_bits_are_their_own() {
         for g in 0..20 {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_views_are_corners_and_centre_and_their_mirrors() {
+    fn ten_views_are_corners_and_center_and_their_mirrors() {
         let all: Vec<_> = (0..VIEWS).map(|v| view(v, 32).unwrap()).collect();
         let place = |s: &Sample| (s.row, s.column, s.flip);
         assert_eq!(place(&all[0]), (16, 16, false));

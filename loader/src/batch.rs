@@ -35,7 +35,7 @@ pub struct Request {
     pub crop_offsets: usize,
     /// Whether half of the crops are mirrored.
     pub flip: bool,
-    /// Standard deviation of the colour shift's factors.
+    /// Standard deviation of the color shift's factors.
     pub color_noise: f64,
     /// Validation: which test view (see [`augment::view`]).
     pub view: u32,

@@ -1,6 +1,6 @@
 //! Any picture file → a square of pixels: the same for training pictures and for `predict`.
 //!
-//! Short side to `side` (upscaled where it must be), centre cut out. Turned as its EXIF says;
+//! Short side to `side` (upscaled where it must be), center cut out. Turned as its EXIF says;
 //! transparent pixels over white; 16 bits to 8; gray and CMYK to RGB.
 
 use std::io::Cursor;
@@ -13,7 +13,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
 use crate::Error;
 
-/// Larger pictures are refused: more than any camera's, and half a gigabyte with 16 bits a colour.
+/// Larger pictures are refused: more than any camera's, and half a gigabyte with 16 bits a color.
 const MOST_PIXELS: u64 = 128 << 20;
 const MOST_BYTES: u64 = 512 << 20;
 

@@ -1,5 +1,5 @@
 //! What people have → a data set: squares of one size in shards, with an index, the mean image, the
-//! colour components and `dataset.json`.
+//! color components and `dataset.json`.
 //!
 //! All pictures are listed first (names and places, no pixels), then read, squared and stored a
 //! few at a time on all cores; the bytes written depend on the pictures and the options only. The

@@ -6,7 +6,7 @@ use crate::description::{Description, Split};
 use crate::error::Error;
 use crate::synthetic::Synthetic;
 
-/// A set of labelled pictures that can be read at random.
+/// A set of labeled pictures that can be read at random.
 #[derive(Debug)]
 pub enum Source {
     /// Shards on disk.

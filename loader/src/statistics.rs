@@ -1,4 +1,4 @@
-//! Mean image and colour components of a set of pictures; sums in integers, so that neither order
+//! Mean image and color components of a set of pictures; sums in integers, so that neither order
 //! nor threads change a bit.
 
 /// Sums over pictures of one side.
@@ -7,7 +7,7 @@ pub struct Sums {
     n_images: u64,
     /// `[3, side, side]`.
     pixels: Vec<u64>,
-    /// Of products of two colours: rr, rg, rb, gg, gb, bb.
+    /// Of products of two colors: rr, rg, rb, gg, gb, bb.
     products: [u64; 6],
 }
 
@@ -54,7 +54,7 @@ impl Sums {
         self.pixels.iter().map(|&sum| (sum as f64 / n) as f32).collect()
     }
 
-    /// The principal components of all pixels' colours, largest first, each times its standard
+    /// The principal components of all pixels' colors, largest first, each times its standard
     /// deviation; a component's largest number is positive.
     pub fn colors(&self) -> [[f32; 3]; 3] {
         let (values, vectors) = eigen(self.covariance());

@@ -1,6 +1,6 @@
 //! Made-up pictures: ten classes of drawn objects and textures, for machines without data.
 //!
-//! A picture is a pure function of (seed, split, number). Light, colour, contrast, place, size,
+//! A picture is a pure function of (seed, split, number). Light, color, contrast, place, size,
 //! turn, background and clutter vary so much that no weighted sum of pixels tells the classes
 //! apart (a test holds a linear softmax above 50 % error); shape does.
 
@@ -18,7 +18,7 @@ use crate::{Description, Error, Split};
 /// Raised whenever a picture of the same spec would come out different.
 const EDITION: u32 = 1;
 
-/// Training pictures that mean image and colour components are taken from: all would cost a
+/// Training pictures that mean image and color components are taken from: all would cost a
 /// process that only wants to predict a second.
 const N_MEASURED: u64 = 512;
 
@@ -73,7 +73,7 @@ pub struct Synthetic {
 }
 
 impl Synthetic {
-    /// Gets ready to draw; measures mean image and colours on the first 512.
+    /// Gets ready to draw; measures mean image and colors on the first 512.
     ///
     /// # Errors
     /// As [`Spec::checked`].

@@ -95,7 +95,7 @@ fn a_report_takes_less_than_ten_seconds_fits_a_terminal_and_leaves_nothing() {
     let path = |line: &str| line.contains('/'); // which is not cut
     let wide = said.lines().find(|line| line.chars().count() > 100 && !path(line));
     assert_eq!(wide, None, "{said}");
-    assert!(!said.contains('\u{1b}'), "colours outside a terminal: {said:?}");
+    assert!(!said.contains('\u{1b}'), "colors outside a terminal: {said:?}");
     assert!(is_empty(run.path()));
 }
 

@@ -47,7 +47,7 @@ pub struct Summary {
     pub val_from: String,
     /// In label order.
     pub classes: Vec<Class>,
-    /// Principal components of the training pixels' colours, times their standard deviations.
+    /// Principal components of the training pixels' colors, times their standard deviations.
     pub colors: [[f32; 3]; 3],
     /// The mean image.
     pub mean: FileSum,

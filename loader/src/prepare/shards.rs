@@ -109,7 +109,7 @@ impl Stored {
         let mut jpeg = Vec::new();
         if !raw {
             let mut encoder = Encoder::new(&mut jpeg, quality);
-            // Half the colour resolution, as nearly all photos have it already.
+            // Half the color resolution, as nearly all photos have it already.
             encoder.set_sampling_factor(SamplingFactor::F_2_2);
             let side = side as u16; // `Options` allows at most 2048
             encoder.encode(&pixels, side, side, ColorType::Rgb).map_err(|e| e.to_string())?;

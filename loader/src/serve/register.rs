@@ -22,7 +22,7 @@ use crate::{Config, Error};
 const EVENTS: usize = 64;
 
 /// Returns once the coordinator says `finish`; without a coordinator, never. A line that breaks is
-/// dialled again for ever: the coordinator may be restarting.
+/// dialed again for ever: the coordinator may be restarting.
 pub(super) async fn until_finished(
     config: &Config,
     own: SocketAddr,
@@ -45,7 +45,7 @@ pub(super) async fn until_finished(
                 why
             }
         };
-        warn!(coordinator, why, "no coordinator, dialling again");
+        warn!(coordinator, why, "no coordinator, dialing again");
         backoff.pause().await;
     }
 }

@@ -74,7 +74,7 @@ struct Canvas {
     side: usize,
     /// `[side, side, 3]`, 0..255.
     pixels: Vec<f32>,
-    /// The background's middle colour: what the object must stand out from.
+    /// The background's middle color: what the object must stand out from.
     ground: [f32; 3],
 }
 
@@ -117,7 +117,7 @@ impl Canvas {
         }
     }
 
-    /// A disc or a bar anywhere, of any colour.
+    /// A disc or a bar anywhere, of any color.
     fn clutter(&mut self, size: f32, draws: &mut Draws) {
         let side = self.side as f32;
         let long = draws.between(0.0, 1.0) < 0.5;
@@ -140,7 +140,7 @@ impl Canvas {
         Pose { x, y, radius, cos: libm::cosf(angle), sin: libm::sinf(angle) }
     }
 
-    /// A colour that differs from the background in brightness, darker as often as brighter.
+    /// A color that differs from the background in brightness, darker as often as brighter.
     fn standing_out(&self, draws: &mut Draws) -> [f32; 3] {
         let brightness = |c: [f32; 3]| 0.3 * c[0] + 0.59 * c[1] + 0.11 * c[2];
         let ground = brightness(self.ground);

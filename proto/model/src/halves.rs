@@ -124,7 +124,7 @@ pub struct PlannedLayer {
     pub pre_activation: Shape,
     /// What follows the weights and biases.
     pub after: Vec<After>,
-    /// LRN groups inside this process: a normalisation never looks across halves.
+    /// LRN groups inside this process: a normalization never looks across halves.
     pub lrn_groups: usize,
     /// Own maps after everything in `after`.
     pub output: Shape,

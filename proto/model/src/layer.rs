@@ -31,7 +31,7 @@ pub enum Kind {
 pub enum After {
     /// The recipe's activation: ReLU (paper §3.1), or tanh for the comparison of Figure 1.
     Activation,
-    /// Response normalisation, paper §3.3.
+    /// Response normalization, paper §3.3.
     Lrn,
     /// Overlapping max pooling, paper §3.4.
     Pool,

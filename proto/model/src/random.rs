@@ -18,7 +18,7 @@ pub enum Purpose {
     Shuffle = 2,
     /// Crop and flip; index = place in the endless stream of images.
     Crop = 3,
-    /// Colour shift; index as for crops.
+    /// Color shift; index as for crops.
     Color = 4,
     /// Dropout masks; stream = layer, index = sample and unit.
     Dropout = 5,
@@ -159,9 +159,9 @@ mod tests {
         assert!(values.iter().all(|v| v.is_finite()));
     }
 
-    /// Neighbours come from one Box–Muller pair, or from one block of four words.
+    /// Neighbors come from one Box–Muller pair, or from one block of four words.
     #[test]
-    fn neighbouring_normals_and_streams_are_uncorrelated() {
+    fn neighboring_normals_and_streams_are_uncorrelated() {
         let n = 100_000;
         let random = Random::new(2, Purpose::Color);
         let (mut one, mut other) = (vec![0.0; n + 8], vec![0.0; n]);

@@ -12,7 +12,7 @@ mod builtin; // the recipes that come with the program
 mod words;
 mod text; // TOML and `key=value` → recipe, and back
 mod check; // what is impossible
-mod schedule; // epoch → rate, colour noise
+mod schedule; // epoch → rate, color noise
 mod error;
 
 pub use error::RecipeError;
@@ -38,9 +38,9 @@ pub struct Recipe {
     pub crop_offsets: usize,
     /// Whether half of the crops are mirrored.
     pub flip: bool,
-    /// Standard deviation of the colour shift's factors α (paper §4.1: 0.1); 0 = off.
+    /// Standard deviation of the color shift's factors α (paper §4.1: 0.1); 0 = off.
     pub color_noise: f64,
-    /// There is no more colour noise when this many epochs are done; 0 = always.
+    /// There is no more color noise when this many epochs are done; 0 = always.
     pub color_noise_until: u64,
     /// Images a step.
     pub batch: usize,
@@ -76,7 +76,7 @@ pub struct Recipe {
     pub epochs: u64,
     /// Activation after each layer but the last.
     pub activation: Activation,
-    /// Response normalisation.
+    /// Response normalization.
     pub lrn: Lrn,
     /// Its window, in maps.
     pub lrn_size: usize,

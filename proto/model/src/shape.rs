@@ -34,7 +34,7 @@ pub const fn windows(side: usize, kernel: usize, stride: usize, pad: usize) -> u
 /// A network: a table with a recipe's width, input side and class count worked in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
-    /// The image as the first layer sees it: three colours, the crop's side.
+    /// The image as the first layer sees it: three colors, the crop's side.
     pub input: Shape,
     /// Top to bottom; the last one's maps are the classes.
     pub layers: Vec<LayerSizes>,

@@ -156,7 +156,7 @@ fn every_layer_but_the_last_ends_in_relu() {
 
 /// §3.3: k = 2, n = 5, α = 10⁻⁴, β = 0.75, the sum not divided by n; after ReLU in conv1 and conv2.
 #[test]
-fn response_normalisation_follows_the_first_two_layers() {
+fn response_normalization_follows_the_first_two_layers() {
     let recipe = Recipe::default();
     assert_eq!((recipe.lrn, recipe.lrn_k, recipe.lrn_size), (Lrn::Paper, 2.0, 5));
     assert_eq!((recipe.lrn_alpha_on_sum(), recipe.lrn_beta), (1e-4, 0.75));
@@ -187,7 +187,7 @@ fn an_image_has_2048_crops() {
 
 /// §4.1: "a Gaussian with mean zero and standard deviation 0.1".
 #[test]
-fn colours_shift_by_a_tenth_of_a_deviation() {
+fn colors_shift_by_a_tenth_of_a_deviation() {
     let recipe = Recipe::default();
     assert!((0..90).all(|epoch| recipe.color_noise_at(epoch) == 0.1));
 }

@@ -158,7 +158,7 @@ async fn plain(mut tcp: TcpStream, to: SocketAddr) -> Result<Stream, Why> {
     };
     match first {
         Ok(words) if words[0] == SETTINGS => {
-            Ok(Stream::dialled(Io::Plain(tcp), to, words, PREFACE.len()))
+            Ok(Stream::dialed(Io::Plain(tcp), to, words, PREFACE.len()))
         }
         Ok(words) if words[0] == TLS_ALERT => {
             Err(("it takes TLS connections only; start this process with --certs".into(), true))
@@ -177,7 +177,7 @@ async fn secured(tls: &Tls, role: Role, tcp: TcpStream, to: SocketAddr) -> Resul
     // Nothing is sent before: a server that refuses would answer unread bytes by a reset, and its
     // reason could be lost.
     let words = first_words(&mut io).await.map_err(why)?;
-    Ok(Stream::dialled(Io::Tls(Box::new(io.into())), to, words, 0))
+    Ok(Stream::dialed(Io::Tls(Box::new(io.into())), to, words, 0))
 }
 
 async fn first_words(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {

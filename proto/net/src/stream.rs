@@ -19,7 +19,7 @@ use crate::role::Role;
 
 /// The first byte of a TLS client's first message.
 pub(super) const TLS_HELLO: u8 = 0x16;
-/// How long an accepted connection may go without a call; ours are dialled for one.
+/// How long an accepted connection may go without a call; ours are dialed for one.
 const FIRST_CALL: Duration = Duration::from_secs(10);
 
 /// The other end of an accepted connection; services find it among a request's extensions.
@@ -84,8 +84,8 @@ impl Stream {
         Self { io, peer, unread: Vec::new(), sent_ahead: 0, stranger: Some(stranger) }
     }
 
-    /// One that was dialled.
-    pub(super) fn dialled(io: Io, address: SocketAddr, unread: Vec<u8>, sent_ahead: usize) -> Self {
+    /// One that was dialed.
+    pub(super) fn dialed(io: Io, address: SocketAddr, unread: Vec<u8>, sent_ahead: usize) -> Self {
         let peer = Peer { address, role: None, place: None };
         Self { io, peer, unread, sent_ahead, stranger: None }
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
-/// What reads of never written bytes give where they are not an error: a signalling NaN.
+/// What reads of never written bytes give where they are not an error: a signaling NaN.
 pub(crate) const POISON: [u8; 4] = 0x7FA0_DEAD_u32.to_le_bytes();
 
 /// Where memory is.

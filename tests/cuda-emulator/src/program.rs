@@ -24,7 +24,7 @@ pub(crate) struct Program {
     pub(crate) local: usize,
     /// Bytes of the smallest access that can meet shared memory: what races are told apart by.
     pub(crate) grain: usize,
-    /// Whether warps synchronise among themselves.
+    /// Whether warps synchronize among themselves.
     pub(crate) syncs_warps: bool,
 }
 

@@ -160,6 +160,6 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_by_name() {
-        assert!(Settings::parse("devices=1,colour=red").unwrap_err().contains("colour"));
+        assert!(Settings::parse("devices=1,color=red").unwrap_err().contains("color"));
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Shared {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Toucher {
     pub(crate) thread: u32,
-    /// How often its warp has synchronised.
+    /// How often its warp has synchronized.
     pub(crate) syncs: u32,
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use super::{Recipe, RecipeError, Schedule};
 use crate::shape::Network;
 
-/// Images, slices, maps of a normalisation: more than anybody has.
+/// Images, slices, maps of a normalization: more than anybody has.
 const MOST: usize = 1 << 16;
 
 impl Recipe {

@@ -1,4 +1,4 @@
-//! Epoch → learning rate and colour noise.
+//! Epoch → learning rate and color noise.
 
 use super::{Recipe, Schedule};
 
@@ -25,7 +25,7 @@ impl Recipe {
         self.bias_rate * self.rate_after(if self.bias_rate_drops { drops } else { 0 })
     }
 
-    /// The colour noise when `epoch` epochs are done.
+    /// The color noise when `epoch` epochs are done.
     pub fn color_noise_at(&self, epoch: u64) -> f64 {
         let over = self.color_noise_until != 0 && epoch >= self.color_noise_until;
         if over { 0.0 } else { self.color_noise }

@@ -36,7 +36,7 @@ pub enum Activation {
     Tanh,
 }
 
-/// Forms of response normalisation.
+/// Forms of response normalization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lrn {
@@ -52,9 +52,9 @@ pub enum Lrn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OpOrder {
-    /// Activation, normalisation, pooling.
+    /// Activation, normalization, pooling.
     Paper,
-    /// conv1: normalisation, pooling, activation; conv5: pooling, activation.
+    /// conv1: normalization, pooling, activation; conv5: pooling, activation.
     AsRun,
 }
 

@@ -56,7 +56,7 @@ pub(super) fn result_is_float(opcode: &str) -> bool {
     }
 }
 
-/// The smallest access that can meet shared memory, and whether warps synchronise.
+/// The smallest access that can meet shared memory, and whether warps synchronize.
 pub(super) fn shared_habits(code: &[Instruction]) -> (usize, bool) {
     let mut grain = 4;
     let mut syncs = false;

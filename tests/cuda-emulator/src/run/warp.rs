@@ -42,7 +42,7 @@ pub(super) struct Warp {
     pub(super) groups: Vec<Group>,
     /// Lanes that have not returned.
     pub(super) live: u32,
-    /// How often lanes have synchronised.
+    /// How often lanes have synchronized.
     pub(super) syncs: u32,
     /// Jumps back so far.
     pub(super) jumps_back: u32,

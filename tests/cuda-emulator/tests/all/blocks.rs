@@ -47,7 +47,7 @@ fn blocks_are_not_watched_where_nobody_wants_it() {
 }
 
 /// Block `b` writes word `b` and reads word `b + shift`.
-fn neighbours(shift: u32) -> Outcome<()> {
+fn neighbors(shift: u32) -> Outcome<()> {
     let body = format!(
         "mul.wide.u32 %rd1, %r30, 4;
         add.u64 %rd1, %rd1, %a0;
@@ -65,14 +65,14 @@ fn a_block_that_reads_what_another_writes_races() {
     // Seeds choose whether blocks run upwards or downwards, and so which of both comes first.
     for seed in 0..4 {
         let Some(said) = child(&Settings { seed, ..Settings::default() }, || {
-            assert_eq!(neighbours(1), Err(ILLEGAL));
+            assert_eq!(neighbors(1), Err(ILLEGAL));
         }) else {
             return;
         };
         assert!(said.contains("races at byte"), "{said}");
     }
-    assert_eq!(neighbours(0), Ok(()), "each its own");
-    assert_eq!(neighbours(16), Ok(()), "what nobody writes");
+    assert_eq!(neighbors(0), Ok(()), "each its own");
+    assert_eq!(neighbors(16), Ok(()), "what nobody writes");
 }
 
 #[test]

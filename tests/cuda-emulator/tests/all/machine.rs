@@ -111,12 +111,12 @@ fn memory_freed_in_a_stream_can_be_taken_again() {
 
 #[test]
 fn a_setting_that_is_none_fails_the_first_call_and_is_named() {
-    let Some(said) = child("devices=1,colour=red", || {
+    let Some(said) = child("devices=1,color=red", || {
         assert_eq!(result::init().unwrap_err().0, CUDA_ERROR_INVALID_VALUE);
     }) else {
         return;
     };
-    assert!(said.contains("cuda-emulator: CUDA_EMULATOR: colour: unknown key"), "{said}");
+    assert!(said.contains("cuda-emulator: CUDA_EMULATOR: color: unknown key"), "{said}");
 }
 
 #[test]

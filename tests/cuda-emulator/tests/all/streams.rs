@@ -18,7 +18,7 @@ const COPY: &str = "
 
 pub(crate) const OLD: [u32; 64] = [1; 64];
 pub(crate) const NEW: [u32; 64] = [2; 64];
-pub(crate) const MISSING: &str = "nothing orders them: an event or a synchronisation is missing";
+pub(crate) const MISSING: &str = "nothing orders them: an event or a synchronization is missing";
 
 /// A device on which `from` holds old numbers, which all streams know.
 pub(crate) struct Bench {
