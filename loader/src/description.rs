@@ -1,4 +1,4 @@
-//! What a network must know about a data set, whether prepared or made up.
+//! The properties of a data set, prepared or synthetic, that a network depends on.
 
 /// One of the two sets of pictures in a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

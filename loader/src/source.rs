@@ -1,4 +1,4 @@
-//! The source of pictures: a prepared data set or made-up pictures, behind one interface.
+//! The source of pictures: a prepared data set or synthetic pictures, behind one interface.
 
 use crate::config::DataSpec;
 use crate::dataset::DataSet;
@@ -9,14 +9,14 @@ use crate::synthetic::Synthetic;
 /// A set of labeled pictures that can be read at random.
 #[derive(Debug)]
 pub enum Source {
-    /// Shards on disk.
+    /// A prepared data set on disk.
     Prepared(Box<DataSet>),
-    /// Made up.
+    /// Synthetic pictures.
     Synthetic(Box<Synthetic>),
 }
 
 impl Source {
-    /// Opens a prepared folder, or makes `synthetic…` up (see [`DataSpec`]).
+    /// Opens a prepared folder or synthetic pictures.
     ///
     /// # Errors
     /// As [`DataSet::open`].
@@ -27,7 +27,7 @@ impl Source {
         })
     }
 
-    /// What a network must know about it.
+    /// The properties of these pictures that a network depends on.
     pub fn describe(&self) -> &Description {
         match self {
             Source::Prepared(data) => data.describe(),
@@ -40,7 +40,7 @@ impl Source {
     /// `index` must be below the split's count.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if what is on disk isn't what was written there.
+    /// [`Error::Damaged`] if the bytes on disk are not those that were written.
     pub fn read(
         &self,
         split: Split,
@@ -55,6 +55,6 @@ impl Source {
     }
 }
 
-/// Room for a picture as it is stored, kept from one to the next.
+/// A buffer for a stored picture, reused from one picture to the next.
 #[derive(Debug, Default)]
 pub struct Scratch(Vec<u8>);

@@ -96,18 +96,5 @@ pub fn training_minibatch(
         view: 0,
     };
     let batch = source.minibatch(&request).expect("a minibatch");
-    let places = (0..batch.n)
-        .map(|i| {
-            let [red, green, blue] = batch.shifts[i];
-            let flip = f32::from(u8::from(batch.flips[i]));
-            [batch.rows[i] as f32, batch.columns[i] as f32, flip, red, green, blue]
-        })
-        .collect();
-    Minibatch {
-        labels: batch.labels.clone(),
-        places,
-        crop: batch.crop,
-        pixels: vec![batch.pixels.clone()],
-        digest: batch.digest,
-    }
+    Minibatch::from_wire((&batch).into(), vec![batch.pixels]).expect("a loader's own minibatch")
 }

@@ -1,4 +1,4 @@
-//! Which layout this is.
+//! Recognizes the layout of a source.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ const KNOWN: &str = "not a known layout; expected one of: \
     (or LOC_val_solution.csv) · Kaggle's ILSVRC/Data/CLS-LOC · \
     WebDataset tars of key.jpg with key.cls or key.json";
 
-/// Lists what is in `source`.
+/// Lists the pictures of `source`, whatever known layout it has.
 pub(super) fn find(source: &Path) -> Result<Found, Error> {
     let kind = std::fs::metadata(source).map_err(Error::io(source, "open"))?;
     if kind.is_file() {
@@ -28,7 +28,7 @@ pub(super) fn find(source: &Path) -> Result<Found, Error> {
     };
     let batches = named(&|name| name.starts_with("data_batch_") && name.ends_with(".bin"));
     let tars = named(&|name| name.ends_with(".tar"));
-    let mut found = if ilsvrc::is(source) {
+    let mut found = if ilsvrc::matches(source) {
         ilsvrc::find(source)
     } else if !batches.is_empty() {
         cifar::find(source, &batches)

@@ -201,7 +201,7 @@ fn cifar_pictures_stay_bit_exact() {
     let report =
         prepare(root.path(), &out.path().join("out"), &Options::default(), &|_| ()).unwrap();
     assert_eq!((report.summary.n_train, report.summary.n_val, report.summary.side), (2, 1, 32));
-    assert_eq!(report.summary.encoding, Encoding::Raw);
+    assert_eq!(report.summary.encoding, PictureEncoding::Raw);
     assert_eq!(report.summary.left_out.len(), 2);
     assert_eq!(report.summary.classes[9].name, "truck");
 
