@@ -13,8 +13,9 @@
 //! | PERMISSION_DENIED   | a certificate of another role         | stops and says both                 |
 //! | RESOURCE_EXHAUSTED  | the run is full, or the disk is       | waits, or goes on without           |
 //!
-//! Between the halves, where one that stops stops the run, rules that are broken send both back to the
-//! last checkpoint instead, at most as often as the run may restart: a fault on the way is gone then.
+//! Between the halves, where one that stops stops the run, rules that are broken send both back to
+//! the last checkpoint instead, at most as often as the run may restart: a fault on the way is gone
+//! then.
 
 use tonic::{Code, Status};
 
