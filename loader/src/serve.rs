@@ -8,7 +8,7 @@ mod trace; // times at which minibatches of timed steps were made and sent
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::{Role, only};
+use net::{Role, require_role};
 use proto::chunk::{chunks, floats_to_bytes};
 use proto::wire;
 use proto::wire::batch_chunk::Content;
@@ -146,7 +146,7 @@ impl Loader for Service {
         &self,
         request: tonic::Request<wire::DescribeRequest>,
     ) -> Result<Response<wire::DataSet>, Status> {
-        only(&request, "Describe", &[Role::Worker, Role::Coordinator])?;
+        require_role(&request, "Describe", &[Role::Worker, Role::Coordinator])?;
         let data = self.recent.source().describe();
         Ok(Response::new(wire::DataSet {
             name: data.name.clone(),
@@ -166,7 +166,7 @@ impl Loader for Service {
         &self,
         request: tonic::Request<wire::BatchRequest>,
     ) -> Result<Response<Self::BatchStream>, Status> {
-        only(&request, "Batch", &[Role::Worker, Role::Coordinator])?;
+        require_role(&request, "Batch", &[Role::Worker, Role::Coordinator])?;
         let asked = request.into_inner();
         let data = self.recent.source().describe();
         if asked.data_set != data.digest {

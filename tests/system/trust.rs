@@ -157,7 +157,7 @@ fn a_certificate_that_expires_is_refused_at_the_next_connection() {
     dial().expect("still valid");
     wait("its end", || SystemTime::now() > until + Duration::from_secs(1));
     let refused = dial().unwrap_err();
-    assert!(refused.refused, "trying again is of no use");
+    assert!(refused.permanent, "trying again is of no use");
     says(&refused.to_string(), &["this worker's certificate", "expired on", "--roles worker"]);
     coordinator.wait_for("its certificate expired on");
     let said = Trust::read(&short.folder, Role::Worker).unwrap_err().to_string();

@@ -1,9 +1,8 @@
 //! Shards to and from the coordinator's `Store`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use net::Backoff;
 use net::{DialError, Role, Trust};
 use proto::MESSAGE_LIMIT;
 use proto::chunk::{Assembler, chunks};
@@ -55,13 +54,7 @@ pub(crate) async fn put(
 }
 
 async fn reach(trust: &Trust, coordinator: &str) -> std::result::Result<Channel, DialError> {
-    let (started, mut backoff) = (Instant::now(), Backoff::default());
-    loop {
-        match trust.dial(Role::Coordinator, coordinator).await {
-            Err(error) if !error.refused && started.elapsed() < DIALLING => backoff.pause().await,
-            dialled => return dialled,
-        }
-    }
+    trust.dial_within(DIALLING, Role::Coordinator, coordinator, |_, _| ()).await
 }
 
 /// Fetches a shard and checks it.

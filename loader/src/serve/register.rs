@@ -68,7 +68,7 @@ async fn session(
         Ok(channel) => channel,
         Err(e) => {
             let why = e.by(&format!("this loader ({address})"));
-            return match e.refused {
+            return match e.permanent {
                 true => SessionEnd::Refused(why),
                 false => SessionEnd::Lost { why, had_joined: false },
             };

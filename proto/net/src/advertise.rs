@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The address others are told: `advertise`, or the listener's own where that means something on
-/// another machine. An `advertise` without a port gets the listener's.
+/// The address that other processes are given: `advertise`, or by default the listener's own if it
+/// has a meaning on other machines. An `advertise` without a port gets the listener's.
 ///
 /// # Errors
 /// A sentence that says what to do, if neither can be dialed.
