@@ -18,7 +18,7 @@ pub(crate) struct Module {
     pub(crate) kernels: Vec<Kernel>,
 }
 
-/// Where a variable lives.
+/// The state space of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Space {
     Global,
@@ -49,7 +49,7 @@ pub(crate) struct Param {
     pub(crate) size: usize,
 }
 
-/// What a register can hold.
+/// The class of a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Class {
     Predicate,

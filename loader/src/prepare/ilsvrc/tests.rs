@@ -138,7 +138,7 @@ fn kaggles_copy_packed_out() {
 }
 
 #[test]
-fn validation_pictures_without_labels_are_left_out_and_said() {
+fn validation_pictures_without_labels_are_left_out_and_listed() {
     let root = tempfile::tempdir().unwrap();
     write_archives(root.path());
     let dest = tempfile::tempdir().unwrap();

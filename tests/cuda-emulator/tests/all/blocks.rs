@@ -85,7 +85,7 @@ fn launches_one_after_the_other_do_not_race() {
     }
 }
 
-/// What one thread of each of the 4 × 64 does to the word at `a0`, and what must be there then.
+/// Atomic operations of 4 × 64 threads on the word at `a0`, with its value before and after.
 const ATOMS: [(&str, u32, u32); 13] = [
     ("add.u32 %r1, [%a0], 3", 5, 5 + 3 * 256),
     ("add.s32 %r1, [%a0], -1", 5, -251i32 as u32),

@@ -4,7 +4,7 @@ use crate::device::{Device, child, kernel, shape};
 use cuda_emulator::Settings;
 use std::path::PathBuf;
 
-/// Where the counters of a test go, without those of an earlier run.
+/// The file for the counters of a test, without those of an earlier run.
 fn file(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     // There may be none.

@@ -203,7 +203,7 @@ fn memory_is_copied_from_device_to_device() {
     assert_eq!(b.download::<u32>(to, 3), Ok(vec![1, 2, 3]));
 }
 
-/// What a kernel says of itself when asked.
+/// Kernels report their limits.
 #[test]
 fn kernels_tell_their_limits() {
     let device = Device::of_ptx(kernel(0, ".shared .b8 some[48];\n.local .b8 own[8];"));
