@@ -93,7 +93,7 @@ pub(crate) struct Outcome {
     pub(crate) name: &'static str,
     pub(crate) inputs: u64,
     pub(crate) accepted: u64,
-    /// A line each.
+    /// Crashes, one line per crash.
     pub(crate) crashes: Vec<String>,
     pub(crate) most_bytes: usize,
     pub(crate) slowest: Duration,
@@ -191,7 +191,7 @@ impl Drop for Quiet {
     }
 }
 
-/// Nobody can stop a thread that hangs: the program ends and says which input it was.
+/// Ends the program with the name of the input, since a thread that hangs cannot be stopped.
 fn watch(inputs: &mpsc::Receiver<(&'static str, u64)>) {
     let mut last = ("nothing", 0);
     loop {

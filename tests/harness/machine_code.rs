@@ -136,7 +136,7 @@ impl Kernel {
             _ => (2048, 228),
         };
         let by_registers = 65_536 / (self.registers.next_multiple_of(8) * threads);
-        // sm_80 and later keep one KB a block for themselves; cuobjdump counts it from sm_90 on.
+        // sm_80 and later keep one KB per block for themselves; cuobjdump counts it from sm_90 on.
         let own = if (80..90).contains(&arch) { 1024 } else { 0 };
         let by_shared = (most_shared * 1024u32).checked_div(self.shared + own);
         by_registers.min(by_shared.unwrap_or(32)).min(most_threads / threads)

@@ -93,7 +93,7 @@ async fn requests_that_do_not_fit_are_refused_with_both_values() {
     assert_eq!(loader.batch(split).await.err().unwrap().code(), Code::InvalidArgument);
 }
 
-/// Hears who registers; the first line breaks, the second is told to finish.
+/// A coordinator that records registrations, breaks the first connection and finishes the second.
 struct StandIn(mpsc::Sender<String>, std::sync::atomic::AtomicU32);
 
 type Commands<T> = ReceiverStream<Result<T, Status>>;

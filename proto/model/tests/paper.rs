@@ -128,7 +128,7 @@ fn a_forward_pass_is_724_406_816_multiply_adds() {
     assert_eq!(work[..5], convolutions);
     assert_eq!(work[5..], [37_748_736, 16_777_216, 4_096_000]);
     assert_eq!(network.multiply_adds(), 724_406_816);
-    // Forward and back, nobody needing the gradient of the pixels: 529.4 GFLOP a step.
+    // Forward and back, nobody needing the gradient of the pixels: 529.4 GFLOP per step.
     assert_eq!(network.training_flop(), 4_135_610_496);
     assert_eq!(network.training_flop() * 128 / 1_000_000, 529_358);
 }
