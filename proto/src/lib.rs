@@ -7,6 +7,7 @@
 
 pub mod convert; // wire ⇄ model, both ways, checked
 pub mod chunk; // long runs of bytes ⇄ chunks below the message limit
+pub mod digest; // SHA-256 as text
 pub mod timing; // which steps are timed; a clock each
 
 /// The program's version: both ends of every connection must run the same.

@@ -1,4 +1,4 @@
-//! Any picture file → a square of pixels, and a stored JPEG → its pixels.
+//! Turns any picture file into a square of pixels, and a stored JPEG back into its pixels.
 //!
 //! The same for training pictures and for `predict`: the short side is scaled to `side` (up where it
 //! must be) and the center cut out. Pictures are turned as their EXIF data says; transparent
@@ -18,16 +18,17 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-/// Larger pictures are refused: more than any camera's, and half a gigabyte with 16 bits a colour.
-const MOST_PIXELS: u64 = 128 << 20;
-const MOST_BYTES: u64 = 512 << 20;
+/// Largest picture accepted, in pixels: more than any camera's, and half a gigabyte at 16 bits per
+/// color.
+const MAX_PIXELS: u64 = 128 << 20;
+const MAX_BYTES: u64 = 512 << 20;
 
 /// Turns the bytes of a picture file into pixels, `[side, side, 3]`.
 ///
 /// # Errors
 /// A sentence about what is wrong with the bytes.
 pub fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
-    let picture = whole_or_why(|| rgb(bytes))?;
+    let picture = catching_panics(|| rgb(bytes))?;
     let (width, height) = picture.dimensions();
     if width == 0 || height == 0 {
         return Err("a picture without pixels".into());
@@ -35,7 +36,7 @@ pub fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
     if (width as usize, height as usize) == (side, side) {
         return Ok(picture.into_raw());
     }
-    // Cutting first and resizing then is the same picture for less work.
+    // Cropping before resizing gives the same picture for less work.
     let short = width.min(height);
     let (left, top) = (f64::from(width - short) / 2.0, f64::from(height - short) / 2.0);
     // Typed images: untyped ones would compile the filters of all thirteen pixel types, which
@@ -57,7 +58,7 @@ pub fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
 /// # Errors
 /// A sentence about what is wrong with the bytes, or that they hold another number of pixels.
 pub fn stored_jpeg(jpeg: &[u8], pixels: &mut [u8]) -> Result<(), String> {
-    whole_or_why(|| decode(jpeg, pixels))
+    catching_panics(|| decode(jpeg, pixels))
 }
 
 fn decode(jpeg: &[u8], pixels: &mut [u8]) -> Result<(), String> {
@@ -72,9 +73,9 @@ fn decode(jpeg: &[u8], pixels: &mut [u8]) -> Result<(), String> {
     }
 }
 
-/// What a decoder makes of bytes; one that panics over damaged ones (zune-jpeg 0.5.15 does) must
-/// not take the process along.
-fn whole_or_why<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+/// Runs a decoder and turns a panic into an error: zune-jpeg 0.5.15 panics on some damaged files,
+/// which must not end the process.
+fn catching_panics<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode));
     decoded.unwrap_or_else(|_| Err("so damaged that its decoder gave up".into()))
 }
@@ -101,9 +102,9 @@ fn rgb(bytes: &[u8]) -> Result<RgbImage, String> {
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
-    if pixels > MOST_PIXELS || decoder.total_bytes() > MOST_BYTES {
+    if pixels > MAX_PIXELS || decoder.total_bytes() > MAX_BYTES {
         // Before memory is taken: a few damaged bytes may claim anything.
-        let most = MOST_PIXELS >> 20;
+        let most = MAX_PIXELS >> 20;
         return Err(format!("{width}×{height} pixels, at most {most} million are taken"));
     }
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;

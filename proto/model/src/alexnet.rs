@@ -3,7 +3,7 @@
 use crate::layer::{After::*, Layer, Reads::*, conv, fc};
 
 /// The network of the paper's Figure 2, both halves together.
-#[rustfmt::skip] // one layer a line: read it against Figure 2 of the paper
+#[rustfmt::skip] // one layer per line: read it against Figure 2 of the paper
 pub const ALEXNET: [Layer; 8] = [
     //    name    maps  kernel stride pad  reads       what follows the sum
     conv("conv1",   96,   11,    4,    0,  OwnHalf,    &[Activation, Lrn, Pool]),

@@ -3,7 +3,7 @@
 use crate::layer::{After::*, Layer, Reads::*, conv, fc};
 
 /// Every layer reads both halves, so that the cut network is the uncut one.
-#[rustfmt::skip] // one layer a line
+#[rustfmt::skip] // one layer per line
 pub const CIFAR10: [Layer; 4] = [
     //    name    maps  kernel stride pad  reads       what follows the sum
     conv("conv1",   32,    5,    1,    2,  OwnHalf,    &[Activation, Pool]),
