@@ -22,8 +22,8 @@ use crate::watch::Watch;
 
 pub mod device; // which GPUs are here
 pub mod libraries; // libcuda and NVRTC, found at run time
-mod places; // where NVRTC may lie
-mod choice; // which of several is taken
+mod search; // for NVRTC's files
+mod choice; // of one of several NVRTCs
 pub mod measure; // free memory, page-locked copies, peers
 mod nvrtc; // the library's functions
 pub mod compile; // with it
@@ -50,9 +50,9 @@ mod sgd;
 
 pub use choice::{Candidate, Needs, Verdict, Version};
 pub use device::{Found, Gpu};
-pub use libraries::{Search, driver_version, install_nvrtc, survey};
+pub use libraries::{driver_version, install_nvrtc, survey};
 pub use memory::{Bytes, Floats};
-pub use places::Place;
+pub use search::{Place, Search};
 
 /// How a device is to be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Compiled programs on disk, so that only a device's first start waits for the compiler.
 //!
-//! One file a program: a digest of the rest, then the lengths, PTX and device code. The name is a
+//! One file per program: a digest of the rest, then the lengths, PTX and device code. The name is a
 //! digest of all that decides the content, so a file is never stale; a damaged one is made anew.
 
 use std::path::{Path, PathBuf};

@@ -1,11 +1,13 @@
-//! Which of several NVRTCs is taken, and why: decided from versions and architectures alone.
+//! Chooses one of several NVRTCs, and says why, from versions and architectures alone.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use super::compile::OLDEST;
 use super::nvrtc::Nvrtc;
-use super::places::Place;
+use super::search::Place;
+
+/// Oldest supported architecture: Turing, compute capability 7.5.
+pub const OLDEST: u32 = 75;
 
 /// The oldest NVRTC that the kernels are compiled with.
 pub(super) const OLDEST_VERSION: Version = Version { major: 12, minor: 0 };
@@ -25,7 +27,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// What an NVRTC must fit; what is None is not known, and everything fits it.
+/// Driver and card that an NVRTC must fit. None means not known; every NVRTC fits then.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs {
     /// The CUDA version of the driver, which loads what NVRTC makes.
@@ -48,20 +50,20 @@ impl fmt::Display for Needs {
     }
 }
 
-/// An NVRTC, or a file that is called like it, and whether it is taken.
+/// An NVRTC, or another file with its name, and whether it is taken.
 #[derive(Debug, Clone)]
 pub struct Candidate {
     /// The file; links are followed.
     pub path: PathBuf,
-    /// How it was found.
+    /// The kind of place in which the file was found.
     pub place: Place,
-    /// Its version; None if the file is not NVRTC, or was found before in another way.
+    /// NVRTC's version; None if the file is something else, or was found before in another way.
     pub version: Option<Version>,
     /// The compute capabilities that it compiles for, major × 10 + minor.
     pub architectures: Vec<u32>,
     /// Whether it is taken, and why.
     pub verdict: Verdict,
-    /// Its functions; None where there is no version.
+    /// NVRTC's functions; None where there is no version.
     pub(super) library: Option<Nvrtc>,
 }
 
@@ -82,13 +84,13 @@ pub enum Verdict {
     Best(Needs),
     /// Taken although it is newer than the driver: none that knows the card is older.
     LastResort(Needs),
-    /// It fits, but a newer one fits too, or one of the same version was found before.
+    /// Not needed: a newer one fits too, or one of the same version was found before.
     Spare,
-    /// It is newer than the driver, which may refuse what it makes.
+    /// Newer than the driver, which may refuse the code.
     NewerThanDriver(Version),
-    /// It does not know the card of this compute capability.
+    /// Unable to compile for the card of this compute capability.
     UnknownCard(u32),
-    /// It is older than the kernels need.
+    /// Older than the kernels need.
     TooOld,
     /// The file is not NVRTC, for this reason.
     NotNvrtc(String),
@@ -154,7 +156,7 @@ pub(super) fn judge(candidates: &mut [Candidate], needs: Needs) {
     }
 }
 
-/// What speaks against an NVRTC by itself; [`Verdict::Spare`] if nothing does.
+/// The objection to one NVRTC by itself; [`Verdict::Spare`] if there is none.
 fn fit(version: Version, architectures: &[u32], needs: Needs) -> Verdict {
     if version < OLDEST_VERSION {
         return Verdict::TooOld;

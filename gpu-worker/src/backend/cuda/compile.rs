@@ -1,21 +1,13 @@
-//! CUDA C in, code for one architecture out, by NVRTC.
+//! Compiles CUDA C to code for one architecture, with NVRTC.
 
 use super::choice::{Candidate, Needs, target};
-use super::libraries::{self, Search};
+use super::libraries;
 use super::nvrtc::Nvrtc;
+use super::search::Search;
 use crate::error::{Error, Result};
 
-/// Oldest supported architecture: Turing, compute capability 7.5.
-pub const OLDEST: u32 = 75;
-
-/// What a program became.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Compiled {
-    /// For this architecture only; None if NVRTC does not know it.
-    pub cubin: Option<Vec<u8>>,
-    /// For the driver to compile.
-    pub ptx: String,
-}
+pub use super::choice::OLDEST;
+pub use super::nvrtc::Compiled;
 
 /// NVRTC, set to one architecture.
 #[derive(Debug, Clone)]
@@ -27,8 +19,8 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// For compute capability `arch` (major × 10 + minor), with the NVRTC that is taken of those
-    /// that `search` finds.
+    /// A compiler for compute capability `arch` (major × 10 + minor), with the NVRTC that is taken of
+    /// those that `search` finds.
     ///
     /// # Errors
     /// [`Error::DeviceUnusable`] if the architecture is older than supported, or no NVRTC is there
@@ -64,7 +56,7 @@ impl Compiler {
         self.taken.version.map(|version| version.to_string()).unwrap_or_default()
     }
 
-    /// All that decides what comes out besides the text.
+    /// Everything besides the text that decides the compiled bytes.
     pub(super) fn key(&self) -> String {
         format!("NVRTC {} {}", self.version(), self.options().join(" "))
     }

@@ -1,4 +1,4 @@
-//! Which GPUs are here, and the one a worker is pinned to.
+//! The GPUs of this machine, and the one that a worker is pinned to.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,12 +10,12 @@ use cudarc::driver::{CudaContext, DriverError, result};
 use super::{explain, libraries};
 use crate::error::{Error, Result};
 
-/// Which GPU.
+/// The name of a GPU: its number or its UUID.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gpu {
     /// The driver's number; `CUDA_VISIBLE_DEVICES` renumbers.
     Ordinal(usize),
-    /// Its UUID as `nvidia-smi -L` prints it, or the beginning of it: `GPU-8f6d…`.
+    /// The UUID as `nvidia-smi -L` prints it, or the beginning of it: `GPU-8f6d…`.
     Uuid(String),
 }
 
@@ -31,14 +31,12 @@ impl fmt::Display for Gpu {
 impl FromStr for Gpu {
     type Err = String;
 
-    /// What stands after `cuda:`.
+    /// Reads the text after `cuda:`.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text.parse() {
             Ok(ordinal) => Ok(Self::Ordinal(ordinal)),
             Err(_) if text.starts_with("GPU-") && text.len() > 4 => Ok(Self::Uuid(text.into())),
-            Err(_) => {
-                Err("after cuda: stands a number, or a UUID as nvidia-smi -L prints it".into())
-            }
+            Err(_) => Err("cuda: needs a number, or a UUID as nvidia-smi -L prints it".into()),
         }
     }
 }
@@ -120,7 +118,10 @@ pub fn find(gpu: &Gpu) -> Result<Found> {
     };
     let matching = found.iter().filter(|here| meant(here)).count();
     if matching > 1 {
-        return Err(Error::Device { device, why: "more than one GPU's UUID begins so".into() });
+        return Err(Error::Device {
+            device,
+            why: "more than one GPU has a UUID that begins like this".into(),
+        });
     }
     if let Some(at) = found.iter().position(meant) {
         return Ok(found.swap_remove(at));
@@ -130,7 +131,7 @@ pub fn find(gpu: &Gpu) -> Result<Found> {
     Err(Error::Device { device, why: format!("no such GPU; here is {}", here.join(", ")) })
 }
 
-/// Opens it: its context in this process.
+/// Opens a GPU: makes its context in this process.
 ///
 /// # Errors
 /// [`Error::DeviceFull`] if not even the context has room; [`Error::Device`] if it is in use

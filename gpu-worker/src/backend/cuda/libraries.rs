@@ -6,24 +6,8 @@ use cudarc::driver;
 
 use super::choice::{Candidate, Needs, OLDEST_VERSION, Verdict, Version, judge};
 use super::nvrtc::Nvrtc;
-use super::places::{self, Place};
+use super::search::{self, Place, Search};
 use crate::error::{Error, Result};
-
-/// Where NVRTC is looked for; the default is nowhere.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Search {
-    /// The library, or the folder it is in: then nowhere else is looked.
-    pub nvrtc: Option<PathBuf>,
-    /// Folders of `LD_LIBRARY_PATH`.
-    pub library_path: Vec<PathBuf>,
-    /// What the system's dynamic loader knows: `/etc/ld.so.cache`.
-    pub loader_cache: Option<PathBuf>,
-    /// Python installations (`$VIRTUAL_ENV`, `~/.local`): NVIDIA's wheels lie in their
-    /// `lib/python3.*/site-packages`, conda's package in their `lib`.
-    pub pythons: Vec<PathBuf>,
-    /// Folders of CUDA toolkits (`/usr/local`, `/opt`), which are called `cuda` or `cuda-13.1`.
-    pub toolkits: Vec<PathBuf>,
-}
 
 /// Makes sure that the driver's library is there.
 ///
@@ -40,7 +24,7 @@ pub fn driver(device: &str) -> Result<()> {
 }
 
 fn is_driver_there() -> bool {
-    // SAFETY: loads and unloads libcuda, whose initialisers are the driver's own.
+    // SAFETY: loads and unloads libcuda, whose initializers are the driver's own.
     unsafe { driver::sys::is_culib_present() }
 }
 
@@ -57,11 +41,10 @@ pub fn driver_version() -> Option<Version> {
         .then_some(Version { major: version / 1000, minor: version % 1000 / 10 })
 }
 
-/// Every NVRTC that is found where `search` says, in the order of the search, with a verdict on
-/// each; at most one is taken.
+/// Every NVRTC that the search finds, in its order, with a verdict on each; at most one is taken.
 ///
-/// Each library is loaded to learn its version, and stays loaded. Files that are called like NVRTC
-/// and are something else are listed too.
+/// Each library is loaded to learn its version, and stays loaded. Files that have NVRTC's name
+/// but are something else are listed too.
 pub fn survey(search: &Search, needs: Needs) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
     for (place, path) in files(search) {
@@ -73,9 +56,9 @@ pub fn survey(search: &Search, needs: Needs) -> Vec<Candidate> {
 }
 
 fn files(search: &Search) -> Vec<(Place, PathBuf)> {
-    let Some(named) = &search.nvrtc else { return places::files(search) };
+    let Some(named) = &search.nvrtc else { return search::files(search) };
     let files =
-        if named.is_dir() { places::named_like_nvrtc(named) } else { vec![places::real(named)] };
+        if named.is_dir() { search::named_like_nvrtc(named) } else { vec![search::real(named)] };
     files.into_iter().map(|path| (Place::Named, path)).collect()
 }
 
@@ -119,7 +102,7 @@ pub(super) fn nvrtc(device: &str, search: &Search, needs: Needs) -> Result<(Nvrt
     Err(Error::DeviceUnusable { device: device.into(), why })
 }
 
-/// Why none of those found can be taken.
+/// The reason why none of the libraries found can be taken.
 fn why_none(search: &Search, found: &[Candidate]) -> String {
     let newest = found.iter().filter(|candidate| candidate.version.is_some());
     if let Some(newest) = newest.max_by_key(|candidate| candidate.version) {
@@ -144,7 +127,7 @@ fn why_none(search: &Search, found: &[Candidate]) -> String {
     }
 }
 
-/// What to install where no NVRTC that was found will do, for a driver of this CUDA version.
+/// Advice on what to install where no NVRTC that was found fits, for a driver of this CUDA version.
 pub fn install_nvrtc(driver: Option<Version>) -> String {
     // The newest wheel that is not newer than the driver; not every minor version has one.
     let wheel = match driver {

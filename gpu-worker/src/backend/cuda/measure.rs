@@ -1,5 +1,5 @@
-//! What `alexnet doctor` asks of GPUs beyond a worker's needs: how much memory is free, how fast
-//! page-locked copies are, and which GPUs reach each other's memory.
+//! Measurements for `alexnet doctor`, beyond a worker's needs: free memory, the speed of page-locked
+//! copies, and which GPUs reach each other's memory.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -6,11 +6,18 @@ use std::path::Path;
 
 use libloading::os::unix::Library;
 
-use super::compile::Compiled;
+/// A compiled program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiled {
+    /// Code for one architecture; None if NVRTC does not know the card's own.
+    pub cubin: Option<Vec<u8>>,
+    /// Intermediate code (PTX), which the driver compiles.
+    pub ptx: String,
+}
 
-/// A program of NVRTC's.
+/// Handle of a program inside NVRTC.
 type Program = *mut c_void;
-/// 0, or what went wrong.
+/// Zero, or the number of an error.
 type Outcome = c_int;
 type Bytes = unsafe extern "C" fn(Program, *mut c_char) -> Outcome;
 type Length = unsafe extern "C" fn(Program, *mut usize) -> Outcome;
@@ -41,9 +48,9 @@ impl Nvrtc {
     /// Loads the library at `path`, or the one that the system has under this name.
     ///
     /// # Errors
-    /// Why it is no NVRTC.
+    /// The reason why the file is not NVRTC.
     pub(super) fn load(path: &Path) -> Result<Self, String> {
-        // SAFETY: the operator, or the system, says that this is NVIDIA's library; its initialisers
+        // SAFETY: the operator, or the system, says that this is NVIDIA's library; its initializers
         // are what any program that uses it runs.
         let library = unsafe { Library::new(path) }.map_err(|e| e.to_string())?;
         // SAFETY: the types are those of nvrtc.h, the same since CUDA 11.
@@ -90,7 +97,7 @@ impl Nvrtc {
         })
     }
 
-    /// Major, minor; zeros if it does not say.
+    /// Major and minor version; zeros if the library does not say.
     pub(super) fn version(&self) -> (i32, i32) {
         let (mut major, mut minor) = (0, 0);
         // SAFETY: two places for one int each.
@@ -98,7 +105,7 @@ impl Nvrtc {
         (major, minor)
     }
 
-    /// Architectures it compiles for; empty if it does not say.
+    /// Architectures that the library compiles for; empty if it does not say.
     pub(super) fn architectures(&self) -> Vec<u32> {
         let mut n = 0;
         // SAFETY: a place for one int.
@@ -116,7 +123,7 @@ impl Nvrtc {
     /// Compiles a program's text; `exact` asks for device code too.
     ///
     /// # Errors
-    /// The compiler's log, or what it says of itself.
+    /// The compiler's log, or NVRTC's text for the error.
     pub(super) fn compile(
         &self,
         name: &str,

@@ -1,15 +1,29 @@
-//! Where NVRTC may lie on this machine, and what it is called there.
+//! The places in which NVRTC may lie on this machine, and its file names there.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::libraries::Search;
-
 /// NVRTC's name without a version: a link that toolkits and development packages have.
 const NAME: &str = "libnvrtc.so";
 
-/// How an NVRTC was found.
+/// The places in which NVRTC is looked for; the default is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Search {
+    /// The library or its folder, as the operator names it; no other place is looked at then.
+    pub nvrtc: Option<PathBuf>,
+    /// Folders of `LD_LIBRARY_PATH`.
+    pub library_path: Vec<PathBuf>,
+    /// The cache of the system's dynamic loader: `/etc/ld.so.cache`.
+    pub loader_cache: Option<PathBuf>,
+    /// Python installations (`$VIRTUAL_ENV`, `~/.local`): NVIDIA's wheels lie in their
+    /// `lib/python3.*/site-packages`, conda's package in their `lib`.
+    pub pythons: Vec<PathBuf>,
+    /// Folders of CUDA toolkits (`/usr/local`, `/opt`), which are called `cuda` or `cuda-13.1`.
+    pub toolkits: Vec<PathBuf>,
+}
+
+/// The kind of place in which an NVRTC was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// Named by the operator with `--nvrtc`.
@@ -39,7 +53,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Every file that is called like NVRTC where `search` says, in the order of the search.
+/// Every file with NVRTC's name in the places of `search`, in their order.
 pub(super) fn files(search: &Search) -> Vec<(Place, PathBuf)> {
     let library_path =
         search.library_path.iter().map(|folder| (Place::LibraryPath, folder.clone()));
@@ -63,21 +77,21 @@ fn in_folders(folders: impl Iterator<Item = (Place, PathBuf)>) -> Vec<(Place, Pa
     files
 }
 
-/// The files of a folder that are called like NVRTC, sorted, each once however many links it has
-/// there; empty if the folder can't be read.
+/// The files of a folder that have NVRTC's name, sorted, each once however many links it has there;
+/// empty if the folder can't be read.
 pub(super) fn named_like_nvrtc(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in matching(folder, NAME) {
-        let is_called_so = path.file_name().and_then(|name| name.to_str()).is_some_and(is_name);
+        let is_nvrtc = path.file_name().and_then(|name| name.to_str()).is_some_and(is_name);
         let path = real(&path);
-        if is_called_so && !found.contains(&path) {
+        if is_nvrtc && !found.contains(&path) {
             found.push(path);
         }
     }
     found
 }
 
-/// The files called like NVRTC that the cache of the system's dynamic loader lists.
+/// The files with NVRTC's name that the cache of the system's dynamic loader lists.
 ///
 /// The cache is a table of offsets into a run of texts, each ended by a zero; the texts that are
 /// paths are all that is read of it, so its layout does not matter.
@@ -99,8 +113,9 @@ pub(super) fn real(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
-/// `libnvrtc.so` and `libnvrtc.so.12.9.86` are; `libnvrtc-builtins.so.12.9`, which NVRTC loads
-/// itself, and `libnvrtc.alt.so.12`, the wheels' second build of it, are not.
+/// Whether a file name is NVRTC's. `libnvrtc.so` and `libnvrtc.so.12.9.86` are;
+/// `libnvrtc-builtins.so.12.9`, which NVRTC loads itself, and `libnvrtc.alt.so.12`, the wheels'
+/// second build of it, are not.
 fn is_name(name: &str) -> bool {
     let version = |rest: &str| {
         rest.strip_prefix('.').is_some_and(|rest| rest.split('.').all(|n| n.parse::<u32>().is_ok()))
@@ -123,8 +138,8 @@ fn of_python(python: &Path) -> Vec<(Place, PathBuf)> {
     folders
 }
 
-/// The folders of the wheels in a folder of packages: those of CUDA 12 have one a library, those
-/// of CUDA 13 one for all.
+/// The folders of the wheels in a folder of packages: CUDA 12 has one per library,
+/// CUDA 13 one for all.
 fn of_packages(packages: &Path) -> Vec<(Place, PathBuf)> {
     let nvidia = packages.join("nvidia");
     let wheels = matching(&nvidia, "cu").into_iter().filter(|wheel| {
@@ -145,12 +160,12 @@ fn of_toolkits(parent: &Path) -> Vec<(Place, PathBuf)> {
     folders.into_iter().map(|folder| (Place::Toolkit, folder)).collect()
 }
 
-/// What a folder holds under names that begin so, sorted; empty if it can't be read.
-fn matching(folder: &Path, begins: &str) -> Vec<PathBuf> {
+/// The entries of a folder whose names begin with `prefix`, sorted; empty if it can't be read.
+fn matching(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut found: Vec<_> = entries
         .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(begins))
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
         .map(|entry| entry.path())
         .collect();
     found.sort();
