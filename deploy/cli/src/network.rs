@@ -14,8 +14,8 @@ use gpu_worker::step::Output;
 use model::recipe::Recipe;
 use model::shape::Network;
 
-use crate::args::Which;
-use crate::say;
+use crate::options::WhichCheckpoint;
+use crate::print;
 
 /// A trained network.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Trained {
     ///
     /// # Errors
     /// If the folder is no run, or the checkpoint is damaged or another network's.
-    pub(crate) fn load(run: &Path, which: Which, batch: usize) -> Result<Self> {
+    pub(crate) fn load(run: &Path, which: WhichCheckpoint, batch: usize) -> Result<Self> {
         let dir = RunDir::open(run)?;
         let manifest = checkpoint(&dir, which)?;
         let data = dir.data_set()?;
@@ -76,15 +76,15 @@ pub(crate) fn views(views: u32) -> std::ops::RangeInclusive<u32> {
 ///
 /// # Errors
 /// If there is none, or the one asked for is damaged.
-pub(crate) fn checkpoint(dir: &RunDir, which: Which) -> Result<Manifest> {
+pub(crate) fn checkpoint(dir: &RunDir, which: WhichCheckpoint) -> Result<Manifest> {
     match which {
-        Which::Best | Which::Last => {
+        WhichCheckpoint::Best | WhichCheckpoint::Last => {
             let (manifest, refused) =
-                if which == Which::Best { dir.best()? } else { dir.newest()? };
-            refused.iter().for_each(say::line);
+                if which == WhichCheckpoint::Best { dir.best()? } else { dir.newest()? };
+            refused.iter().for_each(print::line);
             Ok(manifest)
         }
-        Which::Step(step) => {
+        WhichCheckpoint::Step(step) => {
             let steps = dir.steps()?;
             if !steps.contains(&step) {
                 let there: Vec<String> = steps.iter().map(u64::to_string).collect();

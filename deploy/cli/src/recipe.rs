@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use model::recipe::{NetworkName, Recipe};
 
-use crate::args::RecipeArgs;
-
 /// Folder of the run directories that have no `--run`.
 pub(crate) const RUNS: &str = "runs";
 
@@ -25,12 +23,6 @@ pub(crate) fn load(name: &str, sets: &[String]) -> Result<Recipe> {
     };
     recipe.set_all(sets)?;
     Ok(recipe)
-}
-
-/// Where to stop; `None`: the recipe's epochs.
-pub(crate) fn until(args: &RecipeArgs) -> Option<coordinator::Until> {
-    let steps = args.steps.map(coordinator::Until::Steps);
-    steps.or(args.epochs.map(coordinator::Until::Epochs))
 }
 
 /// Side of the stored pictures that leave a recipe's crops room to move: 256 for 224.
