@@ -93,7 +93,7 @@ impl FromStr for Device {
             None if text == "cpu" => Ok(Self::Cpu { threads: 1 }),
             Some(("cpu", n)) => match n.parse() {
                 Ok(threads @ 1..=256) => Ok(Self::Cpu { threads }),
-                _ => Err(refused("after cpu: stands a number of threads from 1 to 256")),
+                _ => Err(refused("cpu:N needs a thread count from 1 to 256")),
             },
             Some(("cuda", gpu)) => gpu.parse().map(Self::Cuda).map_err(|why: String| refused(&why)),
             _ => Err(refused(

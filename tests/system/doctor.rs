@@ -106,7 +106,7 @@ fn a_machine_without_a_gpu_trains_on_its_cpu() {
     assert_eq!(report.code, Some(0), "{:#}", report.json);
     report.assert("gpu.device", "look", "nvidia-smi -L");
     assert_eq!(report.line("nvrtc.taken")["verdict"], "ok");
-    assert!(report.line("devices.taken")["measured"].as_str().unwrap().contains("takes cpu:"));
+    assert!(report.line("devices.taken")["measured"].as_str().unwrap().contains("uses cpu:"));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn two_gpus_are_measured_and_taken() {
     assert_eq!(report.line("nvrtc.found")["subject"], "12.9");
     assert_eq!(report.line("nvrtc.taken")["verdict"], "ok");
     let taken = report.line("devices.taken");
-    assert!(taken["measured"].as_str().unwrap().ends_with("takes cuda:0 and cuda:1"), "{taken:#}");
+    assert!(taken["measured"].as_str().unwrap().ends_with("uses cuda:0 and cuda:1"), "{taken:#}");
 }
 
 #[test]

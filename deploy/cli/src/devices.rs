@@ -9,17 +9,17 @@ use crate::print;
 /// The devices of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Devices {
-    /// One a half, as a worker's `--device` takes it.
+    /// One per half, in the form of a worker's `--device`.
     pub names: Vec<String>,
-    /// Why these, where nobody chose.
+    /// Reason for the choice, if it was made here.
     pub why: Option<String>,
 }
 
-/// One device a half. `auto` takes the GPUs if the driver and NVRTC are there, else shares the
-/// CPU's cores out.
+/// One device per half. `auto` takes the GPUs if driver and NVRTC work; otherwise the halves share
+/// the CPU's cores.
 ///
 /// # Errors
-/// If what was typed is no list of devices, or not one for each half.
+/// If the list can't be understood, does not fit the recipe, or names a GPU that can't be used.
 pub(crate) fn devices(typed: &str, columns: usize, search: &Search) -> Result<Devices> {
     if typed == "auto" {
         return Ok(auto(columns, cuda::usable(search)));
@@ -27,14 +27,15 @@ pub(crate) fn devices(typed: &str, columns: usize, search: &Search) -> Result<De
     let names: Vec<String> = typed.split(',').map(|device| device.trim().to_owned()).collect();
     if names.len() != columns {
         bail!(
-            "--devices {typed} names {}, the recipe has {}: write one for each, such as {}",
+            "--devices {typed} names {}, but the recipe has {}: name one device per column, such as \
+             {}",
             print::count(names.len() as u64, "device", "devices"),
             print::count(columns as u64, "column", "columns"),
             vec!["cpu"; columns].join(",")
         );
     }
     for device in &names {
-        // What isn't there is better said here than in ten restarts of a worker.
+        // A missing GPU is better reported here than after ten restarts of a worker.
         if let Device::Cuda(wanted) = device.parse()? {
             cuda::check(&wanted, search)?;
         }
@@ -45,14 +46,14 @@ pub(crate) fn devices(typed: &str, columns: usize, search: &Search) -> Result<De
 fn auto(columns: usize, found: gpu_worker::Result<Vec<cuda::Found>>) -> Devices {
     match found {
         Ok(gpus) => {
-            // With fewer GPUs than halves they share: slower than two, faster than a CPU.
+            // With fewer GPUs than halves, the halves share: slower than two, faster than a CPU.
             let taken = (0..columns).map(|i| &gpus[i % gpus.len()]);
             let here = print::count(gpus.len() as u64, "GPU", "GPUs");
             let first = &gpus[0].name;
             let shared = if gpus.len() < columns { ", which the halves share" } else { "" };
             Devices {
                 names: taken.map(|gpu| format!("cuda:{}", gpu.ordinal)).collect(),
-                why: Some(format!("{here} here ({first}){shared}")),
+                why: Some(format!("found {here} ({first}){shared}")),
             }
         }
         Err(error) => {
@@ -62,7 +63,7 @@ fn auto(columns: usize, found: gpu_worker::Result<Vec<cuda::Found>>) -> Devices 
                 | gpu_worker::Error::DeviceUnusable { why, .. } => why,
                 other => other.to_string(),
             };
-            // The advice to use the CPU is already taken.
+            // The advice to use the CPU has been followed already.
             let why = why.trim_end_matches(", or use cpu").to_owned();
             let threads = (cores / columns).max(1);
             Devices { names: vec![format!("cpu:{threads}"); columns], why: Some(why) }

@@ -1,4 +1,4 @@
-//! A trained network in this process, both halves: what `eval` and `predict` ask.
+//! A trained network in this process, both halves, for `eval` and `predict`.
 
 use std::path::Path;
 
@@ -20,13 +20,13 @@ use crate::print;
 /// A trained network.
 #[derive(Debug)]
 pub(crate) struct Trained {
-    /// How it was trained.
+    /// Recipe of the run, with the batch limited to what is asked for.
     pub recipe: Recipe,
-    /// In label order.
+    /// Names of the classes, in label order.
     pub classes: Vec<String>,
     /// Side of the stored pictures.
     pub side: usize,
-    /// Steps it was trained for.
+    /// Number of steps that it was trained for.
     pub step: u64,
     pair: Pair<Cpu>,
 }
@@ -54,7 +54,7 @@ impl Trained {
         Ok(Self { recipe, classes, side, step: manifest.step, pair })
     }
 
-    /// What the network makes of a minibatch.
+    /// Runs a minibatch forward.
     ///
     /// # Errors
     /// If the minibatch doesn't fit the network.
@@ -64,7 +64,7 @@ impl Trained {
     }
 }
 
-/// Numbers of the test views that are averaged.
+/// Numbers of the views that are averaged.
 pub(crate) fn views(views: u32) -> std::ops::RangeInclusive<u32> {
     match views {
         1 => 0..=0,
@@ -72,7 +72,7 @@ pub(crate) fn views(views: u32) -> std::ops::RangeInclusive<u32> {
     }
 }
 
-/// A run's checkpoint; damaged ones that were passed over are said.
+/// A checkpoint of a run. Damaged checkpoints that were skipped are printed.
 ///
 /// # Errors
 /// If there is none, or the one asked for is damaged.
@@ -89,9 +89,13 @@ pub(crate) fn checkpoint(dir: &RunDir, which: WhichCheckpoint) -> Result<Manifes
             if !steps.contains(&step) {
                 let there: Vec<String> = steps.iter().map(u64::to_string).collect();
                 bail!(
-                    "{} has no checkpoint of step {step}; there are those of {}",
+                    "{} has no checkpoint of step {step}; it has {}",
                     dir.path.display(),
-                    if there.is_empty() { "none".into() } else { there.join(", ") }
+                    if there.is_empty() {
+                        "none".into()
+                    } else {
+                        format!("steps {}", there.join(", "))
+                    }
                 );
             }
             Ok(dir.at(step)?)
@@ -99,7 +103,7 @@ pub(crate) fn checkpoint(dir: &RunDir, which: WhichCheckpoint) -> Result<Manifes
     }
 }
 
-/// The bytes of a checkpoint's shards, half A's first.
+/// The bytes of a checkpoint's shards, half A first.
 ///
 /// # Errors
 /// If one can't be read.
@@ -112,7 +116,7 @@ pub(crate) fn shards(dir: &RunDir, manifest: &Manifest) -> Result<Vec<Bytes>> {
     paths.map(read).collect()
 }
 
-/// A loader's minibatch as a worker has it.
+/// A loader's minibatch in the form that a worker receives.
 pub(crate) fn received(batch: &loader::batch::Minibatch) -> Minibatch {
     let places = (0..batch.n)
         .map(|i| {

@@ -5,28 +5,28 @@ use std::io::Write;
 
 pub(crate) use coordinator::progress::{duration, thousands};
 
-/// Prints a line; a closed pipe (`alexnet … | head`) is nobody's error.
+/// Prints a line; a closed pipe (`alexnet … | head`) is not an error.
 pub(crate) fn line(text: impl Display) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// Prints an error and what led to it, one cause a line.
+/// Prints an error and its causes, one per line.
 pub(crate) fn error(error: &anyhow::Error) {
     let mut text = format!("error: {error}");
-    let mut said = error.to_string();
+    let mut printed = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         // Libraries often repeat their source in their own message.
-        if !said.contains(&cause) {
+        if !printed.contains(&cause) {
             text.push_str("\n  because: ");
             text.push_str(&cause);
-            said = cause;
+            printed = cause;
         }
     }
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// What a person types to run this program: how it was started.
+/// Path of this program as it was typed, for messages that suggest commands.
 pub(crate) fn program() -> String {
     let started = std::env::args_os().next().unwrap_or_else(|| "alexnet".into());
     let path = std::path::Path::new(&started);
@@ -34,7 +34,7 @@ pub(crate) fn program() -> String {
     path.strip_prefix(here).unwrap_or(path).display().to_string()
 }
 
-/// `1 class`, `2 classes`: a count with its word.
+/// A count with its word: `1 class`, `2 classes`.
 pub(crate) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", thousands(n), if n == 1 { one } else { many })
 }

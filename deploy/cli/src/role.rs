@@ -69,10 +69,10 @@ where
         tokio::select! {
             done = role(listener, asked) => done,
             () = asking => Ok(()),
-            _ = parent => Err(anyhow::anyhow!("`alexnet up` is gone, so this process ends too")),
+            _ = parent => Err(anyhow::anyhow!("`alexnet up` has ended, so this process ends too")),
         }
     });
-    // Threads that compute or read files may be in the middle of something nobody waits for.
+    // Threads that compute or read files may still be busy; their results are not needed.
     runtime.shutdown_timeout(Duration::from_millis(100));
     done
 }
@@ -81,6 +81,7 @@ async fn listen(address: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| cant_listen(address, "--listen"))
 }
 
+/// Message for an address on which this process can't listen.
 pub(crate) fn cant_listen(address: &str, option: &str) -> String {
     format!(
         "can't listen on {address}: choose another address with {option}, or port 0 for any free \
@@ -88,16 +89,16 @@ pub(crate) fn cant_listen(address: &str, option: &str) -> String {
     )
 }
 
-/// Resolves when standard input closes; never, if nobody holds it.
-async fn parent_gone(held: bool) {
-    if !held {
+/// Resolves when the parent closes standard input; never, if there is no parent.
+async fn parent_gone(has_parent: bool) {
+    if !has_parent {
         return std::future::pending().await;
     }
-    let (tell, told) = oneshot::channel();
+    let (closed, is_closed) = oneshot::channel();
     // A thread, because a pending read of standard input would hold up the runtime's end.
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        let _ = tell.send(());
+        let _ = closed.send(());
     });
-    let _ = told.await;
+    let _ = is_closed.await;
 }

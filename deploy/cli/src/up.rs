@@ -28,13 +28,13 @@ use progress::Progress;
 pub(crate) use children::{ChildCommand, Running, logs};
 pub(crate) use state::Remembered;
 
-/// How often the coordinator is asked how it goes.
+/// Time between two questions to the coordinator about the state of the run.
 const ASK_EVERY: Duration = Duration::from_millis(300);
-/// How long workers and loaders may take to end with the run.
+/// Time that workers and loaders have to end with the run.
 const LEAVES_WITHIN: Duration = Duration::from_secs(10);
-/// A coordinator that has answered before and says nothing for so long hangs.
+/// A coordinator that has answered before and is silent for this long hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(30);
-/// A coordinator that was killed is started again this often.
+/// Most restarts of a coordinator that was killed.
 const COORDINATOR_RESTARTS: u32 = 10;
 
 /// A run on this machine, decided before anything is started.
@@ -79,7 +79,7 @@ impl LocalRun {
         let again = self.dir.join("run.json").is_file();
         print::line(format_args!(
             "{} {} on {}, {} and {}, in {}",
-            if again { "going on with" } else { "training" },
+            if again { "resuming" } else { "training" },
             self.recipe.name,
             recipe::data_name(&self.data, recipe::stored_side(&self.recipe)),
             print::count(self.devices.names.len() as u64, "worker", "workers"),
@@ -90,15 +90,16 @@ impl LocalRun {
             print::line(format_args!("on {}: {why}", self.devices.names.join(" and ")));
         }
         if std::io::stderr().is_terminal() {
-            print::line("Ctrl-C writes a checkpoint and ends; the same command goes on from there");
+            print::line("Ctrl-C writes a checkpoint and ends; the same command resumes the run");
         }
     }
 
-    /// Starts everything, shows how it goes, and returns what the coordinator said at its end;
-    /// `started` is told the processes, for `bench` to measure them.
+    /// Starts all processes, shows the progress of the run, and returns the coordinator's last line.
+    ///
+    /// `started` receives name and number of each process, which `bench` measures.
     ///
     /// # Errors
-    /// If a process can't be started or the run can't go on.
+    /// If a process can't be started or the run can't continue.
     pub(crate) async fn train(&self, started: impl FnOnce(Vec<(String, u32)>)) -> Result<String> {
         let trust = self.tls.trust(net::Role::Operator, None)?;
         let logs = children::logs(&self.dir)?;
@@ -109,8 +110,8 @@ impl LocalRun {
             print::line(format_args!("metrics at {metrics}"));
         }
         let mut others = Vec::new();
-        for role in self.others(&logs, &address) {
-            others.push(role.start().await?);
+        for child in self.others(&logs, &address) {
+            others.push(child.start().await?);
         }
         let pids = others.iter().chain([&coordinator]);
         started(pids.filter_map(|r| Some((r.name().to_owned(), r.pid()?))).collect());
@@ -118,17 +119,17 @@ impl LocalRun {
         let (over, is_over) = watch::channel(None);
         let (tell, notices) = mpsc::unbounded_channel();
         let mut kept_alive = JoinSet::new();
-        let states = ask_again_and_again(&trust, &address)?;
+        let states = poll_states(&trust, &address)?;
         for running in others {
             let (is_over, states, tell) = (is_over.clone(), states.clone(), tell.clone());
             kept_alive.spawn(children::keep_alive(running, is_over, states, tell));
         }
-        // Restarted, it listens where everyone looks for it.
+        // A restarted coordinator listens on the same address, which the others know.
         let metrics = coordinator.metrics.as_deref().map(host_and_port);
         let again = ChildCommand::new("coordinator", &logs, self.coordinator(&address, metrics));
         let ended = self.watch(&trust, coordinator, again, &mut kept_alive, states, notices).await;
         if let Ok(said) = &ended {
-            // At a run's end everyone leaves by itself; where none began, nobody was told to.
+            // The others end with the run by themselves. If no run began, nothing tells them to.
             let began = said != role::ALREADY_FINISHED;
             let _ = over.send(Some(if began { LEAVES_WITHIN } else { Duration::ZERO }));
             while kept_alive.join_next().await.is_some() {}
@@ -136,7 +137,8 @@ impl LocalRun {
         ended
     }
 
-    /// Until the coordinator ends.
+    /// Shows progress, restarts a coordinator that was killed, and passes Ctrl-C on, until the
+    /// coordinator ends.
     async fn watch(
         &self,
         trust: &Trust,
@@ -152,7 +154,7 @@ impl LocalRun {
         let mut born = Instant::now();
         let mut heard = None;
         let mut look = tokio::time::interval(ASK_EVERY);
-        let mut memory = Some(Remembered {
+        let mut remembered = Some(Remembered {
             data: self.data.clone(),
             coordinator: Some(coordinator.address.clone()),
         });
@@ -165,7 +167,7 @@ impl LocalRun {
                             (restarts, backoff) = (0, Backoff::default());
                         }
                         progress.notice(&format!(
-                            "coordinator ended: {}; started again", end.why()
+                            "coordinator ended: {}; restarting it", end.why()
                         ));
                         restarts += 1;
                         backoff.pause().await;
@@ -175,33 +177,33 @@ impl LocalRun {
                     end => break Err(anyhow::anyhow!("{}", end.why())),
                 },
                 Some(done) = others.join_next() => {
-                    if let Err(error) = done.context("a watching task broke")? {
+                    if let Err(error) = done.context("a task that watches a process failed")? {
                         break Err(error);
                     }
                 }
                 Some(notice) = notices.recv() => progress.notice(&notice),
                 Ok(()) = states.changed() => {
                     heard = Some(Instant::now());
-                    // It answers: it has taken this run directory, so these are its pictures.
-                    if let Some(memory) = memory.take() {
-                        memory.write(&self.dir)?;
+                    // An answer means that the run directory is this run's, and so are its pictures.
+                    if let Some(remembered) = remembered.take() {
+                        remembered.write(&self.dir)?;
                     }
                     progress.update(&states.borrow_and_update());
                 }
                 _ = look.tick() => {
                     if heard.is_some_and(|at: Instant| at.elapsed() > HANGS_AFTER) {
-                        // Its end is then seen above.
+                        // The first branch then sees its end.
                         heard = None;
-                        progress.notice("the coordinator does not answer and is ended");
+                        progress.notice("the coordinator does not answer: killing it");
                         coordinator.kill();
                     }
                 }
                 signal = &mut asked => {
-                    signal.context("signals can't be received")?;
+                    signal.context("Ctrl-C can't be received")?;
                     if stopping {
                         break Err(anyhow::anyhow!(
-                            "ended at once; the last checkpoint stands, the same command goes on \
-                             from there"
+                            "ended at once, without a new checkpoint; the same command resumes from \
+                             the last one"
                         ));
                     }
                     stopping = true;
@@ -250,7 +252,7 @@ fn host_and_port(url: &str) -> &str {
     url.trim_start_matches("http://").trim_end_matches("/metrics")
 }
 
-/// Asks for a checkpoint and the end; says what the coordinator answered.
+/// Asks for a checkpoint and the end of the run; returns the answer as a sentence.
 async fn ask_to_stop(trust: &Trust, address: &str) -> String {
     let answer = match client::connect(trust, address) {
         Ok(mut client) => client::stop(&mut client, "Ctrl-C").await,
@@ -265,13 +267,13 @@ async fn ask_to_stop(trust: &Trust, address: &str) -> String {
     }
 }
 
-/// The coordinator's state, as often as [`ASK_EVERY`] says, until nobody looks.
-fn ask_again_and_again(trust: &Trust, address: &str) -> Result<watch::Receiver<RunStatus>> {
+/// The state of the run, asked for every [`ASK_EVERY`] until the receiver is dropped.
+fn poll_states(trust: &Trust, address: &str) -> Result<watch::Receiver<RunStatus>> {
     let mut client = client::connect(trust, address)?;
     let (show, states) = watch::channel(RunStatus::default());
     tokio::spawn(async move {
         while !show.is_closed() {
-            // A coordinator that is being restarted doesn't answer; the next question may do.
+            // A coordinator that is being restarted doesn't answer; a later one will.
             if let Ok(state) = client::status(&mut client).await {
                 let _ = show.send(state);
             }

@@ -1,11 +1,11 @@
 //! `alexnet bench`: images/s on this machine, where the time goes, what memory it takes.
 //!
-//! Everything is measured as it runs: matrix products in as many processes as there are workers,
-//! all busy at once; a loader by itself, its minibatches streamed; then a real run.
+//! Three measurements come one after the other: matrix products, in as many processes as there are
+//! workers, all busy at once; a loader by itself, which streams minibatches; and a real run.
 
-mod memory; // the most each process used
+mod memory; // peak memory of each process
 mod streaming; // a loader by itself
-mod products; // the floor
+mod products; // matrix products alone
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -23,7 +23,7 @@ pub(super) use products::{ProductRateArgs, product_rate};
 
 /// Steps before caches, memory and connections are warm.
 const WARM_UP: u64 = 2;
-/// Built-in pictures: few to measure with, since evaluation is not what is measured.
+/// Built-in pictures, with few for validation: evaluation is not measured.
 const PICTURES: &str = "4096:128";
 
 /// Arguments of `alexnet bench`.
@@ -66,15 +66,18 @@ pub(super) fn run(args: &BenchArgs, call: Call<'_>) -> Result<()> {
     let folder = tempfile::tempdir().context("a temporary run directory can't be made")?;
     let runtime = one_thread()?;
 
-    print::line(format_args!("matrix products in {} processes at once …", devices.names.len()));
+    print::line(format_args!(
+        "measuring matrix products in {} processes at once …",
+        devices.names.len()
+    ));
     let gflops = runtime.block_on(products::of_all(
         &devices.names,
         &forward::<GpuArgs>(call.typed),
         folder.path(),
     ))?;
-    print::line("a loader, streamed …");
+    print::line("measuring a loader by itself …");
     let loader = runtime.block_on(streaming::measure(&data, &recipe, folder.path()))?;
-    print::line(format_args!("{} steps …", WARM_UP + args.steps));
+    print::line(format_args!("measuring {} steps …", WARM_UP + args.steps));
     let steps = ["--steps".into(), (WARM_UP + args.steps).to_string().into()];
     let changes = args.sets.iter().flat_map(|change| ["--set".into(), change.into()]);
     let run = LocalRun {
@@ -112,17 +115,20 @@ pub(super) fn run(args: &BenchArgs, call: Call<'_>) -> Result<()> {
         steps.len(),
         run.devices.names.join(",")
     ));
-    print::line("| what | measured |\n|---|---|");
+    print::line("| measurement | result |\n|---|---|");
     let row = |what: &str, value: &str| print::line(format_args!("| {what} | {value} |"));
     rows.iter().for_each(|(what, value)| row(what, value));
-    row("loader, streamed", &format!("{:.0} images/s ({:.0} a core)", loader.rate, loader.a_core));
+    row(
+        "loader by itself",
+        &format!("{:.0} images/s ({:.0} per core)", loader.rate, loader.per_core),
+    );
     for (name, megabytes) in peaks {
         row(&format!("peak memory, {name}"), &format!("{megabytes:.0} MB"));
     }
     Ok(())
 }
 
-/// What the steps say, for the table.
+/// Rows of the table that come from the measured steps.
 fn rows(steps: &[Step], gflop: f64, gflops: f64, batch: usize) -> Result<Vec<(String, String)>> {
     let mean = |value: fn(&Step) -> f64| -> f64 {
         steps.iter().map(value).sum::<f64>() / steps.len().max(1) as f64
@@ -134,15 +140,15 @@ fn rows(steps: &[Step], gflop: f64, gflops: f64, batch: usize) -> Result<Vec<(St
     let of = |what: &str, value: String| (what.to_owned(), value);
     Ok(vec![
         of("training", format!("{:.1} images/s", 1e3 * batch as f64 / step_ms)),
-        of("a step", format!("{:.2} s", step_ms / 1e3)),
+        of("time per step", format!("{:.2} s", step_ms / 1e3)),
         of(
             "matrix products alone",
             format!("{:.2} s ({gflop:.1} GFLOP at {gflops:.0} GFLOP/s)", floor_ms / 1e3),
         ),
-        of("a step, in those", format!("{:.2} ×", step_ms / floor_ms)),
-        of("wait on bytes being sent", share(mean(|s| s.exchange_wait_ms))),
-        of("wait on the other half's work", share(mean(|s| s.peer_late_ms))),
-        of("wait on data", share(mean(|s| s.data_wait_ms))),
+        of("step / matrix products", format!("{:.2} ×", step_ms / floor_ms)),
+        of("waiting for bytes in transit", share(mean(|s| s.exchange_wait_ms))),
+        of("waiting for the other half", share(mean(|s| s.peer_late_ms))),
+        of("waiting for minibatches", share(mean(|s| s.data_wait_ms))),
     ])
 }
 
@@ -151,13 +157,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_told_in_matrix_products() {
+    fn a_step_is_compared_with_its_matrix_products() {
         let step = Step { step_ms: 6000.0, data_wait_ms: 30.0, ..Step::default() };
         let rows = rows(&[step.clone(), step], 500.0, 125.0, 128).unwrap();
         let value = |what: &str| rows.iter().find(|r| r.0 == what).unwrap().1.as_str();
         assert_eq!(value("training"), "21.3 images/s");
-        assert_eq!(value("a step, in those"), "1.50 ×");
-        assert_eq!(value("wait on data"), "0.50 % of a step");
+        assert_eq!(value("step / matrix products"), "1.50 ×");
+        assert_eq!(value("waiting for minibatches"), "0.50 % of a step");
     }
 
     #[test]

@@ -31,7 +31,7 @@ const AUTHORITY_KEY: &str = "authority-key.pem";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The authority outlives every certificate it may make.
 const AUTHORITY_DAYS: u32 = 7300;
-/// Clocks that differ by less are no trouble.
+/// Certificates are valid from this much earlier, so that clocks may differ by as much.
 const EARLIER: Duration = Duration::from_secs(3600);
 
 /// Arguments of `alexnet certs`.
@@ -55,7 +55,7 @@ pub(super) struct CertsArgs {
     renew: bool,
 }
 
-/// Makes them and says until when they are valid.
+/// Makes certificates and prints until when they are valid.
 pub(super) fn run(args: &CertsArgs) -> Result<()> {
     let now = SystemTime::now();
     let roles = if args.roles.is_empty() { Role::ALL.to_vec() } else { args.roles.clone() };
@@ -71,7 +71,7 @@ pub(super) fn run(args: &CertsArgs) -> Result<()> {
     if new_authority {
         print::line(format_args!("{folder}/{AUTHORITY}: a new authority, for one run"));
         print::line(format_args!(
-            "{folder}/{AUTHORITY_KEY}: makes further certificates; keep it here, copy it nowhere"
+            "{folder}/{AUTHORITY_KEY}: makes further certificates; keep it here, never copy it"
         ));
     }
     for role in &request.roles {
@@ -80,37 +80,36 @@ pub(super) fn run(args: &CertsArgs) -> Result<()> {
         print::line(format_args!("{folder}/{role}.pem and {role}-key.pem: valid until {until}"));
     }
     if args.renew {
-        print::line("copy them to where they are used, and start those processes again");
+        print::line("copy them to the machines that use them, and restart those processes");
     } else {
         print::line(format_args!(
-            "each machine needs {AUTHORITY} and the two files of its roles; then add --certs \
+            "copy {AUTHORITY} and the two files of its roles to each machine, then add --certs \
              {folder} to each command"
         ));
     }
     Ok(())
 }
 
-/// What to make.
+/// Certificates to make, with the authority that signs them.
 #[derive(Debug, Clone)]
 pub struct CertificateRequest {
-    /// Where.
+    /// Folder of the certificates.
     pub folder: PathBuf,
-    /// For whom.
+    /// One certificate for each of these roles.
     pub roles: Vec<Role>,
-    /// Whether certificates that are there may be replaced.
+    /// Whether existing certificates may be replaced.
     pub renew: bool,
-    /// First moment of their validity.
+    /// First moment at which they are valid.
     pub from: SystemTime,
-    /// Last moment of it.
+    /// Last moment at which they are valid.
     pub until: SystemTime,
 }
 
 impl CertificateRequest {
-    /// Makes certificates, and the authority if there is none; true if it was made.
+    /// Makes the certificates, and the authority if there is none; true if the authority is new.
     ///
     /// # Errors
-    /// If something would be overwritten, the authority's key is not here, or a file can't be
-    /// written.
+    /// If a file would be overwritten, the authority's key is missing, or a file can't be written.
     pub fn make(&self) -> Result<bool> {
         let (folder, shown) = (&self.folder, self.folder.display());
         let there = |name: &str| folder.join(name).exists();
@@ -118,23 +117,23 @@ impl CertificateRequest {
         kept.retain(|name| there(name));
         if !self.renew && !kept.is_empty() {
             bail!(
-                "{shown} has {} already: add --renew to replace {}, or choose another folder for \
+                "{shown} already has {}: add --renew to replace {}, or choose another folder for \
                  another run",
                 kept.join(", "),
-                if kept.len() == 1 { "it" } else { "them (--roles for some of them)" }
+                if kept.len() == 1 { "it" } else { "them (--roles selects some)" }
             );
         }
         let is_new = match (there(AUTHORITY), there(AUTHORITY_KEY)) {
             (true, true) => false,
             (true, false) => bail!(
-                "{shown} has {AUTHORITY} but not {AUTHORITY_KEY}: run this on the machine where \
-                 the authority was made, then copy the new files here"
+                "{shown} has {AUTHORITY} but not {AUTHORITY_KEY}: run this command on the machine \
+                 where the authority was made, then copy the new files here"
             ),
             (false, true) => {
-                bail!("{shown} has {AUTHORITY_KEY} but lost {AUTHORITY}: copy it back")
+                bail!("{shown} has {AUTHORITY_KEY} but not {AUTHORITY}: copy that file back")
             }
             (false, false) if self.renew => {
-                bail!("{shown} has no authority to renew certificates from; leave --renew out")
+                bail!("{shown} has no authority to renew certificates from: leave out --renew")
             }
             (false, false) => true,
         };
@@ -201,7 +200,7 @@ fn private_folder(folder: &Path) -> Result<()> {
         .with_context(|| format!("the folder {} can't be made", folder.display()))
 }
 
-/// Writes a file beside its place, then puts it there: whoever reads it finds the old or the new.
+/// Writes a temporary file and renames it, so that a reader finds the old or the new file.
 fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
     let beside = path.with_extension("pem.new");
     let written = fs::remove_file(&beside).or_else(|error| match error.kind() {

@@ -57,7 +57,7 @@ pub(super) struct CoordinatorArgs {
     #[command(flatten)]
     metrics: MetricsArgs,
 
-    /// When a worker counts as failed.
+    /// Limits of the coordinator.
     #[command(flatten)]
     failure: FailureArgs,
 }

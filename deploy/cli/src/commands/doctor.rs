@@ -1,13 +1,13 @@
-//! `alexnet doctor`: looks at a machine before anything is trained there, says what it found, line
-//! by line, and what to do about what is not in order.
+//! `alexnet doctor`: checks a machine before anything is trained there, and prints what it found
+//! and how to mend what is wrong.
 //!
-//! Each part *probes* (asks the machine) and *judges* (numbers to verdicts, without the machine).
-//! Parts run one after the other, so that none disturbs another's measurement, each in a thread of
-//! its own with a deadline, so that a disk or a driver that hangs is a line of the report.
+//! Each part *probes* (asks the machine) and *judges* (turns numbers into verdicts, without the
+//! machine). Parts run one after the other, so that none disturbs another's measurement. Each part
+//! runs in a thread with a deadline, so that a disk or a driver that hangs is a line of the report.
 
-mod check; // a line: what was found, what it means, what to do
+mod check; // a line: measurement, verdict, remedy
 mod report; // lines for people, one document for programs
-mod needs; // what a run takes
+mod needs; // memory and disk that a run takes
 mod system;
 mod cpu;
 mod memory;
@@ -42,7 +42,7 @@ const ALL_WITHIN: Duration = Duration::from_secs(9);
 const QUICK_WITHIN: Duration = Duration::from_secs(2);
 /// Deadline of the disk: a slow one takes long to sync.
 const DISK_WITHIN: Duration = Duration::from_secs(4);
-/// Deadline of the GPUs: an idle driver first initialises all of them.
+/// Deadline of the GPUs: an idle driver first initializes all of them.
 const GPUS_WITHIN: Duration = Duration::from_secs(7);
 /// Time that the running part has to remove its files after Ctrl-C.
 const LEAVES_WITHIN: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ pub(super) struct DoctorArgs {
 
 /// A part of the report.
 struct Part {
-    /// The key of its line where it does not answer, and what that means.
+    /// Line of the report if the part does not answer.
     silent: Check,
     within: Duration,
     probe: Box<dyn FnOnce() -> Vec<Check> + Send>,
@@ -97,7 +97,7 @@ impl Part {
     /// A part that answers at once on any system that is not overloaded.
     fn quick(key: &'static str, probe: impl FnOnce() -> Vec<Check> + Send + 'static) -> Self {
         let silent = Check::ok(key, "no answer");
-        let silent = silent.look("The system is overloaded: run this again later.");
+        let silent = silent.look("The system is overloaded: run this command again later.");
         Self::new(silent, QUICK_WITHIN, probe)
     }
 }
@@ -133,7 +133,7 @@ fn parts(args: &DoctorArgs, search: Search) -> Vec<Part> {
         Part::quick("limits.answer", || limits::Limits::probe().checks()),
         Part::new(
             Check::ok("disk.answer", "the file system of the run directory does not answer").wrong(
-                "A run there would hang: see mount and dmesg, or name another folder with --run.",
+                "A run there would hang: see mount and dmesg, or choose another folder with --run.",
             ),
             DISK_WITHIN,
             move || disk::Disk::probe(run.as_deref(), Path::new(RUNS)).checks(),
@@ -144,11 +144,11 @@ fn parts(args: &DoctorArgs, search: Search) -> Vec<Part> {
     ]
 }
 
-/// The line about a driver that hangs; it is wrong only where `--devices` names a GPU.
+/// The line about a driver that hangs; it is `wrong` only if `--devices` names a GPU.
 fn silent_driver(typed: &str) -> Check {
     let check = Check::ok("gpu.answer", "the driver does not answer");
     let remedy = "See nvidia-smi and dmesg; a driver that hangs needs a restart of the machine. \
-                  Until then train on the CPU with --devices cpu,cpu.";
+                  Until then, train on the CPU with --devices cpu,cpu.";
     if typed.contains("cuda") { check.wrong(remedy) } else { check.look(remedy) }
 }
 
@@ -166,23 +166,23 @@ fn gpus(typed: &str, search: &Search) -> Vec<Check> {
     checks
 }
 
-/// Judges the devices that `--devices` names or finds.
+/// Judges the devices that `--devices` names or selects.
 fn judge_devices(typed: &str, devices: Result<Devices>) -> Check {
     match devices {
         Ok(devices) => {
-            // What to do about it is said by the lines about GPUs.
+            // The lines about GPUs have the remedy.
             let why = devices.why.map_or(String::new(), |why| format!("; {}", gpu::split(&why).0));
             let names = devices.names.join(" and ");
-            Check::ok("devices.taken", format!("--devices {typed} takes {names}{why}"))
+            Check::ok("devices.taken", format!("--devices {typed} uses {names}{why}"))
         }
         Err(error) => Check::ok("devices.taken", format!("--devices {typed}: {error}")).wrong(
-            "Put right what the lines above say of the GPU, or name other devices; every machine \
-             can train with --devices cpu,cpu.",
+            "Mend what the lines above report about the GPU, or choose other devices; every \
+             machine can train with --devices cpu,cpu.",
         ),
     }
 }
 
-/// Runs part after part and tells each one's lines; returns them all.
+/// Runs part after part and passes the lines of each to `tell`; returns all lines.
 ///
 /// # Errors
 /// If the user or the system asks the program to stop.
@@ -200,7 +200,7 @@ async fn examine(parts: Vec<Part>, mut tell: impl FnMut(&[Check])) -> Result<Vec
         let checks = tokio::select! {
             answer = tokio::time::timeout(left, &mut answered) => match answer {
                 Ok(Ok(checks)) => checks,
-                // The thread has panicked, and said so.
+                // The thread has panicked, and the panic was printed.
                 Ok(Err(_)) => vec![Check { measured: "the check failed".into(), ..silent }
                     .look("This is a fault of this program: please report it with these lines.")],
                 Err(_) => vec![unanswered(silent, left)],
@@ -298,6 +298,6 @@ mod tests {
         let taken =
             judge_devices("auto", Ok(Devices { names, why: Some("no driver; install it".into()) }));
         assert_eq!(taken.verdict, Verdict::Ok);
-        assert_eq!(taken.measured, "--devices auto takes cpu:1 and cpu:1; no driver");
+        assert_eq!(taken.measured, "--devices auto uses cpu:1 and cpu:1; no driver");
     }
 }

@@ -41,14 +41,17 @@ struct Measured {
     top5_error: f64,
 }
 
-/// Measures.
+/// Measures, prints the errors, and writes them to the run directory.
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let asked = &args.trained;
     let data = match &args.data {
         Some(data) => data.clone(),
         None => {
             Remembered::read(&asked.run).map(|remembered| remembered.data).with_context(|| {
-                format!("{} doesn't say where its pictures are: give --data", asked.run.display())
+                format!(
+                    "{} does not record where its pictures are: add --data DIR",
+                    asked.run.display()
+                )
             })?
         }
     };
@@ -69,8 +72,8 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         measured.loss,
         100.0 * (1.0 - 1.0 / trained.classes.len() as f64)
     ));
-    for (class, taken_for, times) in confusion.worst(5) {
-        print::line(format_args!("  {times:>5} × {class} taken for {taken_for}"));
+    for (class, predicted, times) in confusion.worst(5) {
+        print::line(format_args!("  {times:>5} × {class} predicted as {predicted}"));
     }
     for file in keep(&asked.run, &measured, &confusion, trained.side)? {
         print::line(file.display());
@@ -78,13 +81,13 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     Ok(())
 }
 
-/// Refuses pictures the network can't be asked about.
+/// Refuses pictures that do not fit the network.
 fn fits(data: &loader::Description, trained: &Trained, name: &str) -> Result<()> {
     let (there, here) = (&data.classes, &trained.classes);
     if there.len() != here.len() {
         bail!(
-            "{name} has {} classes, the checkpoint was trained on {}: measure on pictures of the \
-             same classes, or train on these with `{} up --data {name}`",
+            "{name} has {} classes, but the checkpoint was trained on {}: use pictures of the same \
+             classes, or train on these with `{} up --data {name}`",
             there.len(),
             here.len(),
             print::program()
@@ -92,22 +95,25 @@ fn fits(data: &loader::Description, trained: &Trained, name: &str) -> Result<()>
     }
     if let Some(i) = (0..here.len()).find(|i| there[*i] != here[*i]) {
         bail!(
-            "class {i} is {:?} in {name}, {:?} in the checkpoint: labels would be mixed up; measure \
-             on pictures of the same classes",
+            "class {i} is {:?} in {name}, but {:?} in the checkpoint: use pictures of the same \
+             classes",
             there[i],
             here[i]
         );
     }
     if data.side != trained.side {
         bail!(
-            "{name} holds pictures of side {}, the checkpoint's are {}: prepare them with --side {}",
+            "{name} holds pictures of side {}, but the checkpoint needs {}: prepare them again with \
+             --side {}",
             data.side,
             trained.side,
             trained.side
         );
     }
     if data.n_val == 0 {
-        bail!("{name} has no validation pictures: put some into val/<class>/ and prepare again");
+        bail!(
+            "{name} has no validation pictures: put some into val/<class>/ and prepare them again"
+        );
     }
     Ok(())
 }
@@ -166,7 +172,7 @@ fn request(recipe: &model::recipe::Recipe, batch: u64, view: u32) -> Request {
         split: Split::Val,
         step: batch,
         n_images: recipe.batch,
-        seed: 0, // nothing is drawn at test
+        seed: 0, // nothing is random in an evaluation
         crop: recipe.crop,
         crop_offsets: 0,
         flip: false,
@@ -175,12 +181,13 @@ fn request(recipe: &model::recipe::Recipe, batch: u64, view: u32) -> Request {
     }
 }
 
-/// The class whose probability is highest; of equals, the first.
+/// The most probable class; the first of several that are equally probable.
 fn most_probable(p: &[f32]) -> usize {
     (0..p.len()).find(|i| rank(p, *i) == 0).unwrap_or(0)
 }
 
-/// Writes the figures and the matrix under `RUN/eval`; `metrics.jsonl` stays the coordinator's.
+/// Writes errors and confusion matrix under `RUN/eval`; only the coordinator writes
+/// `metrics.jsonl`.
 fn keep(
     run: &Path,
     measured: &Measured,
@@ -189,7 +196,7 @@ fn keep(
 ) -> Result<[PathBuf; 3]> {
     let folder = run.join("eval");
     std::fs::create_dir_all(&folder)
-        .with_context(|| format!("{} can't be made", folder.display()))?;
+        .with_context(|| format!("the folder {} can't be made", folder.display()))?;
     let name = format!(
         "{}-step-{:08}-views-{}",
         recipe::data_name(&measured.data, side),

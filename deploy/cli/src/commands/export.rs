@@ -1,8 +1,8 @@
 //! `alexnet export`: both halves as one safetensors file, with PyTorch's names and layout.
 //!
-//! A tensor's rows are maps or units: half A's come first, so putting the halves together is
-//! putting their rows after each other. Columns are those of the whole network in both halves
-//! where layers read everything, and of the own half where they don't (`groups=2`).
+//! The rows of a tensor are maps or units, and those of half A come first. The whole tensor is
+//! therefore the rows of half A followed by those of half B. Columns are inputs: those of the whole
+//! network in layers that read both halves, and those of the own half in the others (`groups=2`).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ type Whole = (String, Vec<usize>, Vec<u8>);
 /// Writes the whole network.
 pub(super) fn run(args: &ExportArgs) -> Result<()> {
     if args.out.extension().is_none_or(|e| e != "safetensors") {
-        bail!("{}: export writes safetensors, so end it in .safetensors", args.out.display());
+        bail!("{} must end in .safetensors, the format that export writes", args.out.display());
     }
     let dir = RunDir::open(&args.run)?;
     let classes = dir.data_set()?.classes.clone();
@@ -73,7 +73,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
     Ok(())
 }
 
-/// What each process of a run holds, half A first.
+/// Plan of each partition of a run, half A first.
 fn plans(dir: &RunDir, classes: usize) -> Result<Vec<Plan>> {
     let network = Network::new(&dir.recipe, classes)?;
     let partitions = match network.columns {
@@ -96,7 +96,7 @@ fn kept(plans: &[Plan], dir: &RunDir, manifest: &Manifest) -> Result<Vec<Whole>>
     let shards = network::shards(dir, manifest)?;
     ensure!(
         shards.len() == plans.len(),
-        "the checkpoint of step {} has {} shards, the recipe's network {}",
+        "the checkpoint of step {} has {} shards, but the recipe needs {}",
         manifest.step,
         shards.len(),
         plans.len()
@@ -105,12 +105,12 @@ fn kept(plans: &[Plan], dir: &RunDir, manifest: &Manifest) -> Result<Vec<Whole>>
         .iter()
         .map(|bytes| SafeTensors::deserialize(bytes))
         .collect::<Result<Vec<_>, _>>()
-        .context("a shard is no safetensors file")?;
+        .context("a shard is not a safetensors file")?;
     merge(plans, |part, param| {
         let tensor = shards[part].tensor(&param.name)?;
         ensure!(
             tensor.dtype() == Dtype::F32 && tensor.shape() == param.shape,
-            "{} is {:?} {:?} in the checkpoint, {:?} in the recipe's network",
+            "{} is {:?} {:?} in the checkpoint, but the recipe needs F32 {:?}",
             param.name,
             tensor.dtype(),
             tensor.shape(),
@@ -120,7 +120,7 @@ fn kept(plans: &[Plan], dir: &RunDir, manifest: &Manifest) -> Result<Vec<Whole>>
     })
 }
 
-/// Every parameter of the whole network, its parts' rows after each other.
+/// Every parameter of the whole network: the rows of all partitions after each other.
 fn merge(plans: &[Plan], part: impl Fn(usize, &Param) -> Result<Vec<u8>>) -> Result<Vec<Whole>> {
     let of_each: Vec<Vec<&Param>> = plans.iter().map(|plan| plan.params().collect()).collect();
     let mut whole = Vec::with_capacity(of_each[0].len());
@@ -133,7 +133,7 @@ fn merge(plans: &[Plan], part: impl Fn(usize, &Param) -> Result<Vec<u8>>) -> Res
         }
         ensure!(
             bytes.len() == bytes.capacity(),
-            "the parts of {} don't make {shape:?}: {} bytes",
+            "{} needs the shape {shape:?}, but its shards have {} bytes",
             first.name,
             bytes.len()
         );

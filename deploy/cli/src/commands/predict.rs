@@ -1,4 +1,4 @@
-//! `alexnet predict`: the five most probable labels of picture files.
+//! `alexnet predict`: the five most probable classes of picture files.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::network::{self, Trained};
 use crate::options::TrainedArgs;
 use crate::print;
 
-/// Labels to print.
+/// Classes to print.
 const MOST: usize = 5;
 
 /// Arguments of `alexnet predict`.
@@ -28,7 +28,8 @@ pub(super) struct PredictArgs {
     images: Vec<PathBuf>,
 }
 
-/// Names what is in each picture; one that can't be read is said and passed over.
+/// Prints the most probable classes of each picture; skips a picture that can't be read, with an
+/// error.
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let mut trained = Trained::load(&args.trained.run, args.trained.checkpoint, 1)?;
     let mut unread = 0;
@@ -46,7 +47,7 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     }
     if unread > 0 {
         bail!(
-            "{} of {} could not be read: see above",
+            "{} of {} can't be read: see above",
             unread,
             print::count(args.images.len() as u64, "picture", "pictures")
         );
@@ -75,7 +76,7 @@ fn one(picture: &[u8], side: usize, crop: usize, sample: &Sample) -> Minibatch {
     }
     let flip = f32::from(u8::from(sample.flip));
     Minibatch {
-        labels: vec![0], // nobody knows it; the loss is not looked at
+        labels: vec![0], // unknown; the loss is not used
         places: vec![[sample.row as f32, sample.column as f32, flip, 0.0, 0.0, 0.0]],
         crop,
         pixels: vec![Bytes::from(pixels)],
@@ -90,7 +91,7 @@ fn print(image: &Path, classes: &[String], probabilities: &[f32]) {
     }
 }
 
-/// The most probable classes, the first of equals first.
+/// The most probable classes in order; classes that are equally probable keep their order.
 fn best(probabilities: &[f32]) -> Vec<(usize, f32)> {
     let mut order: Vec<(usize, f32)> = probabilities.iter().copied().enumerate().collect();
     order.sort_by(|a, b| b.1.total_cmp(&a.1));

@@ -12,8 +12,8 @@ use crate::{print, recipe};
 
 /// The description that makes a folder a prepared one.
 const DESCRIPTION: &str = "dataset.json";
-/// Files left out that are worth a line on the screen each.
-const MOST_LEFT_OUT: usize = 20;
+/// Most skipped files that are printed.
+const MOST_SKIPPED: usize = 20;
 
 const HELP: &str = "\
 SRC may be
@@ -59,29 +59,25 @@ pub(super) fn run(args: &PrepareArgs) -> Result<()> {
         ..usual
     };
     into_shards(&args.src, &args.dst, &options)?;
-    print::line(format_args!(
-        "to train on them: {} up --data {}",
-        print::program(),
-        args.dst.display()
-    ));
+    print::line(format_args!("next: {} up --data {}", print::program(), args.dst.display()));
     Ok(())
 }
 
-/// The pictures of `--data`, prepared: as they are, or beside them where they aren't.
+/// The prepared folder for `--data`: the folder itself, or a new one beside it.
 ///
 /// # Errors
-/// If there are none, or they can't be prepared.
+/// If there are no pictures, or they can't be prepared.
 pub(super) fn ready(data: &str, recipe: &Recipe) -> Result<String> {
     match data.strip_prefix("synthetic") {
         Some("") => return Ok(recipe::built_in_pictures(recipe)),
         Some(rest) if rest.starts_with(':') => return Ok(data.to_owned()),
         _ => {}
     }
-    let src = std::path::absolute(data).with_context(|| format!("{data} is no path"))?;
+    let src = std::path::absolute(data).with_context(|| format!("--data {data} is not a path"))?;
     if !src.is_dir() {
         bail!(
-            "--data {data}: there is no such folder; it holds train/<class>/* and val/<class>/*, or \
-             was made by `{} prepare`",
+            "there is no folder {data}: --data needs a folder with train/<class>/* and \
+             val/<class>/*, or one that `{} prepare` made",
             print::program()
         );
     }
@@ -90,28 +86,36 @@ pub(super) fn ready(data: &str, recipe: &Recipe) -> Result<String> {
     Ok(prepared.to_string_lossy().into_owned())
 }
 
-/// `<folder>-<side>` next to the folder, made unless it is there.
+/// The folder `<folder>-<side>` next to `src`, made if it does not exist.
 fn beside(src: &Path, side: usize) -> Result<PathBuf> {
-    let name = src.file_name().context("the root folder holds no pictures")?.to_string_lossy();
+    let name = src
+        .file_name()
+        .context("the folder / can't be prepared: choose a folder below it")?
+        .to_string_lossy();
     let dst = src.with_file_name(format!("{name}-{side}"));
     if dst.join(DESCRIPTION).is_file() {
-        print::line(format_args!("{} was prepared before: using {}", src.display(), dst.display()));
+        print::line(format_args!("{} is prepared already: using {}", src.display(), dst.display()));
         return Ok(dst);
     }
     print::line(format_args!(
-        "{} isn't prepared yet: making {} of it (once)",
+        "{} is not prepared yet: writing {} (once)",
         src.display(),
         dst.display()
     ));
     let name = Some(name.into_owned());
     let options = Options { side, name, ..Options::default() };
     into_shards(src, &dst, &options).with_context(|| {
-        format!("prepare it yourself: {} prepare {} DST", print::program(), src.display())
+        format!(
+            "--data {} can't be prepared; try `{} prepare {} DST`",
+            src.display(),
+            print::program(),
+            src.display()
+        )
     })?;
     Ok(dst)
 }
 
-/// Prepares, and says what came of it.
+/// Prepares pictures, and prints a summary.
 fn into_shards(src: &Path, dst: &Path, options: &Options) -> Result<()> {
     let bar = ProgressBar::new(0);
     bar.set_style(
@@ -122,18 +126,18 @@ fn into_shards(src: &Path, dst: &Path, options: &Options) -> Result<()> {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
         if progress.left_out > 0 {
-            bar.set_message(format!("{} left out", print::thousands(progress.left_out)));
+            bar.set_message(format!("{} skipped", print::thousands(progress.left_out)));
         }
     });
     bar.finish_and_clear();
-    tell(&report?);
+    summarize(&report?);
     Ok(())
 }
 
-fn tell(report: &Report) {
+fn summarize(report: &Report) {
     let made = &report.summary;
     print::line(format_args!(
-        "{}: {}, {} to train on, {} to measure with, {} × {}",
+        "{}: {}, {} for training, {} for validation, {} × {}",
         report.path.display(),
         print::count(made.classes.len() as u64, "class", "classes"),
         print::count(made.n_train, "picture", "pictures"),
@@ -146,13 +150,13 @@ fn tell(report: &Report) {
         return;
     }
     print::line(format_args!(
-        "  {} left out, all listed in dataset.json:",
+        "  {} skipped; dataset.json lists all of them:",
         print::count(made.left_out.len() as u64, "file was", "files were")
     ));
-    for left_out in made.left_out.iter().take(MOST_LEFT_OUT) {
+    for left_out in made.left_out.iter().take(MOST_SKIPPED) {
         print::line(format_args!("    {}: {}", left_out.file, left_out.reason));
     }
-    if made.left_out.len() > MOST_LEFT_OUT {
-        print::line(format_args!("    … and {} more", made.left_out.len() - MOST_LEFT_OUT));
+    if made.left_out.len() > MOST_SKIPPED {
+        print::line(format_args!("    … and {} more", made.left_out.len() - MOST_SKIPPED));
     }
 }

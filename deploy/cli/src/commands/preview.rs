@@ -53,7 +53,7 @@ pub(super) struct PreviewArgs {
 /// Draws the contact sheet, and writes tensors if asked to.
 pub(super) fn run(args: &PreviewArgs) -> Result<()> {
     if args.out.extension().is_none_or(|e| e != "png") {
-        bail!("{}: the contact sheet is a PNG, so end it in .png", args.out.display());
+        bail!("{} must end in .png, the format of the contact sheet", args.out.display());
     }
     let recipe = recipe::load(&args.recipe, &args.sets)?;
     let data = prepare::ready(&args.data, &recipe)?;
@@ -114,7 +114,7 @@ fn sheet(out: &Path, title: &str, batch: &Minibatch, classes: &[String]) -> Resu
             let small = imageops::resize(&picture, THUMB, THUMB, filter);
             let element =
                 BitMapElement::with_owned_buffer((x, y), (THUMB, THUMB), small.into_raw())
-                    .context("a picture has three bytes a pixel")?;
+                    .context("a picture has three bytes per pixel")?;
             area.draw(&element).map_err(drawing)?;
             let name = classes.get(batch.labels[i] as usize).map_or("?", String::as_str);
             let caption = (FONT, 13).into_font().color(&RGBColor(60, 60, 60));
@@ -134,7 +134,8 @@ fn shortened(name: &str) -> String {
     name.chars().take(FITS - 1).chain(['…']).collect()
 }
 
-/// A crop flipped and with its colour shift, but not less the mean: as people can look at it.
+/// A crop as a person can look at it: mirrored and with its color shift, but without subtracting
+/// the mean.
 fn as_seen(batch: &Minibatch, i: usize) -> RgbImage {
     let crop = batch.crop;
     RgbImage::from_fn(crop as u32, crop as u32, |x, y| {
@@ -175,8 +176,8 @@ fn interleaved(planar: &[u8], crop: usize) -> Vec<u8> {
     pictures.flat_map(|p| (0..plane).flat_map(|at| [0, 1, 2].map(|c| p[c * plane + at]))).collect()
 }
 
-/// What the worker's first kernel makes of it: less the mean at the crop's place, flipped, plus
-/// the colour shift. `[n, 3, crop, crop]`
+/// Output of the worker's first kernel, `[n, 3, crop, crop]`: pixels minus the mean at the crop's
+/// position, mirrored, plus the color shift.
 fn input(batch: &Minibatch, mean: &[f32], side: usize) -> Vec<f32> {
     let crop = batch.crop;
     let mut out = Vec::with_capacity(batch.pixels.len());
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sheet_shows_flips_and_clamps_colours() {
+    fn the_sheet_shows_flips_and_clamps_colors() {
         let seen = as_seen(&batch(), 1);
         assert_eq!(seen.get_pixel(0, 0).0, [14, 0, 21]);
     }

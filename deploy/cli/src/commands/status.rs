@@ -31,7 +31,7 @@ pub(super) struct StatusArgs {
     tls: TlsArgs,
 }
 
-/// Prints how a run stands: its coordinator's answer, or what its directory says.
+/// Prints the state of a run, as its coordinator answers or its directory shows.
 pub(super) fn run(args: &StatusArgs, call: Call<'_>) -> Result<()> {
     // A run that `up` began here has no certificates, unless they were typed.
     let is_remote = args.run.as_deref().is_some_and(is_address);
@@ -43,8 +43,8 @@ pub(super) fn run(args: &StatusArgs, call: Call<'_>) -> Result<()> {
         Some(address) if is_address(address) => {
             let status = now(&trust, address).with_context(|| {
                 format!(
-                    "the run at {address} can't be asked: it may be over, or never have started \
-                     (`{} status RUN` reads its directory)",
+                    "no coordinator answers at {address}: the run may have ended, or not started yet; \
+                     `{} status RUN` reads its directory",
                     print::program()
                 )
             })?;
@@ -52,7 +52,7 @@ pub(super) fn run(args: &StatusArgs, call: Call<'_>) -> Result<()> {
             Ok(())
         }
         Some(other) => bail!(
-            "{other} is neither a run directory nor a coordinator's HOST:PORT such as \
+            "{other} is neither a run directory nor a coordinator's HOST:PORT, such as \
              127.0.0.1:4000"
         ),
     }
@@ -64,11 +64,11 @@ fn is_address(text: &str) -> bool {
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
-/// Asks the coordinator that `up` remembered, and reads the directory if it does not answer, or
-/// works on another run by now.
+/// Asks the coordinator that `up` remembered. Reads the directory if that coordinator does not
+/// answer, or works on another run by now.
 fn of_directory(path: &Path, trust: &Trust) -> Result<()> {
     let kept = OnDisk::read(path)?;
-    let coordinator = Remembered::read(path).and_then(|memory| memory.coordinator);
+    let coordinator = Remembered::read(path).and_then(|remembered| remembered.coordinator);
     let live = coordinator.and_then(|address| now(trust, &address).ok());
     if let Some(status) = live.filter(|live| live.run_id == kept.status.run_id) {
         show(&status);
@@ -120,7 +120,7 @@ fn newest_run(runs: &Path) -> Result<PathBuf> {
     let newest = folders.filter(|dir| Remembered::file(dir).is_file()).max_by_key(when);
     newest.with_context(|| {
         format!(
-            "no run was started under {}: give a run directory, or the coordinator's HOST:PORT",
+            "there is no run under {}: name a run directory, or the coordinator's HOST:PORT",
             runs.display()
         )
     })

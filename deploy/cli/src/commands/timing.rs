@@ -1,4 +1,4 @@
-//! `alexnet timing`: where the steps of a run went, both halves side by side.
+//! `alexnet timing`: the time of a run's steps per layer, both halves side by side.
 
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ pub(super) fn run(args: &TimingArgs) -> Result<()> {
     let trace = dir.trace_path();
     if trace.is_file() {
         print::line(format_args!(
-            "\nover time: open {} in https://ui.perfetto.dev",
+            "\nsteps over time: open {} in https://ui.perfetto.dev",
             trace.display()
         ));
     }
@@ -55,19 +55,19 @@ pub(super) fn run(args: &TimingArgs) -> Result<()> {
     Ok(())
 }
 
-/// Of a step done twice (after a loss), the last time counts.
+/// Reads `timing.jsonl`. Of a step that was repeated after a rollback, the last time counts.
 fn read(file: &Path) -> Result<Halves> {
     let Ok(text) = std::fs::read_to_string(file) else {
         bail!(
-            "no step of this run has been timed: steps 2 to 4 are, then every {}th, unless \
-             --timing-every 0 says that none is",
+            "no step of this run has been timed: a run times steps 2 to 4 and then every {}th, \
+             unless --timing-every changes that",
             proto::timing::EVERY
         );
     };
     parse(&text).with_context(|| format!("{} is damaged", file.display()))
 }
 
-/// The last line may be cut off, since the run may be writing it.
+/// Parses the lines; the last one may be cut off, since the run may be writing it.
 fn parse(text: &str) -> Result<Halves> {
     let mut halves = Halves::new();
     let mut lines = text.lines().enumerate().peekable();

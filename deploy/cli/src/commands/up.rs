@@ -73,11 +73,11 @@ pub(super) struct UpArgs {
     #[command(flatten)]
     metrics: MetricsArgs,
 
-    /// When a worker counts as failed.
+    /// Limits of the coordinator.
     #[command(flatten)]
     failure: FailureArgs,
 
-    /// How long workers wait.
+    /// Limits of the workers.
     #[command(flatten)]
     deadlines: WorkerDeadlineArgs,
 }

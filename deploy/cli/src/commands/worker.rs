@@ -33,7 +33,7 @@ pub(super) struct WorkerArgs {
     #[command(flatten)]
     advertise: AdvertiseArgs,
 
-    /// How long the worker waits.
+    /// Limits of the worker.
     #[command(flatten)]
     deadlines: WorkerDeadlineArgs,
 }

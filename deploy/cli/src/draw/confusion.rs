@@ -1,4 +1,4 @@
-//! Who is taken for whom: the confusion matrix, as CSV and PNG.
+//! The confusion matrix as CSV and PNG.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use plotters::prelude::*;
 
 use super::canvas::{self, Area, FONT, drawing};
 
-/// More names than this can't be read in a picture.
+/// Most class names that can be read in a picture.
 const MOST_NAMES: usize = 60;
 
 /// Pictures by true class (rows) and most probable class (columns).
@@ -18,24 +18,24 @@ pub(crate) struct Confusion {
 }
 
 impl Confusion {
-    /// Nothing seen yet.
+    /// A matrix without pictures.
     pub(crate) fn new(classes: Vec<String>) -> Self {
         let counts = vec![0; classes.len() * classes.len()];
         Self { classes, counts }
     }
 
-    /// One picture.
+    /// Counts one picture.
     pub(crate) fn add(&mut self, label: usize, predicted: usize) {
         self.counts[label * self.classes.len() + predicted] += 1;
     }
 
-    /// Row of a class: how often it was taken for each.
+    /// Row of a class: how often each class was predicted for it.
     fn row(&self, label: usize) -> &[u64] {
         let n = self.classes.len();
         &self.counts[label * n..(label + 1) * n]
     }
 
-    /// The most frequent mistakes: (class, taken for, times).
+    /// The most frequent mistakes: true class, predicted class, number of pictures.
     pub(crate) fn worst(&self, most: usize) -> Vec<(&str, &str, u64)> {
         let n = self.classes.len();
         let mut mistakes: Vec<(usize, u64)> = self.counts.iter().copied().enumerate().collect();
@@ -45,7 +45,7 @@ impl Confusion {
         mistakes.into_iter().take(most).map(|(i, c)| (name(i / n), name(i % n), c)).collect()
     }
 
-    /// A row a true class, a column a predicted one, names first.
+    /// Writes one row per true class and one column per predicted class, with names.
     ///
     /// # Errors
     /// If the file can't be written.
@@ -66,7 +66,7 @@ impl Confusion {
         self.classes.iter().map(String::as_str)
     }
 
-    /// Shares of each row as shades; numbers and names where there is room.
+    /// Draws the fractions of each row as shades, with numbers and names if there is room.
     ///
     /// # Errors
     /// If the file can't be written.
@@ -106,7 +106,7 @@ impl Confusion {
                 if cell >= 24 && count > 0 {
                     let ink = if share > 0.5 { WHITE } else { RGBColor(50, 50, 50) };
                     let size = (f64::from(cell) * 0.34).min(18.0);
-                    let style = (FONT, size).into_font().color(&ink).pos(centre());
+                    let style = (FONT, size).into_font().color(&ink).pos(center());
                     let middle = (x + cell / 2, y + cell / 2);
                     area.draw(&Text::new(count.to_string(), middle, style)).map_err(drawing)?;
                 }
@@ -136,12 +136,12 @@ impl Confusion {
     }
 }
 
-fn centre() -> plotters::style::text_anchor::Pos {
+fn center() -> plotters::style::text_anchor::Pos {
     use plotters::style::text_anchor::{HPos, Pos, VPos};
     Pos::new(HPos::Center, VPos::Center)
 }
 
-/// White to blue where it is right, white to orange where it is wrong.
+/// From white to blue for right predictions, from white to orange for wrong ones.
 fn shade(share: f64, right: bool) -> RGBColor {
     let full = if right { [23.0, 92.0, 156.0] } else { [208.0, 88.0, 22.0] };
     // The root makes rare mistakes visible.

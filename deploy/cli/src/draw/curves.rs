@@ -15,7 +15,7 @@ const SMOOTH: RGBColor = RGBColor(23, 92, 156);
 const VALIDATION: RGBColor = RGBColor(208, 88, 22);
 const VALIDATION_5: RGBColor = RGBColor(122, 122, 122);
 const FAINT: RGBColor = RGBColor(228, 228, 228);
-/// Points of a raw curve that can still be told apart.
+/// Most points of a raw curve.
 const MOST_POINTS: usize = 4000;
 
 type Points = Vec<(f64, f64)>;
@@ -26,7 +26,7 @@ type Points = Vec<(f64, f64)>;
 /// If there is no step to draw, or a file can't be written.
 pub(crate) fn draw(metrics: &Metrics, title: &str, out: &Path) -> Result<[PathBuf; 2]> {
     if metrics.steps.is_empty() {
-        bail!("the run has no finished step yet: there is nothing to draw");
+        bail!("the run has no finished step yet, so there is nothing to draw");
     }
     let (svg, png) = (ending(out, "svg"), ending(out, "png"));
     canvas::svg(&svg, SIZE, |area| page(area, metrics, title))?;
@@ -60,10 +60,10 @@ where
     let raw = points(metrics, |s| s.loss);
     let smooth = smoothed(&raw);
     let evals: Points = metrics.evals.iter().map(|e| (e.step as f64, e.loss)).collect();
-    // The axis follows what is usual, not one spike of the raw curve.
+    // The axis fits the smoothed curve, not a single spike of the raw one.
     let top = high(smooth.iter().chain(&evals)) * 1.15;
     let mut panel = Panel::new(area, "loss", x_end(metrics), 0.0..top, |v| format!("{v:.1}"))?;
-    panel.line(&raw, RAW, 1, "a step's minibatch")?;
+    panel.line(&raw, RAW, 1, "per minibatch")?;
     panel.line(&smooth, SMOOTH, 3, "smoothed")?;
     panel.dots(&evals, VALIDATION, "validation")?;
     panel.finish(false)
@@ -80,7 +80,7 @@ where
         metrics.evals.iter().map(|e| (e.step as f64, 100.0 * e.top5_error)).collect();
     let mut panel =
         Panel::new(area, "error, %", x_end(metrics), 0.0..100.0, |v| format!("{v:.0}"))?;
-    panel.line(&raw, RAW, 1, "top-1, a step's minibatch")?;
+    panel.line(&raw, RAW, 1, "top-1, per minibatch")?;
     panel.line(&smoothed(&raw), SMOOTH, 3, "top-1, smoothed")?;
     panel.dots(&top1, VALIDATION, "top-1, validation")?;
     panel.dots(&top5, VALIDATION_5, "top-5, validation")?;
@@ -95,7 +95,7 @@ where
     let smooth = smoothed(&raw);
     let top = high(smooth.iter()) * 1.3;
     let mut panel = Panel::new(area, "images/s", x_end(metrics), 0.0..top, |v| format!("{v:.0}"))?;
-    panel.line(&raw, RAW, 1, "a step")?;
+    panel.line(&raw, RAW, 1, "per step")?;
     panel.line(&smooth, SMOOTH, 3, "smoothed")?;
     panel.finish(true)
 }
@@ -192,7 +192,7 @@ fn x_end(metrics: &Metrics) -> f64 {
     metrics.steps.last().map_or(1, |s| s.step.max(1)) as f64
 }
 
-/// A value over steps; not-a-number (a run that blew up) is left out.
+/// A value over steps, without NaN (of a run that diverged).
 fn points(metrics: &Metrics, value: impl Fn(&crate::metrics::Step) -> f64) -> Points {
     let every = metrics.steps.len().div_ceil(MOST_POINTS).max(1);
     let all = metrics.steps.iter().map(|s| (s.step as f64, value(s)));
@@ -211,7 +211,7 @@ fn smoothed(points: &Points) -> Points {
     points.iter().enumerate().map(|(i, p)| (p.0, mean_at(i))).collect()
 }
 
-/// The largest value, and at least something an axis can end at.
+/// The largest value, and at least the smallest end of an axis.
 fn high<'a>(points: impl Iterator<Item = &'a (f64, f64)>) -> f64 {
     points.map(|p| p.1).filter(|v| v.is_finite()).fold(1e-3, f64::max)
 }
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn one_step_and_a_loss_that_blew_up_can_be_drawn() {
+    fn one_step_and_a_loss_that_diverged_can_be_drawn() {
         let dir = tempfile::tempdir().unwrap();
         let mut metrics = course(1);
         draw(&metrics, "", &dir.path().join("one.png")).unwrap();

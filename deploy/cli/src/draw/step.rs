@@ -1,4 +1,4 @@
-//! One timed step of `trace.json` as SVG and PNG: a row a stream, arrows from send to receive.
+//! One timed step of `trace.json` as SVG and PNG: one row per stream, arrows from send to receive.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::canvas::{self, Area, FONT, drawing, ending};
 
 const WIDTH: i32 = 1600;
-/// Left of it stand the rows' names.
+/// Left edge of the diagram; names of rows stand left of it.
 const LEFT: i32 = 190;
 const RIGHT: i32 = WIDTH - 24;
 const TOP: i32 = 92;
@@ -20,7 +20,7 @@ const GAP: i32 = 6;
 /// Room between processes.
 const BETWEEN: i32 = 16;
 
-/// Layers in order, each with its own colour.
+/// Layers in order, each with its own color.
 const LAYERS: [(&str, RGBColor); 12] = [
     ("input", RGBColor(150, 150, 150)),
     ("conv1", RGBColor(31, 119, 180)),
@@ -73,21 +73,21 @@ struct Row {
     y: i32,
 }
 
-/// What is drawn: events between two moments.
+/// The drawing: events between two moments.
 struct Window<'a> {
     events: &'a [Event],
     rows: Vec<Row>,
     from: f64,
     to: f64,
-    /// When the step began.
+    /// Begin of the step.
     zero: f64,
     step: u64,
 }
 
-/// Milliseconds of the step from which and up to which it is drawn, if not all of it.
+/// First and last millisecond of the step to draw, if not all of it.
 pub(crate) type Between = (Option<f64>, Option<f64>);
 
-/// Writes `out`.svg and `out`.png of a step; the last one in the trace unless told otherwise.
+/// Writes `out`.svg and `out`.png of a step, by default the last one in the trace.
 ///
 /// # Errors
 /// If the trace is missing, damaged, or has no such step.
@@ -97,8 +97,9 @@ pub(crate) fn draw(
     between: Between,
     out: &Path,
 ) -> Result<[PathBuf; 2]> {
-    let text = std::fs::read_to_string(trace)
-        .with_context(|| format!("{} can't be read: was any step timed?", trace.display()))?;
+    let text = std::fs::read_to_string(trace).with_context(|| {
+        format!("{} can't be read; a run with timed steps writes it", trace.display())
+    })?;
     let events: Vec<Event> =
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", trace.display()))?;
     let window = Window::new(&events, step, between)
@@ -115,26 +116,28 @@ impl<'a> Window<'a> {
     fn new(events: &'a [Event], step: Option<u64>, between: Between) -> Result<Self> {
         let whole: Vec<&Event> = events.iter().filter(|e| e.ph == "X" && e.cat == "step").collect();
         let last = whole.iter().map(|e| e.args.step).max();
-        let step = step.or(last).ok_or_else(|| anyhow!("no step is in it"))?;
+        let step = step.or(last).ok_or_else(|| anyhow!("it has no timed step"))?;
         let these = || whole.iter().filter(|e| e.args.step == step);
         let from = these().map(|e| e.ts).fold(f64::INFINITY, f64::min);
         let to = these().map(|e| e.ts + e.dur).fold(f64::NEG_INFINITY, f64::max);
         if from >= to {
             let mut there: Vec<u64> = whole.iter().map(|e| e.args.step).collect();
             there.dedup();
-            return Err(anyhow!("step {step} is not in it, but {there:?} are"));
+            return Err(anyhow!("it has no step {step}; its steps are {there:?}"));
         }
         let moment = |ms: f64| (from + 1e3 * ms).clamp(from, to);
         let (zero, from, to) = (from, between.0.map_or(from, moment), between.1.map_or(to, moment));
         if from >= to {
-            return Err(anyhow!("step {step} has nothing between these milliseconds"));
+            return Err(anyhow!(
+                "step {step} has nothing between these milliseconds: change --from or --to"
+            ));
         }
         let mut window = Self { events, rows: Vec::new(), from, to, zero, step };
         window.rows = window.rows();
         Ok(window)
     }
 
-    /// Spans that are to be seen.
+    /// Spans inside the window.
     fn spans(&self) -> impl Iterator<Item = &'a Event> {
         let (from, to) = (self.from, self.to);
         self.events
@@ -142,7 +145,7 @@ impl<'a> Window<'a> {
             .filter(move |e| e.ph == "X" && e.cat != "step" && e.ts < to && e.ts + e.dur > from)
     }
 
-    /// The streams that have something to show, in the trace's own order.
+    /// Rows of the streams that have spans, in the order of the trace.
     fn rows(&self) -> Vec<Row> {
         let (mut names, mut order) = (BTreeMap::new(), BTreeMap::new());
         for event in self.events.iter().filter(|e| e.ph == "M") {
@@ -163,7 +166,7 @@ impl<'a> Window<'a> {
             y += if of.0 == before { 0 } else { BETWEEN };
             before = of.0;
             let name = |of| names.get(&of).map_or("", |name| name.as_str());
-            // A loader's address is long, and there is mostly one.
+            // A loader's address is long, and there is usually one loader.
             let process = name((of.0, 0)).split(' ').take_while(|word| !word.contains(':'));
             let process = process.collect::<Vec<_>>().join(" ");
             rows.push(Row { of, name: format!("{process} {}", name(of)), y });
@@ -297,7 +300,7 @@ fn color(event: &Event) -> RGBColor {
     LAYERS.iter().find(|(name, _)| *name == layer).map_or(OTHER, |(_, color)| *color)
 }
 
-/// What fits into a span.
+/// Short name of an event, to fit into its span.
 fn short(name: &str) -> String {
     name.replace(" forward", "")
         .replace(" backward_inputs", " ∇x")
@@ -358,6 +361,6 @@ mod tests {
         let part = std::fs::read_to_string(svg).unwrap();
         assert!(part.contains("7 to 9 ms") && part.contains("8.0 ms"), "{part}");
         let refused = draw(&trace, Some(9), (None, None), &dir.path().join("x")).unwrap_err();
-        assert!(format!("{refused:#}").contains("step 9 is not in it, but [3] are"));
+        assert!(format!("{refused:#}").contains("it has no step 9; its steps are [3]"));
     }
 }

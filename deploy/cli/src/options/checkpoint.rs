@@ -1,4 +1,4 @@
-//! Which trained network is asked, and how: shared by `eval` and `predict`.
+//! Choice of a trained network and of its views: shared by `eval` and `predict`.
 
 use std::path::PathBuf;
 

@@ -1,10 +1,10 @@
-//! How long the processes of a run wait for each other.
+//! Deadlines: the time that the processes of a run wait for each other.
 
 use std::time::Duration;
 
 use clap::Args;
 
-/// When a worker counts as failed, and when the run gives up: shared by `up` and `coordinator`.
+/// Limits of the coordinator's patience with workers: shared by `up` and `coordinator`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FailureArgs {
     /// Heartbeat timeout: a worker that sends nothing for this long counts as failed, and the run
@@ -31,7 +31,7 @@ pub(crate) struct FailureArgs {
     replacement_deadline: f64,
 }
 
-/// When a worker gives up the others: shared by `up` and `worker`.
+/// Limits of a worker's waiting for the others: shared by `up` and `worker`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WorkerDeadlineArgs {
     /// Longest wait for the other half's next tensor; after that, the other half counts as failed

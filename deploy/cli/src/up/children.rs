@@ -1,5 +1,5 @@
-//! The processes of `up`: starts them by running this program again, restarts what dies, ends
-//! what is left.
+//! Child processes, one per role: started by executing this program again, restarted when they end
+//! too early, ended with the run.
 //!
 //! A child prints `ready HOST:PORT` once it listens. It ends by itself when its standard input
 //! closes, so that nothing outlives `up`, however `up` ends.
@@ -23,20 +23,20 @@ use crate::environment::CERTS_VARIABLE;
 use crate::exit::FOR_GOOD;
 use crate::role::{METRICS, READY};
 
-/// A child that lives so short a time so often is broken, not unlucky.
+/// Most restarts of a child that ends soon after each start.
 const MOST_RESTARTS: u32 = 10;
-/// After such a life a death is a new story.
+/// A child that lived for this long has its restarts counted from zero.
 pub(crate) const LONG_LIFE: Duration = Duration::from_secs(60);
-/// A process that the coordinator has known, and for so long doesn't any more, hangs: a living one
+/// A process that has been missing from the coordinator's list for this long hangs: one that works
 /// joins again within moments.
 const MISSED_FOR: Duration = Duration::from_secs(5);
-/// Reading the largest index takes a loader seconds; more is a hang.
+/// Longest time until a child listens. Reading the largest index takes a loader seconds.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
-/// What to start.
+/// A child process to start.
 #[derive(Debug, Clone)]
 pub(crate) struct ChildCommand {
-    /// `coordinator`, `worker-a`, `loader-0`: for people and file names.
+    /// Name in messages and file names: `coordinator`, `worker-0`, `loader-0`.
     pub name: String,
     /// The command line, without the program.
     pub args: Vec<OsString>,
@@ -47,46 +47,46 @@ pub(crate) struct ChildCommand {
 /// A running process.
 #[derive(Debug)]
 pub(crate) struct Running {
-    /// Where it listens.
+    /// Address on which the process listens.
     pub address: String,
-    /// Where its metrics are, if it has any.
+    /// URL of its metrics, if it serves any.
     pub metrics: Option<String>,
     child: Child,
-    /// Open as long as it shall live.
+    /// Standard input; closing it makes the process end.
     stdin: Option<ChildStdin>,
-    /// What it prints after its address; the last line once that ends.
+    /// Last line on standard output, once that closes.
     printed: JoinHandle<String>,
     command: ChildCommand,
 }
 
-/// How a process ended.
+/// The end of a process, by its exit code or signal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     /// Code 0.
     Done,
-    /// Another code: it said why.
+    /// Another code, with the error from its log.
     Error(String),
-    /// The code that says that a new process would end in the same way: it said why.
+    /// [`FOR_GOOD`], with the error from its log: a new process would end in the same way.
     ForGood(String),
-    /// By a signal: whoever sent it.
+    /// A signal, described.
     Killed(String),
 }
 
 impl ChildCommand {
-    /// One of the roles' subcommands, with its log in `logs`.
+    /// A child with this command line, and its log in `logs`.
     pub(crate) fn new(name: impl Into<String>, logs: &Path, args: Vec<OsString>) -> Self {
         Self { name: name.into(), args, logs: logs.to_owned() }
     }
 
-    /// Where its log is.
+    /// Log file of the child.
     pub(crate) fn log(&self) -> PathBuf {
         self.logs.join(format!("{}.log", self.name))
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts the process and waits until it listens.
     ///
     /// # Errors
-    /// If it can't be started, or ends first: with what it said last.
+    /// If the process can't be started, or ends before it listens.
     pub(crate) async fn start(&self) -> Result<Running> {
         let program = std::env::current_exe().context("this program's own file can't be found")?;
         let log = File::options()
@@ -97,11 +97,11 @@ impl ChildCommand {
         let mut child = Command::new(program)
             .args(&self.args)
             .env("NO_COLOR", "1") // the log is a file
-            .env_remove(CERTS_VARIABLE) // its command line says all
+            .env_remove(CERTS_VARIABLE) // its command line has --certs
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
-            // A group of its own: Ctrl-C in the terminal is for `up`, which then asks.
+            // A group of its own, so that Ctrl-C in the terminal reaches `up` alone.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -136,7 +136,7 @@ impl ChildCommand {
                 bail!("{} did not start: {}", self.name, end.why())
             }
             Err(_) => bail!(
-                "{} was not ready after {} s; its log is {}",
+                "{} was not ready after {} s; see its log {}",
                 self.name,
                 STARTS_WITHIN.as_secs(),
                 self.log().display()
@@ -157,7 +157,7 @@ impl ChildCommand {
 }
 
 impl End {
-    /// For people.
+    /// The reason, in words.
     pub(crate) fn why(&self) -> &str {
         match self {
             End::Done => "it ended",
@@ -167,12 +167,12 @@ impl End {
 }
 
 impl Running {
-    /// Its role's name.
+    /// Name of the child.
     pub(crate) fn name(&self) -> &str {
         &self.command.name
     }
 
-    /// The last line it printed, once it has ended.
+    /// Waits for the end of standard output and returns its last line.
     pub(crate) async fn last_line(self) -> String {
         self.printed.await.unwrap_or_default()
     }
@@ -182,7 +182,7 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits until it ends.
+    /// Waits until the process ends.
     pub(crate) async fn ended(&mut self) -> End {
         match self.child.wait().await {
             Ok(status) => self.command.end_of(status),
@@ -190,13 +190,13 @@ impl Running {
         }
     }
 
-    /// Ends it at once; [`Self::ended`] says when.
+    /// Kills the process; [`Self::ended`] then resolves.
     pub(crate) fn kill(&mut self) {
-        // It can only have ended by itself already.
+        // This fails only if the process has ended already.
         let _ = self.child.start_kill();
     }
 
-    /// Gives it `grace` to end by itself, then closes its pipe, then kills it.
+    /// Gives the process `grace` to end by itself, then closes its pipe, then kills it.
     pub(crate) async fn finish(mut self, grace: Duration) {
         if tokio::time::timeout(grace, self.child.wait()).await.is_ok() {
             return;
@@ -208,10 +208,12 @@ impl Running {
     }
 }
 
-/// Keeps a worker or loader going until the run is `over`, then gives it that long to finish.
+/// Restarts a worker or loader whenever it ends or hangs, until the run is `over`, which carries the
+/// time that the process then has to finish.
 ///
 /// # Errors
-/// If it died [`MOST_RESTARTS`] times, can't be started again, or said that this can't help.
+/// If the process ended more than [`MOST_RESTARTS`] times, can't be restarted, or ended with
+/// [`FOR_GOOD`].
 pub(crate) async fn keep_alive(
     mut running: Running,
     mut over: watch::Receiver<Option<Duration>>,
@@ -229,20 +231,20 @@ pub(crate) async fn keep_alive(
             () = missed(&address, &mut states) => {
                 running.kill();
                 running.ended().await;
-                End::Killed("it did not answer any more".into())
+                End::Killed("it stopped answering".into())
             }
             grace = run_over(&mut over) => {
                 running.finish(grace).await;
                 return Ok(());
             }
         };
-        // At the run's end the roles end together, the coordinator not always first.
+        // All roles end with the run, and the coordinator is not always the first.
         let wait = if end == End::Done { Duration::from_secs(3) } else { Duration::ZERO };
         if tokio::time::timeout(wait, run_over(&mut over)).await.is_ok() {
             return Ok(());
         }
         if let End::ForGood(why) = &end {
-            bail!("{} ended, and a restart can't help: {why}", command.name);
+            bail!("{} ended, and a restart would not help: {why}", command.name);
         }
         if born.elapsed() > LONG_LIFE {
             (restart, backoff) = (0, Backoff::default());
@@ -250,19 +252,20 @@ pub(crate) async fn keep_alive(
         restart += 1;
         if restart > MOST_RESTARTS {
             bail!(
-                "{} ended {restart} times, the last time: {}; its log is {}",
+                "{} ended {restart} times; last: {}; see its log {}",
                 command.name,
                 end.why(),
                 command.log().display()
             );
         }
-        let _ = notices.send(format!("{} ended: {}; started again", command.name, end.why()));
+        let _ = notices.send(format!("{} ended: {}; restarting it", command.name, end.why()));
         backoff.pause().await;
         running = command.start().await?;
     }
 }
 
-/// Resolves once the coordinator has known the process at this address and lost it for good.
+/// Resolves once the process at this address was on the coordinator's list and has been missing for
+/// [`MISSED_FOR`].
 async fn missed(address: &str, states: &mut watch::Receiver<RunStatus>) {
     let (mut was_there, mut since) = (false, None);
     while states.changed().await.is_ok() {
@@ -280,13 +283,13 @@ async fn missed(address: &str, states: &mut watch::Receiver<RunStatus>) {
     std::future::pending().await
 }
 
-/// Resolves when the run is over, with the time that is left to finish.
+/// Resolves when the run is over, with the time that the process has to finish.
 async fn run_over(over: &mut watch::Receiver<Option<Duration>>) -> Duration {
     let grace = over.wait_for(Option::is_some).await.map(|grace| *grace);
     grace.ok().flatten().unwrap_or_default()
 }
 
-/// The error with which a process ended: the last one in its log, or its last line.
+/// The error with which a process ended: the last one in its log, or the last line of the log.
 fn last_words(log: &Path) -> String {
     let text = tail(log, 16 << 10).unwrap_or_default();
     let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
@@ -301,7 +304,7 @@ fn last_words(log: &Path) -> String {
             said
         }
         None => lines.last().map_or_else(
-            || format!("it said nothing in {}", log.display()),
+            || format!("its log {} is empty", log.display()),
             |line| (*line).to_owned(),
         ),
     }
@@ -316,7 +319,7 @@ fn tail(file: &Path, bytes: u64) -> Result<String> {
     Ok(String::from_utf8_lossy(&end).into_owned())
 }
 
-/// The folder of logs, made if it isn't there.
+/// The folder of logs, made if it does not exist.
 pub(crate) fn logs(run: &Path) -> Result<PathBuf> {
     let logs = run.join("logs");
     std::fs::create_dir_all(&logs).map_err(|e| {
@@ -338,6 +341,6 @@ mod tests {
         assert_eq!(last_words(&log), "no disk; because: full");
         std::fs::write(&log, "thread panicked\nnote: …\n").unwrap();
         assert_eq!(last_words(&log), "note: …");
-        assert!(last_words(&dir.path().join("none")).contains("said nothing"));
+        assert!(last_words(&dir.path().join("none")).contains("is empty"));
     }
 }

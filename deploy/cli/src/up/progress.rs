@@ -1,4 +1,4 @@
-//! How a run goes on: one live line on a terminal, a line every few seconds elsewhere.
+//! Progress of a run: one live line on a terminal, and otherwise a line every few seconds.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use proto::wire::RunStatus;
 
 use crate::print;
 
-/// Shows [`RunStatus`]es as they come.
+/// Shows each [`RunStatus`] that arrives.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
@@ -19,7 +19,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// For minibatches of `batch` images.
+    /// Progress of a run with minibatches of `batch` images.
     pub(crate) fn new(batch: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{spinner} {bar:24} {msg}");
@@ -55,7 +55,7 @@ impl Progress {
         }
     }
 
-    /// A sentence that stays on the screen.
+    /// Prints a sentence that stays on the screen.
     pub(crate) fn notice(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
@@ -63,7 +63,7 @@ impl Progress {
         }
     }
 
-    /// Takes the live line away.
+    /// Removes the live line.
     pub(crate) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! What `up` says at its end: what the run reached, where it is, what to type next.
+//! The last lines of `up`: what the run reached, its directory, and commands to type next.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::LocalRun;
 use crate::metrics::Metrics;
 use crate::{print, role};
 
-/// Says how the run ended.
+/// Prints how the run ended.
 pub(crate) fn ended(run: &LocalRun, ended: &str, took: Duration) -> Result<()> {
     let dir = RunDir::open(&run.dir)?;
     let metrics = Metrics::read(&dir.metrics_path())?;
@@ -21,11 +21,11 @@ pub(crate) fn ended(run: &LocalRun, ended: &str, took: Duration) -> Result<()> {
     let again = format!("{} up --run {}", print::program(), run.dir.display());
     match ended {
         role::STOPPED => {
-            print::line(format_args!("stopped after {so_far}; to go on from there: {again}"));
+            print::line(format_args!("stopped after {so_far}; to resume: {again}"));
             return Ok(());
         }
         role::ALREADY_FINISHED => {
-            print::line(format_args!("the run is finished: {so_far} were trained before"));
+            print::line(format_args!("the run is already finished: {so_far}"));
         }
         _ => print::line(format_args!("trained {so_far} in {took}")),
     }
@@ -50,7 +50,7 @@ fn reached(metrics: &Metrics, classes: usize) -> Option<String> {
     }
     if best.top1_error < last.top1_error {
         let step = print::thousands(best.step);
-        line.push_str(&format!(", the best was {} at step {step}", percent(best.top1_error)));
+        line.push_str(&format!(", best {} at step {step}", percent(best.top1_error)));
     }
     Some(line)
 }
@@ -59,16 +59,19 @@ fn next(run: &Path, epochs: f64, again: &str, built_in: bool) {
     let program = print::program();
     let run = run.display();
     let line = |command: String, what: &str| print::line(format_args!("  {command}\n      {what}"));
-    print::line("what you can type now:");
-    line(format!("{program} plot {run}"), "loss, errors and speed as SVG and PNG");
-    line(format!("{program} eval {run} --views 10"), "the paper's test, and who is taken for whom");
-    line(format!("{program} predict {run} PICTURE…"), "what is in a picture");
+    print::line("next commands:");
+    line(format!("{program} plot {run}"), "draw loss, errors and speed as SVG and PNG");
+    line(
+        format!("{program} eval {run} --views 10"),
+        "measure as in the paper, with a confusion matrix",
+    );
+    line(format!("{program} predict {run} PICTURE…"), "name what is in a picture");
     let further = (2.0 * epochs).ceil().max(1.0);
-    line(format!("{again} --epochs {further}"), "train on");
+    line(format!("{again} --epochs {further}"), "train longer");
     if built_in {
         line(
             format!("{program} up --data my-pictures"),
-            "train the full AlexNet on your pictures: my-pictures/train/<class>/* and \
+            "train the full AlexNet on your own pictures: my-pictures/train/<class>/* and \
              my-pictures/val/<class>/*",
         );
     }
@@ -80,7 +83,7 @@ mod tests {
     use crate::metrics::Eval;
 
     #[test]
-    fn what_was_reached_is_told_against_chance() {
+    fn errors_are_printed_beside_chance() {
         let eval =
             |step, top1_error| Eval { step, top1_error, top5_error: 0.01, ..Eval::default() };
         let metrics = Metrics { evals: vec![eval(10, 0.25), eval(1200, 0.125)], steps: vec![] };
@@ -91,7 +94,7 @@ mod tests {
         let metrics = Metrics { evals: vec![eval(1000, 0.25), eval(1200, 0.5)], steps: vec![] };
         assert_eq!(
             reached(&metrics, 2).unwrap(),
-            "validation top-1 error 50.0 % (chance 50.0 %), the best was 25.0 % at step 1,000"
+            "validation top-1 error 50.0 % (chance 50.0 %), best 25.0 % at step 1,000"
         );
         assert_eq!(reached(&Metrics::default(), 2), None);
     }

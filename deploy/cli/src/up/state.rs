@@ -1,33 +1,33 @@
-//! `up.json`: what `up` remembers in a run directory, so that `up --run`, `eval` and `status` need
-//! not be told again.
+//! `up.json`: what `up` remembers in a run directory, so that `up --run`, `eval` and `status` find
+//! the pictures and the coordinator.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// The file's content.
+/// Content of `up.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Remembered {
     /// The pictures: a prepared folder, absolute, or `synthetic:SIDE`.
     pub data: String,
-    /// Where the coordinator listened last.
+    /// Last address of the coordinator.
     #[serde(default)]
     pub coordinator: Option<String>,
 }
 
 impl Remembered {
-    /// Its place in a run directory.
+    /// Path of the file in a run directory.
     pub(crate) fn file(run: &Path) -> PathBuf {
         run.join("up.json")
     }
 
-    /// What is remembered, if anything readable is.
+    /// Reads the file; None if there is none that can be read.
     pub(crate) fn read(run: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(Self::file(run)).ok()?).ok()
     }
 
-    /// Remembers.
+    /// Writes the file.
     ///
     /// # Errors
     /// If the file can't be written.

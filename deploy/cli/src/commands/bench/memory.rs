@@ -1,24 +1,24 @@
-//! The most memory each process used, from `/proc/PID/status`.
+//! Peak memory of each process, from `/proc/PID/status`.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A process's peak is read again and again, since it is gone when the process is.
+/// Time between two readings; a process that has ended can't be read any more.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// Megabytes by role.
+/// Peak megabytes per process name.
 pub(super) type Peaks = BTreeMap<String, f64>;
 
-/// A thread that reads.
+/// A thread that reads peaks.
 #[derive(Debug)]
 pub(super) struct Watch {
     end: Sender<()>,
     thread: JoinHandle<Peaks>,
 }
 
-/// Starts reading; what comes second takes the processes once they are there.
+/// Starts the thread; the function that is returned gives it the processes to read.
 pub(super) fn watch() -> (Watch, impl FnOnce(Vec<(String, u32)>)) {
     let (end, ended) = channel();
     let (tell, told) = channel();
@@ -30,7 +30,7 @@ pub(super) fn watch() -> (Watch, impl FnOnce(Vec<(String, u32)>)) {
 }
 
 impl Watch {
-    /// What was read.
+    /// Stops reading and returns the peaks.
     pub(super) fn end(self) -> Peaks {
         let _ = self.end.send(());
         self.thread.join().unwrap_or_default()
@@ -51,7 +51,7 @@ fn read(told: &Receiver<Vec<(String, u32)>>, ended: &Receiver<()>) -> Peaks {
     peaks
 }
 
-/// `VmHWM` in megabytes.
+/// The line `VmHWM` in megabytes.
 fn peak(status: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

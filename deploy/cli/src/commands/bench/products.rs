@@ -1,4 +1,4 @@
-//! The floor of a step: how fast the machine multiplies matrices when every worker does.
+//! Lower bound of a step: the speed of matrix products when every worker multiplies at once.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -15,7 +15,7 @@ use tokio::process::Command;
 use crate::options::{Call, GpuArgs};
 use crate::print;
 
-/// Matrices of SIDE × SIDE: a full layer's without bias.
+/// Side of the matrices: those of a fully-connected layer without bias.
 const SIDE: usize = 1024;
 const WARM_UP: Duration = Duration::from_millis(500);
 const MEASURED: Duration = Duration::from_secs(3);
@@ -32,7 +32,7 @@ pub(crate) struct ProductRateArgs {
     gpu: GpuArgs,
 }
 
-/// GFLOP/s of all devices together, each in a process of its own.
+/// GFLOP/s of all devices together, each measured in a process of its own.
 pub(super) async fn of_all(devices: &[String], gpu: &[OsString], folder: &Path) -> Result<f64> {
     let program = std::env::current_exe().context("this program's own file can't be found")?;
     let start = |device: &String| {
@@ -49,15 +49,18 @@ pub(super) async fn of_all(devices: &[String], gpu: &[OsString], folder: &Path) 
     for child in running {
         let output = child.wait_with_output().await?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        sum += text.trim().parse::<f64>().context("a product-rate process printed no number")?;
+        sum += text
+            .trim()
+            .parse::<f64>()
+            .context("a process that measures matrix products printed no result")?;
     }
     if sum <= 0.0 {
-        bail!("the matrix products took no time");
+        bail!("the matrix products were not measured");
     }
     Ok(sum)
 }
 
-/// `alexnet product-rate`: prints this process's GFLOP/s.
+/// `alexnet product-rate`: prints the GFLOP/s of one device.
 pub(crate) fn product_rate(args: &ProductRateArgs, call: Call<'_>) -> Result<()> {
     let gflops = match args.device.parse()? {
         Device::Cpu { threads } => rate(Cpu::new(threads))?,

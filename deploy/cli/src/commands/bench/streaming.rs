@@ -1,4 +1,4 @@
-//! A loader by itself: how many images a second it streams, and how many for a second of a core.
+//! A loader by itself: images per second, and images per second of CPU time.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,15 +18,15 @@ const MEASURED: Duration = Duration::from_secs(5);
 /// A mean image of side 2,048.
 const DESCRIPTION_LIMIT: usize = 64 << 20;
 /// `/proc` counts CPU time in hundredths of a second, on every Linux there is.
-const TICKS_A_SECOND: f64 = 100.0;
+const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Images a second.
+/// Speed of a loader, in images per second.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rate {
-    /// As they came.
+    /// By the clock.
     pub rate: f64,
-    /// For each second of a core that the loader used.
-    pub a_core: f64,
+    /// Per second of CPU time that the loader used.
+    pub per_core: f64,
 }
 
 /// Starts a loader with one thread, takes minibatches for some seconds, ends it.
@@ -53,7 +53,7 @@ pub(super) async fn measure(data: &str, recipe: &Recipe, folder: &Path) -> Resul
         traced: false,
     };
     take(&mut client, &mut request).await?; // the first one fills caches
-    let pid = loader.pid().context("the loader has ended")?;
+    let pid = loader.pid().context("the loader ended during the measurement")?;
     let (started, busy, mut images) = (Instant::now(), cpu_seconds(pid)?, 0.0);
     while started.elapsed() < MEASURED {
         take(&mut client, &mut request).await?;
@@ -62,7 +62,7 @@ pub(super) async fn measure(data: &str, recipe: &Recipe, folder: &Path) -> Resul
     let busy = cpu_seconds(pid)? - busy;
     let rate = images / started.elapsed().as_secs_f64();
     loader.finish(Duration::ZERO).await;
-    Ok(Rate { rate, a_core: images / busy.max(1.0 / TICKS_A_SECOND) })
+    Ok(Rate { rate, per_core: images / busy.max(1.0 / TICKS_PER_SECOND) })
 }
 
 async fn take(client: &mut LoaderClient<Channel>, request: &mut BatchRequest) -> Result<()> {
@@ -74,7 +74,7 @@ async fn take(client: &mut LoaderClient<Channel>, request: &mut BatchRequest) ->
 
 fn cpu_seconds(pid: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    busy(&stat).context("/proc/PID/stat is not as it was")
+    busy(&stat).context("/proc/PID/stat has an unknown format")
 }
 
 /// User and system time in `/proc/PID/stat`, fields 14 and 15; the name before them may hold
@@ -83,7 +83,7 @@ fn busy(stat: &str) -> Option<f64> {
     let after_name = stat.rsplit_once(") ")?.1;
     let fields: Vec<&str> = after_name.split(' ').collect();
     let ticks = |i: usize| fields.get(i)?.parse::<f64>().ok();
-    Some((ticks(11)? + ticks(12)?) / TICKS_A_SECOND)
+    Some((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
 }
 
 #[cfg(test)]

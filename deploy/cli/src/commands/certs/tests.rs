@@ -60,7 +60,7 @@ fn nothing_is_overwritten_unless_it_is_renewed_from_the_same_authority() {
     assert!(said.contains("no authority to renew"), "{said}");
 }
 
-/// What is wrong with a folder, said when a process reads it.
+/// The error that a process reports when it reads the folder.
 #[test]
 fn certificates_that_cannot_be_used_say_why_and_what_to_do() {
     let folder = tempfile::tempdir().unwrap();

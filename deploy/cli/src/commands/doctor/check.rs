@@ -34,13 +34,13 @@ pub(super) struct Check {
     pub key: &'static str,
     /// The device or file that was measured, where several share a key.
     pub subject: Option<String>,
-    /// What it means.
+    /// Verdict on the measurement.
     pub verdict: Verdict,
-    /// What was found, for people.
+    /// Measurement, in words.
     pub measured: String,
-    /// What to do about it; only where the verdict is not `ok`.
+    /// Remedy, unless the verdict is `ok`.
     pub remedy: Option<String>,
-    /// The same for programs, with the unit in each name.
+    /// Measurement as numbers, with the unit in each name.
     pub numbers: BTreeMap<&'static str, f64>,
 }
 
@@ -83,7 +83,7 @@ impl Check {
         self.key.split_once('.').map_or(self.key, |(group, _)| group)
     }
 
-    /// What people read for the rest of the key, and the subject.
+    /// Name of the line: the key after the dot in words, and the subject.
     pub(super) fn name(&self) -> String {
         let what = self.key.split_once('.').map_or("", |(_, what)| what).replace('-', " ");
         match &self.subject {
@@ -93,7 +93,7 @@ impl Check {
     }
 }
 
-/// `24.7 GB`, `488 MB`: a size that people can read; decimal units, as everywhere in this project.
+/// A size in decimal units: `24.7 GB`, `488 MB`.
 pub(super) fn size(bytes: u64) -> String {
     match bytes as f64 {
         bytes if bytes >= 1e12 => format!("{:.1} TB", bytes / 1e12),

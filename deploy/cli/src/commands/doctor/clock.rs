@@ -1,4 +1,5 @@
-//! The clocks: whether the wall clock can be right, is kept right, and runs as fast as the other.
+//! The clocks: whether the wall clock can be right, is synchronized, and runs as fast as the
+//! steady clock.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,10 +10,10 @@ use super::check::Check;
 
 /// The year in which this version was made; an earlier date is a clock that was never set.
 const MADE_IN: i32 = 2026;
-/// How far the clocks may come apart while the report is made. A service that keeps the wall clock
-/// right speeds it up or slows it down by less.
+/// Largest difference between the clocks during the report. A service that synchronizes the wall
+/// clock changes its speed by less.
 const APART: Duration = Duration::from_millis(100);
-/// Services that keep a clock right, as the system names their processes.
+/// Services that synchronize a clock, by the names of their processes.
 const SERVICES: [&str; 5] = ["chronyd", "ntpd", "systemd-timesyn", "openntpd", "ptp4l"];
 
 /// Both clocks at one moment.
@@ -29,15 +30,15 @@ impl Moment {
     }
 }
 
-/// What was found about the clocks.
+/// State of the clocks.
 #[derive(Debug, Clone)]
 pub(super) struct Clock {
     wall: OffsetDateTime,
-    /// What keeps the wall clock right, if it can be seen.
+    /// Service that synchronizes the wall clock, if it can be seen.
     service: Option<String>,
-    /// How long the report took by the steady clock.
+    /// Duration of the report, by the steady clock.
     took: Duration,
-    /// How far the wall clock went ahead of the steady one meanwhile, or fell behind it.
+    /// Difference between the clocks at the end of the report.
     apart: Duration,
     /// The kernel's source of time.
     source: String,
@@ -65,8 +66,8 @@ impl Clock {
         let (date, time) = (self.wall.date(), self.wall.time());
         let (hour, minute, second) = (time.hour(), time.minute(), time.second());
         let kept = match &self.service {
-            Some(service) => format!("kept right by {service}"),
-            None => "no service seen that keeps it right".to_owned(),
+            Some(service) => format!("synchronized by {service}"),
+            None => "no service seen that synchronizes it".to_owned(),
         };
         let text = format!("{date} {hour:02}:{minute:02}:{second:02} UTC; {kept}");
         let check =
@@ -76,14 +77,14 @@ impl Clock {
         }
         check.look(
             "The date is earlier than this program, so certificates of a run are not valid yet \
-             and records are dated wrongly: set the clock (timedatectl set-ntp true, or date -s).",
+             and records get wrong dates: set the clock (timedatectl set-ntp true, or date -s).",
         )
     }
 
     fn judge_steady(&self) -> Check {
         let ms = self.apart.as_secs_f64() * 1e3;
         let text = format!(
-            "source {}; the wall clock went {ms:.1} ms off in {:.1} s",
+            "source {}; the wall clock drifted {ms:.1} ms in {:.1} s",
             self.source,
             self.took.as_secs_f64()
         );
@@ -92,14 +93,14 @@ impl Clock {
             return check;
         }
         check.look(
-            "The wall clock jumped while this ran, or the machine was suspended. Run this again; \
-             if it happens again, let one service alone set the clock (chronyd or \
+            "The wall clock jumped during the report, or the machine was suspended. Run this \
+             command again; if it repeats, let only one service set the clock (chronyd or \
              systemd-timesyncd).",
         )
     }
 }
 
-/// The service that keeps the clock right, by its mark or its process under `root`.
+/// The service that synchronizes the clock, by its file or its process under `root`.
 fn service(root: &Path) -> Option<String> {
     if root.join("run/systemd/timesync/synchronized").exists() {
         return Some("systemd-timesyncd".into());

@@ -4,7 +4,7 @@ use gpu_worker::backend::cpu::product_kernel;
 
 use super::check::Check;
 
-/// What the system says of its processor.
+/// The processor, as the system describes it.
 #[derive(Debug, Clone)]
 pub(super) struct Cpu {
     model: String,
@@ -15,7 +15,7 @@ pub(super) struct Cpu {
     /// The product library's kernel.
     kernel: &'static str,
     vectors: Vec<&'static str>,
-    /// Processes that wanted to run, on average over the last minute.
+    /// Runnable processes, on average over the last minute.
     load: Option<f64>,
 }
 
@@ -67,7 +67,7 @@ impl Cpu {
 
     fn judge_vectors(&self) -> Check {
         let have = match self.vectors.is_empty() {
-            true => "none of those that matter here".to_owned(),
+            true => "none that this program uses".to_owned(),
             false => self.vectors.join(", "),
         };
         let text = format!("{have}; matrix products use \"{}\"", self.kernel);
@@ -82,15 +82,15 @@ impl Cpu {
     }
 
     fn judge_load(&self, load: f64) -> Check {
-        let text = format!("{load:.1} processes wanted to run, on average over a minute");
+        let text = format!("{load:.1} runnable processes on average over a minute");
         let check = Check::ok("cpu.load", text).number("load", load);
-        // In a container, too, this is the load of the whole machine.
+        // Even in a container, this is the load of the whole machine.
         if load <= self.cores as f64 {
             return check;
         }
         check.look(
-            "The machine is busy: rates below are those of a busy machine, and training shares \
-             the cores. See what runs with top.",
+            "The machine is busy: rates below are too low, and training shares the cores. Use top \
+             to see what runs.",
         )
     }
 }

@@ -17,7 +17,7 @@ const SLOW: f64 = 20e6;
 /// Milliseconds of a small file beyond which each record of a run is felt.
 const SLOW_FILE_MS: f64 = 100.0;
 
-/// What was found about the run directory's disk.
+/// The disk of the run directory.
 #[derive(Debug, Clone)]
 pub(super) struct Disk {
     /// The run directory, as it was named.
@@ -73,7 +73,7 @@ impl Disk {
         let system = self.mount.as_ref().map_or("unknown", |mount| mount.kind.as_str());
         let there = match self.named.is_dir() {
             true => "",
-            false => &format!(" (not there yet; measured in {})", self.measured.display()),
+            false => &format!(" (does not exist yet; measured in {})", self.measured.display()),
         };
         let text = format!("{}{there}, file system {system}", self.named.display());
         let check = Check::ok("disk.run-directory", text);
@@ -82,13 +82,13 @@ impl Disk {
             Ok(_) if system == "tmpfs" => {
                 return check.look(
                     "This file system is in memory: checkpoints take memory from training and \
-                     are gone after a restart. Name a folder on a disk with --run.",
+                     are lost at a restart. Choose a folder on a disk with --run.",
                 );
             }
             Ok(_) if system == "overlay" => {
                 return check.look(
-                    "This is a container's own layer: the run goes with the container. Mount a \
-                     volume or a folder, and name it with --run.",
+                    "This folder is inside the container, so the run is lost with the container. \
+                     Mount a volume or a folder, and choose it with --run.",
                 );
             }
             Ok(_) => return check,
@@ -98,16 +98,16 @@ impl Disk {
         match self.chosen {
             true => check.wrong(
                 "A run writes checkpoints and records there. Give this user the right to write, \
-                 mount the disk writable, make room, or name another folder with --run.",
+                 mount the disk writable, free space, or choose another folder with --run.",
             ),
-            false => check.look("Name the run directory with --run; this is only the default."),
+            false => check.look("Choose a run directory with --run; this one is only the default."),
         }
     }
 
     fn judge_room(&self, total: u64, free: u64) -> Check {
         let full = needs::CHECKPOINT * needs::CHECKPOINTS;
         let text = format!(
-            "{} of {}; checkpoints of the full network: {} × {}",
+            "{} of {}; checkpoints of the full network take {} × {}",
             size(free),
             size(total),
             needs::CHECKPOINTS,
@@ -117,16 +117,16 @@ impl Disk {
             .number("free_bytes", free as f64)
             .number("total_bytes", total as f64)
             .number("checkpoint_bytes", needs::CHECKPOINT as f64);
-        let make = "delete what is no longer needed, or name a folder on another disk with --run";
+        let make = "delete files, or choose a folder on another disk with --run";
         if free >= full {
             return check;
         }
         if free < LEAST && self.chosen {
-            return check.wrong(format!("Not even small checkpoints have room: {make}."));
+            return check.wrong(format!("Not even small checkpoints fit: {make}."));
         }
         check.look(format!(
-            "A checkpoint that finds no room is not written, though training continues: {make}; \
-             or keep fewer checkpoints (--keep 1)."
+            "A checkpoint that does not fit is not written, and training continues: {make}; or \
+             keep fewer checkpoints (--keep 1)."
         ))
     }
 }
@@ -142,8 +142,8 @@ fn judge_writes(speed: &Speed) -> Check {
         return check;
     }
     check.look(
-        "Training waits where a checkpoint is due before the last one is on disk: write them more \
-         rarely (--checkpoint-every), or name a folder on a faster disk with --run.",
+        "Training waits if a checkpoint is due before the last one is on disk: write checkpoints \
+         less often (--checkpoint-every), or choose a folder on a faster disk with --run.",
     )
 }
 
@@ -155,7 +155,7 @@ fn judge_small_files(speed: &Speed) -> Check {
         return check;
     }
     check.look(
-        "The disk is slow at syncing, or busy: look for other programs that write, or name a \
+        "The disk is slow at syncing, or busy: look for other programs that write, or choose a \
          folder on a local disk with --run.",
     )
 }
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(disk.measured, folder.path());
         assert!(disk.speed.is_ok(), "{disk:?}");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
-        assert!(disk.checks()[0].measured.contains("not there yet"));
+        assert!(disk.checks()[0].measured.contains("does not exist yet"));
     }
 
     #[test]

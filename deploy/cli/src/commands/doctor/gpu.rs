@@ -1,4 +1,4 @@
-//! The driver, its GPUs, how fast they copy and whom they reach.
+//! The driver, its GPUs, their copy rates, and access to each other's memory.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,15 +17,15 @@ const SLOW: f64 = 6e9;
 /// The oldest CUDA whose driver loads the kernels.
 const OLDEST_DRIVER: Version = Version { major: 12, minor: 0 };
 
-/// What was found about the GPUs.
+/// Driver, cards and links of this machine.
 #[derive(Debug, Clone)]
 pub(super) struct Gpus {
-    /// NVIDIA's cards on the PCI bus, whether there is a driver or not.
+    /// Number of NVIDIA cards on the PCI bus, with or without a driver.
     on_bus: usize,
     driver: Option<Driver>,
-    /// What the driver shows, or why it shows nothing.
+    /// Cards that the driver lists, or the reason why it lists none.
     pub cards: Result<Vec<Card>, String>,
-    /// Pairs of GPUs, each way, of which the first reaches the other's memory; and all pairs.
+    /// Ordered pairs of GPUs of which the first reaches the other's memory; and all ordered pairs.
     peers: Option<(usize, usize)>,
 }
 
@@ -34,21 +34,21 @@ pub(super) struct Gpus {
 pub(super) struct Driver {
     /// The newest CUDA that it supports.
     pub cuda: Version,
-    /// Its own version; not known in some containers.
+    /// Version of the driver; unknown in some containers.
     own: Option<String>,
 }
 
 /// A GPU.
 #[derive(Debug, Clone)]
 pub(super) struct Card {
-    /// What the driver says of it.
+    /// The card, as the driver describes it.
     pub found: Found,
-    /// What was measured, or why it could not be; None: the card is too old, or no time was left.
+    /// Measurement, or the reason why it failed. None if the card is too old or no time was left.
     measured: Option<Result<Measured, String>>,
 }
 
 impl Gpus {
-    /// Asks the driver, and copies for some tenths of a second.
+    /// Asks the driver, and measures copies for some tenths of a second.
     pub(super) fn probe() -> Self {
         let started = Instant::now();
         let driver = cuda::driver_version().map(|cuda| {
@@ -80,7 +80,7 @@ impl Gpus {
     pub(super) fn checks(&self) -> Vec<Check> {
         let mut checks = vec![self.judge_driver()];
         match &self.cards {
-            // Without a driver, its line has said all.
+            // Without a driver, its own line is enough.
             Err(_) if self.driver.is_none() => {}
             Err(why) => {
                 let (what, remedy) = split(why);
@@ -114,21 +114,21 @@ impl Gpus {
 
     fn judge_no_driver(&self) -> Check {
         if self.on_bus == 0 {
-            return Check::ok("gpu.driver", "no NVIDIA driver, and no NVIDIA card to be seen").look(
-                "Training takes the CPU, which is slow for the full network. If the machine has a \
-                 card: install NVIDIA's driver; start a container with --gpus all.",
+            return Check::ok("gpu.driver", "no NVIDIA driver and no NVIDIA card found").look(
+                "Training uses the CPU, which is slow for the full network. If the machine has a \
+                 card, install NVIDIA's driver, and start a container with --gpus all.",
             );
         }
         let cards = crate::print::count(self.on_bus as u64, "NVIDIA card", "NVIDIA cards");
         Check::ok("gpu.driver", format!("no libcuda.so, though the machine has {cards}")).look(
-            "Training takes the CPU until NVIDIA's driver is installed. In a container, start it \
-             with --gpus all; the host needs the driver and NVIDIA's container toolkit.",
+            "Training uses the CPU until NVIDIA's driver is installed. Start a container with \
+             --gpus all; its host needs the driver and NVIDIA's container toolkit.",
         )
     }
 }
 
 impl Card {
-    /// The device's line; `halves` of the network may have to share it.
+    /// The line of the device; `halves` of the network may have to share it.
     fn judge(&self, halves: u64) -> Check {
         let Found { name, capability, memory, .. } = &self.found;
         let measured = self.measured.as_ref().and_then(|measured| measured.as_ref().ok());
@@ -154,10 +154,10 @@ impl Card {
         let needed = halves * needs::HALF_ON_GPU;
         if measured.is_some_and(|measured| (measured.free as u64) < needed) {
             return check.look(format!(
-                "{} of the full network at batch 128 {} {} of it: end what else uses the card \
-                 (nvidia-smi lists it), or take a smaller batch (--set batch=32).",
+                "{} of the full network at batch 128 {} {}: end other programs on the card \
+                 (nvidia-smi lists them), or use a smaller batch (--set batch=32).",
                 if halves == 1 { "A half" } else { "Both halves" },
-                if halves == 1 { "takes" } else { "take" },
+                if halves == 1 { "needs" } else { "need" },
                 size(needed)
             ));
         }
@@ -171,7 +171,9 @@ impl Card {
 
     fn judge_copies(&self) -> Check {
         let (up, down) = match &self.measured {
-            None => return self.line("gpu.copies", "not measured: other GPUs took the time"),
+            None => {
+                return self.line("gpu.copies", "not measured: the other GPUs used up the time");
+            }
             Some(Err(why)) => {
                 let (what, remedy) = split(why);
                 return self.line("gpu.copies", what).look(remedy);
@@ -186,9 +188,9 @@ impl Card {
             return check;
         }
         check.look(
-            "Tensors on their way between the halves take this path. Run this again on an idle \
-             machine; then see whether the card has all of its PCIe lanes (nvidia-smi -q, Link \
-             Width), and move it to another slot.",
+            "Tensors between the halves take this path. Run this command again on an idle \
+             machine; then check whether the card has all of its PCIe lanes (nvidia-smi -q, \
+             Link Width), and move it to another slot.",
         )
     }
 
@@ -208,7 +210,7 @@ fn judge_peers((reached, pairs): (usize, usize)) -> Check {
         .number("pairs", pairs as f64)
 }
 
-/// None for less than two GPUs, or where the driver does not say.
+/// Counts ordered pairs; None for fewer than two GPUs, or if the driver does not answer.
 fn peers(found: &[Found]) -> Option<(usize, usize)> {
     let (mut reached, mut pairs) = (0, 0);
     for from in found {
@@ -230,7 +232,7 @@ fn reason(error: &gpu_worker::Error) -> String {
     }
 }
 
-/// What is wrong, and what to do about it: this program's errors say both, one after the other.
+/// Splits an error of this program into the problem and the remedy.
 pub(super) fn split(why: &str) -> (String, String) {
     match why.split_once("; ") {
         Some((what, remedy)) => {

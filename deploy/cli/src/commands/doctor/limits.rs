@@ -22,7 +22,7 @@ pub(super) struct Limits {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct OpenFiles {
     now: u64,
-    /// What `ulimit -n` may raise it to.
+    /// Largest value to which `ulimit -n` may raise it.
     most: u64,
 }
 
@@ -72,19 +72,19 @@ impl OpenFiles {
         let check = Check::ok("limits.open-files", text).number("open_files", self.now as f64);
         let raise = match self.most >= COMFORTABLE {
             true => format!("type `ulimit -n {COMFORTABLE}` before starting the program"),
-            false => "have root raise it (LimitNOFILE= of a systemd unit, docker run --ulimit \
+            false => "ask root to raise it (LimitNOFILE= of a systemd unit, docker run --ulimit \
                       nofile=1024)"
                 .to_owned(),
         };
         if self.now < LEAST {
             return check.wrong(format!(
-                "A coordinator has no room for its connections, checkpoints and records: {raise}."
+                "A coordinator needs more for its connections, checkpoints and records: {raise}."
             ));
         }
         if self.now < COMFORTABLE {
             return check.look(format!(
-                "A process of a run keeps places for 512 connections; with fewer files, strangers \
-                 that connect at once can take those that training needs: {raise}."
+                "A process of a run accepts 512 connections; with fewer open files, strangers that \
+                 connect can use up those that training needs: {raise}."
             ));
         }
         check

@@ -1,4 +1,4 @@
-//! Loopback: the way that tensors take between the two halves on one machine.
+//! Loopback: the path of tensors between the two halves on one machine.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -8,10 +8,10 @@ use super::check::Check;
 
 /// Bytes of one write.
 const PIECE: usize = 1 << 20;
-/// How long is sent.
+/// Duration of the measurement.
 const SENT_FOR: Duration = Duration::from_millis(300);
-/// How long one read or write may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Deadline of one read or write.
+const DEADLINE: Duration = Duration::from_secs(2);
 /// Bytes per second below which two GPUs wait for each other: a step exchanges 81.5 MB.
 const SLOW: f64 = 1e9;
 
@@ -22,10 +22,10 @@ pub(super) fn probe() -> Result<f64, String> {
 
 fn measure() -> std::io::Result<f64> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let mut sender = TcpStream::connect_timeout(&listener.local_addr()?, PATIENCE)?;
-    sender.set_write_timeout(Some(PATIENCE))?;
+    let mut sender = TcpStream::connect_timeout(&listener.local_addr()?, DEADLINE)?;
+    sender.set_write_timeout(Some(DEADLINE))?;
     let (mut receiver, _) = listener.accept()?;
-    receiver.set_read_timeout(Some(PATIENCE))?;
+    receiver.set_read_timeout(Some(DEADLINE))?;
     let receiving = std::thread::spawn(move || -> std::io::Result<u64> {
         let (mut piece, mut bytes) = (vec![0; PIECE], 0);
         loop {
@@ -49,7 +49,7 @@ pub(super) fn judge(rate: &Result<f64, String>) -> Check {
     match rate {
         Err(why) => Check::ok("network.loopback", format!("127.0.0.1 cannot be used: {why}")).wrong(
             "The processes of a run talk over 127.0.0.1: bring the interface up (ip link set lo \
-             up), and let the firewall pass it.",
+             up), and open the firewall for it.",
         ),
         Ok(rate) => {
             let text = format!("{:.1} GB/s, plain TCP on 127.0.0.1, one connection", rate / 1e9);
@@ -59,8 +59,8 @@ pub(super) fn judge(rate: &Result<f64, String>) -> Check {
             }
             check.look(
                 "On GPUs, the halves would wait for each other's tensors; on CPUs, this rate is \
-                 enough. Run this again on an idle machine; then look at firewall rules on lo, \
-                 and halve the bytes with --set wire=f16.",
+                 enough. Run this command again on an idle machine; then check firewall rules \
+                 on lo, and halve the bytes with --set wire=f16.",
             )
         }
     }

@@ -5,14 +5,14 @@ use std::path::Path;
 use super::check::{Check, size};
 use super::needs;
 
-/// What the demonstration takes, rounded up: below this nothing trains.
+/// Memory that the demonstration takes, rounded up: with less, nothing trains.
 const LEAST: u64 = 500_000_000;
 
 /// Memory in bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Memory {
     total: u64,
-    /// What processes can take without swapping.
+    /// Memory that processes can take without swapping.
     available: u64,
     group: Option<Group>,
 }
@@ -36,11 +36,11 @@ impl Memory {
         Some(Self { total, available, group: group.filter(|group| group.limit < total) })
     }
 
-    /// Judges it; None: the system does not say.
+    /// Judges it; None means that the system does not tell.
     pub(super) fn checks(memory: Option<Self>) -> Vec<Check> {
         let Some(memory) = memory else {
             let check = Check::ok("memory.available", "/proc/meminfo cannot be read");
-            return vec![check.look("Mount /proc, then run this again.")];
+            return vec![check.look("Mount /proc, then run this command again.")];
         };
         let available = memory.judge_available();
         match memory.group {
@@ -55,7 +55,7 @@ impl Memory {
         }
     }
 
-    /// What this process and its children can take.
+    /// Memory that this process and its children can take.
     fn usable(&self) -> u64 {
         let left = self.group.map_or(u64::MAX, |group| group.limit.saturating_sub(group.used));
         self.available.min(left)
@@ -81,8 +81,8 @@ impl Memory {
         };
         if usable < LEAST {
             return check.wrong(format!(
-                "Not even the demonstration has room, and the system would end processes in \
-                 mid-run: {who}."
+                "Not even the demonstration fits, and the system would kill processes during a \
+                 run: {who}."
             ));
         }
         if usable < needs::RUN {

@@ -1,5 +1,5 @@
-//! What a run takes: the measure of memory and disk. README.md, under "Speed", "GPUs" and "When
-//! something dies", has the measured numbers; a test holds the two together.
+//! Memory and disk that a run takes. The numbers are measured; README.md has the same, which a test
+//! checks.
 
 /// Memory of one half of the full network on the CPU, batch 128.
 pub(super) const WORKER: u64 = 1_620_000_000;

@@ -1,4 +1,4 @@
-//! Every NVRTC that is found, and which one compiles the kernels.
+//! Every NVRTC that is found, and the one that compiles the kernels.
 
 use gpu_worker::backend::cuda::{self, Candidate, Needs, Search, Version, install_nvrtc};
 
@@ -9,16 +9,16 @@ use super::check::Check;
 pub(super) struct Compilers {
     /// The card's compute capability, major × 10 + minor; None where there is no card.
     capability: Option<u32>,
-    /// What to install where none will do.
+    /// Package to install if no NVRTC fits.
     install: String,
     found: Vec<Compiler>,
 }
 
-/// A file that is called like NVRTC.
+/// A file with the name of NVRTC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Compiler {
     version: Option<String>,
-    /// Where it is, and why it is taken or not.
+    /// Path, and the reason why it is used or not.
     said: String,
     use_: Use,
 }
@@ -74,7 +74,7 @@ impl Compilers {
         };
         let check = Check::ok("nvrtc.taken", text);
         let Some(capability) = self.capability else {
-            let text = format!("{}; only GPUs need one", check.measured);
+            let text = format!("{}; only GPUs need it", check.measured);
             return Check { measured: text, ..check };
         };
         let card = format!("{}.{}", capability / 10, capability % 10);
@@ -83,8 +83,8 @@ impl Compilers {
         match taken.map(|taken| taken.use_) {
             Some(Use::Taken) => check,
             Some(_) => check.look(format!(
-                "The driver may refuse what it makes. Install a newer driver, or a fitting NVRTC: \
-                 {}.",
+                "The driver may refuse the kernels that it compiles. Install a newer driver, or a \
+                 fitting NVRTC: {}.",
                 self.install
             )),
             None => check.look(format!("Without NVRTC the GPU cannot be used: {}.", self.install)),
@@ -152,6 +152,6 @@ mod tests {
     fn without_a_gpu_nothing_is_missing() {
         let check = taken(&compilers(None, &[]));
         assert_eq!(check.verdict, Verdict::Ok);
-        assert_eq!(check.measured, "no NVRTC was found; only GPUs need one");
+        assert_eq!(check.measured, "no NVRTC was found; only GPUs need it");
     }
 }

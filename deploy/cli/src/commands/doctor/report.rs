@@ -7,14 +7,14 @@ use crate::print;
 
 /// Changes when a key of the JSON document changes its meaning or goes.
 const FORMAT: u32 = 1;
-/// Columns of a line; a terminal of 80 wraps few of them.
+/// Columns of a line.
 const WIDTH: usize = 100;
 /// Columns of a line's name.
 const NAME: usize = 16;
-/// Columns before what was measured: two spaces, the verdict, the name.
+/// Columns before the measurement: two spaces, the verdict, the name.
 const INDENT: usize = 2 + 5 + 2 + NAME + 2;
 
-/// What `--json` prints.
+/// Document that `--json` prints.
 #[derive(Debug, Serialize)]
 pub(super) struct Document<'a> {
     format: u32,
@@ -75,7 +75,7 @@ fn wrapped(start: &str, text: &str) -> String {
     lines + line.trim_end() + "\n"
 }
 
-/// The last line: how many lines want attention, and which.
+/// The last line: number and names of the lines that need attention.
 pub(super) fn summary(checks: &[Check]) -> String {
     let names = |verdict| -> Vec<String> {
         let these = checks.iter().filter(|check| check.verdict == verdict);

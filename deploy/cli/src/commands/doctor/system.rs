@@ -1,5 +1,4 @@
-//! What a bug report needs to know first: the program, the system, and whether a container is
-//! around them.
+//! Program, system and container: the first lines of a bug report.
 
 use std::path::Path;
 
@@ -24,7 +23,7 @@ impl System {
         }
     }
 
-    /// Lines that ask for nothing.
+    /// Lines for information, always `ok`.
     pub(super) fn checks(&self) -> Vec<Check> {
         let version = proto::VERSION;
         let container = self.container.as_deref().unwrap_or("none seen");
@@ -56,8 +55,8 @@ fn glibc_version(library: &[u8]) -> Option<String> {
     Some(format!("glibc {}", version.trim_end_matches('.')))
 }
 
-/// Which container is around this process, by the files that each kind leaves under `root`, and by
-/// the control groups of the first process.
+/// The container around this process, by the files that each kind leaves under `root`, and by the
+/// control groups of the first process.
 fn container(root: &Path, groups: &str) -> Option<String> {
     const FILES: [(&str, &str); 3] = [
         ("var/run/secrets/kubernetes.io", "Kubernetes"),

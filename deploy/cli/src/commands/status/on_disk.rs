@@ -1,4 +1,4 @@
-//! How a run stands, read from its directory: for runs that no coordinator answers for.
+//! The state of a run, read from its directory, for runs that have no coordinator now.
 
 use std::path::Path;
 
@@ -11,19 +11,19 @@ use crate::metrics::Metrics;
 use crate::print;
 use crate::up::Remembered;
 
-/// A run as its directory has it.
+/// State of a run, from its directory.
 #[derive(Debug)]
 pub(super) struct OnDisk {
-    /// In the words of a live run.
+    /// The state, in the form of a coordinator's answer.
     pub(super) status: RunStatus,
     /// The best evaluation, in a sentence.
     pub(super) best: Option<String>,
-    /// What a person can do to continue it.
+    /// A command or a hint to continue the run.
     pub(super) next: String,
 }
 
 impl OnDisk {
-    /// Reads it, also while a coordinator works there.
+    /// Reads the directory, also while a coordinator writes to it.
     ///
     /// # Errors
     /// If the folder is no run directory, or its record is damaged.
@@ -46,7 +46,7 @@ impl OnDisk {
     }
 }
 
-/// As a coordinator sees it when it is started again.
+/// Whether a coordinator that is started again would find nothing left to do.
 fn is_finished(kept: &Manifest, end: Option<u64>) -> bool {
     kept.rate.ended || end.is_some_and(|end| kept.step >= end)
 }
@@ -62,8 +62,7 @@ fn phase(dir: &RunDir, kept: Option<&Manifest>, finished: bool) -> String {
     };
     match (dir.is_in_use(), finished) {
         (true, _) => format!(
-            "a coordinator works on it; its directory says: {at}. `{} status HOST:PORT` asks the \
-             coordinator itself",
+            "running ({at}, from the run directory); `{} status HOST:PORT` asks its coordinator",
             print::program()
         ),
         (false, true) => "finished".to_owned(),

@@ -1,11 +1,11 @@
-//! Which file system a folder is on, as `/proc/self/mountinfo` says.
+//! The file system of a folder, from `/proc/self/mountinfo`.
 
 use std::path::{Path, PathBuf};
 
 /// A mounted file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// Where it begins.
+    /// Mount point.
     pub at: PathBuf,
     /// `ext4`, `overlay`, `nfs4`, …
     pub kind: String,

@@ -44,7 +44,7 @@ fn two_gpus_with_a_new_driver_are_in_order() {
 #[test]
 fn a_missing_driver_is_looked_at_and_the_remedy_knows_whether_there_is_a_card() {
     let none = Gpus { driver: None, cards: Err("none".into()), peers: None, ..good() };
-    for (on_bus, words) in [(0, "takes the CPU"), (1, "until NVIDIA's driver is installed")] {
+    for (on_bus, words) in [(0, "uses the CPU"), (1, "until NVIDIA's driver is installed")] {
         let looked_at = looked_at(&Gpus { on_bus, ..none.clone() });
         assert_eq!(looked_at.len(), 1, "{looked_at:?}");
         assert_eq!(looked_at[0].verdict, Verdict::Look);
