@@ -64,7 +64,8 @@ fn the_image_holds_the_program_and_nothing_of_the_tests() {
 fn a_changed_source_compiles_no_dependency_again() {
     let Some(docker_here) = Docker::here() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let homes = ["proto", "proto/model", "loader", "gpu-worker", "coordinator", "deploy/cli"];
+    let homes =
+        ["proto", "proto/model", "proto/net", "loader", "gpu-worker", "coordinator", "deploy/cli"];
     let copy = "tar -c .dockerignore Cargo.* tests/Cargo.toml tests/cuda-emulator/Cargo.toml deploy proto \
                 loader gpu-worker coordinator | tar -x -C \"$0\"";
     let mut sh = std::process::Command::new("sh");

@@ -27,8 +27,8 @@ pub(crate) fn devices(typed: &str, columns: usize, search: &Search) -> Result<De
     let names: Vec<String> = typed.split(',').map(|device| device.trim().to_owned()).collect();
     if names.len() != columns {
         bail!(
-            "--devices {typed} names {}, but the recipe has {}: name one device per column, such as \
-             {}",
+            "--devices {typed} names {}, but the recipe has {}: name one device per column, such \
+             as {}",
             print::count(names.len() as u64, "device", "devices"),
             print::count(columns as u64, "column", "columns"),
             vec!["cpu"; columns].join(",")

@@ -94,7 +94,7 @@ impl LocalRun {
         }
     }
 
-    /// Starts all processes, shows the progress of the run, and returns the coordinator's last line.
+    /// Starts all processes, shows progress, and returns the coordinator's last line.
     ///
     /// `started` receives name and number of each process, which `bench` measures.
     ///
@@ -184,7 +184,7 @@ impl LocalRun {
                 Some(notice) = notices.recv() => progress.notice(&notice),
                 Ok(()) = states.changed() => {
                     heard = Some(Instant::now());
-                    // An answer means that the run directory is this run's, and so are its pictures.
+                    // The coordinator answers, so the run directory belongs to this run.
                     if let Some(remembered) = remembered.take() {
                         remembered.write(&self.dir)?;
                     }
@@ -202,8 +202,8 @@ impl LocalRun {
                     signal.context("Ctrl-C can't be received")?;
                     if stopping {
                         break Err(anyhow::anyhow!(
-                            "ended at once, without a new checkpoint; the same command resumes from \
-                             the last one"
+                            "ended at once, without a new checkpoint; the same command resumes \
+                             from the last one"
                         ));
                     }
                     stopping = true;

@@ -50,9 +50,9 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 const NOTES: &str = "\
 Each line is `ok`; or `look`: training works, but slower, on less, or with a risk; or `wrong`:
 training does not work here. Below a line with `look` or `wrong` stands what to do. The exit code is
-1 if a line is `wrong`, and 0 otherwise. The report needs no root, takes less than 10 seconds, leaves
-no files, and may run beside a training: while it measures a GPU, for fractions of a second, it
-takes 8 MB there and the memory that the driver takes for every program.
+1 if a line is `wrong`, and 0 otherwise. The report needs no root, takes less than 10 seconds and
+leaves no files. It may run beside a training: while it measures a GPU, for fractions of a second,
+it takes 8 MB there and the memory that the driver takes for every program.
 
 In a bug report, please paste the whole output.";
 

@@ -103,8 +103,8 @@ fn fits(data: &loader::Description, trained: &Trained, name: &str) -> Result<()>
     }
     if data.side != trained.side {
         bail!(
-            "{name} holds pictures of side {}, but the checkpoint needs {}: prepare them again with \
-             --side {}",
+            "{name} holds pictures of side {}, but the checkpoint needs {}: prepare them again \
+             with --side {}",
             data.side,
             trained.side,
             trained.side

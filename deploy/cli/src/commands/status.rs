@@ -43,8 +43,8 @@ pub(super) fn run(args: &StatusArgs, call: Call<'_>) -> Result<()> {
         Some(address) if is_address(address) => {
             let status = now(&trust, address).with_context(|| {
                 format!(
-                    "no coordinator answers at {address}: the run may have ended, or not started yet; \
-                     `{} status RUN` reads its directory",
+                    "no coordinator answers at {address}: the run may have ended, or not started \
+                     yet; `{} status RUN` reads its directory",
                     print::program()
                 )
             })?;

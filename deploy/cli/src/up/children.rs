@@ -208,7 +208,7 @@ impl Running {
     }
 }
 
-/// Restarts a worker or loader whenever it ends or hangs, until the run is `over`, which carries the
+/// Restarts a worker or loader whenever it ends or hangs, until the run is `over`, which holds the
 /// time that the process then has to finish.
 ///
 /// # Errors
