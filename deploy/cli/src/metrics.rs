@@ -70,7 +70,10 @@ impl Metrics {
     /// If the file is missing or a line other than the last is not readable.
     pub(crate) fn read(file: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(file).with_context(|| {
-            format!("{} can't be read: is its folder a run directory?", file.display())
+            format!(
+                "{} can't be read: a run directory has this file after the first step",
+                file.display()
+            )
         })?;
         Self::parse(&text).with_context(|| format!("{} is damaged", file.display()))
     }

@@ -88,14 +88,10 @@ pub(crate) fn checkpoint(dir: &RunDir, which: WhichCheckpoint) -> Result<Manifes
             let steps = dir.steps()?;
             if !steps.contains(&step) {
                 let there: Vec<String> = steps.iter().map(u64::to_string).collect();
+                let there = if there.is_empty() { "none".into() } else { there.join(", ") };
                 bail!(
-                    "{} has no checkpoint of step {step}; it has {}",
-                    dir.path.display(),
-                    if there.is_empty() {
-                        "none".into()
-                    } else {
-                        format!("steps {}", there.join(", "))
-                    }
+                    "{} has no checkpoint of step {step}; existing steps: {there}",
+                    dir.path.display()
                 );
             }
             Ok(dir.at(step)?)

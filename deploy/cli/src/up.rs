@@ -78,19 +78,27 @@ impl LocalRun {
     pub(crate) fn announce(&self) {
         let again = self.dir.join("run.json").is_file();
         print::line(format_args!(
-            "{} {} on {}, {} and {}, in {}",
+            "{} {} on {} with {} and {}, in {}",
             if again { "resuming" } else { "training" },
             self.recipe.name,
-            recipe::data_name(&self.data, recipe::stored_side(&self.recipe)),
+            self.pictures(),
             print::count(self.devices.names.len() as u64, "worker", "workers"),
             print::count(self.loaders.into(), "loader", "loaders"),
             self.dir.display()
         ));
         if let Some(why) = &self.devices.why {
-            print::line(format_args!("on {}: {why}", self.devices.names.join(" and ")));
+            print::line(format_args!("using {}: {why}", self.devices.names.join(" and ")));
         }
         if std::io::stderr().is_terminal() {
             print::line("Ctrl-C writes a checkpoint and ends; the same command resumes the run");
+        }
+    }
+
+    /// Name of the pictures, for people.
+    fn pictures(&self) -> String {
+        match self.data.starts_with("synthetic") {
+            true => "built-in pictures".into(),
+            false => recipe::data_name(&self.data, recipe::stored_side(&self.recipe)),
         }
     }
 

@@ -101,6 +101,6 @@ fn listen_for_metrics(address: &str) -> Result<TcpListener> {
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.0..=1e9).contains(&seconds) => Ok(seconds),
-        _ => Err(format!("expected a number of seconds such as 5 or 0.5, got {text:?}")),
+        _ => Err("expected a number of seconds, such as 5 or 0.5".into()),
     }
 }

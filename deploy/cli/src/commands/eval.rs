@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use coordinator::run_dir::RunDir;
 use gpu_worker::step::rank;
 use gpu_worker::views::Average;
 use loader::Source;
@@ -44,17 +45,7 @@ struct Measured {
 /// Measures, prints the errors, and writes them to the run directory.
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let asked = &args.trained;
-    let data = match &args.data {
-        Some(data) => data.clone(),
-        None => {
-            Remembered::read(&asked.run).map(|remembered| remembered.data).with_context(|| {
-                format!(
-                    "{} does not record where its pictures are: add --data DIR",
-                    asked.run.display()
-                )
-            })?
-        }
-    };
+    let data = args.data.clone().map_or_else(|| pictures_of(&asked.run), Ok)?;
     let source = Source::open(&data.parse()?)?;
     let mut trained = Trained::load(&asked.run, asked.checkpoint, usize::MAX)?;
     fits(source.describe(), &trained, &data)?;
@@ -79,6 +70,15 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         print::line(file.display());
     }
     Ok(())
+}
+
+/// The pictures on which a run was trained.
+fn pictures_of(run: &Path) -> Result<String> {
+    RunDir::open(run)?;
+    let remembered = Remembered::read(run).with_context(|| {
+        format!("{} does not record where its pictures are: add --data DIR", run.display())
+    })?;
+    Ok(remembered.data)
 }
 
 /// Refuses pictures that do not fit the network.

@@ -35,7 +35,7 @@ pub(super) struct UpArgs {
     #[arg(long, value_name = "NAME|FILE")]
     recipe: Option<String>,
 
-    /// Seed of every random number [default: 2012]
+    /// Seed of every random number [default: 2012, or that of the resumed run]
     #[arg(long)]
     pub(super) seed: Option<u64>,
 

@@ -38,9 +38,10 @@ impl std::str::FromStr for WhichCheckpoint {
         match text {
             "best" => Ok(Self::Best),
             "last" => Ok(Self::Last),
-            number => number.parse().map(Self::Step).map_err(|_| {
-                format!("expected best, last or a step number like 450, got {text:?}")
-            }),
+            number => number
+                .parse()
+                .map(Self::Step)
+                .map_err(|_| "expected best, last or a step number such as 450".into()),
         }
     }
 }
@@ -49,7 +50,7 @@ fn views(text: &str) -> Result<u32, String> {
     match text {
         "1" => Ok(1),
         "10" => Ok(10),
-        other => Err(format!("expected 1 (the center) or 10 (the paper's views), got {other:?}")),
+        _ => Err("expected 1 (the center) or 10 (the paper's views)".into()),
     }
 }
 
@@ -63,13 +64,13 @@ mod tests {
         assert_eq!("last".parse(), Ok(WhichCheckpoint::Last));
         assert_eq!("450".parse(), Ok(WhichCheckpoint::Step(450)));
         let refused = "newest".parse::<WhichCheckpoint>().unwrap_err();
-        assert!(refused.contains("newest") && refused.contains("best"), "{refused}");
+        assert!(refused.contains("best"), "{refused}");
     }
 
     #[test]
     fn views_are_one_or_ten() {
         assert_eq!((views("1"), views("10")), (Ok(1), Ok(10)));
         let refused = views("5").unwrap_err();
-        assert!(refused.contains("the paper's") && refused.contains("\"5\""), "{refused}");
+        assert!(refused.contains("the paper's"), "{refused}");
     }
 }

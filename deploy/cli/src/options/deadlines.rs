@@ -84,6 +84,6 @@ impl WorkerDeadlineArgs {
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (2.0..=1e6).contains(&seconds) => Ok(seconds),
-        _ => Err(format!("expected 2 seconds or more, such as 10, got {text:?}")),
+        _ => Err("expected 2 seconds or more, such as 10".into()),
     }
 }
