@@ -194,11 +194,11 @@ fn own_pictures_are_prepared_once_and_bad_ones_are_reported() {
     let mut project = docker_here.project("own", &[CPU], &settings);
     let said = project.done(&["up", "--scale", "loader=2"]);
     assert_all_ended_well(&project, &said);
-    assert_eq!(said.matches("isn't prepared yet").count(), 1, "{said}");
+    assert_eq!(said.matches("is not prepared yet").count(), 1, "{said}");
     project.set("STEPS", "3");
     let said = project.done(&["up"]);
     assert_all_ended_well(&project, &said);
-    assert_eq!(said.matches("isn't prepared yet").count(), 0, "{said}");
+    assert_eq!(said.matches("is not prepared yet").count(), 0, "{said}");
     assert_eq!(newest_step(project.run_dir().path()), 3);
 
     let empty = folder.path().join("empty");

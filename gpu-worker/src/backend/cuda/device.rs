@@ -36,7 +36,10 @@ impl FromStr for Gpu {
         match text.parse() {
             Ok(ordinal) => Ok(Self::Ordinal(ordinal)),
             Err(_) if text.starts_with("GPU-") && text.len() > 4 => Ok(Self::Uuid(text.into())),
-            Err(_) => Err("cuda: needs a number, or a UUID as nvidia-smi -L prints it".into()),
+            Err(_) => {
+                Err("cuda:N needs the number of a GPU, or its UUID as nvidia-smi -L prints it"
+                    .into())
+            }
         }
     }
 }
