@@ -12,6 +12,8 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::half::Half;
 
+pub(crate) mod store; // to and from the coordinator
+
 /// Ends the name of a parameter's momentum.
 pub const MOMENTUM: &str = ".momentum";
 

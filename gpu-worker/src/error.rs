@@ -80,9 +80,9 @@ pub enum Error {
         /// What happened.
         why: String,
     },
-    /// An order that means nothing here: stop.
-    #[error("order from the coordinator: {0}")]
-    Order(String),
+    /// The coordinator sent a command that this worker cannot carry out: stop.
+    #[error("command from the coordinator: {0}")]
+    Command(String),
     /// The coordinator can't be reached, or said no.
     #[error("coordinator {address}: {why}")]
     Coordinator {

@@ -92,7 +92,7 @@ impl<B: Backend> Half<B> {
         let output = output.wait()?;
         let (loss, top1_error, top5_error) = output.score(&minibatch.labels);
         if !loss.is_finite() || loss > BEYOND_MEASURE {
-            return Err(self.blown_up(dev, step, loss, n));
+            return Err(self.divergence(dev, step, loss, n));
         }
         self.stopwatch.lap(dev, SOFTMAX, Pass::Forward)?;
         debug_span!("update").in_scope(|| self.update(dev, rates))?;

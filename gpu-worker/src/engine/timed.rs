@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use net::FOR_MACHINES;
 use proto::timing::clock_ns;
-use proto::wire::{LayerTime as Told, Span};
+use proto::wire::{self, Span};
 use tracing::info;
 
 use super::tidy;
@@ -33,8 +33,8 @@ pub(super) fn record(layers: &[LayerTime]) {
 }
 
 /// Each layer's pass for the coordinator: the numbers of the log.
-pub(super) fn layers(layers: &[LayerTime]) -> Vec<Told> {
-    let told = |row: &LayerTime| Told {
+pub(super) fn layers(layers: &[LayerTime]) -> Vec<wire::LayerTime> {
+    let told = |row: &LayerTime| wire::LayerTime {
         layer: row.layer.into(),
         pass: row.pass.name().into(),
         compute_ms: tidy(row.compute_ms),
@@ -50,7 +50,7 @@ pub(super) fn layers(layers: &[LayerTime]) -> Vec<Told> {
 
 /// When a step's minibatch was waited for, which begins the step.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Receiving {
+pub(super) struct DataWait {
     pub(super) began: Instant,
     pub(super) took: Duration,
 }
@@ -59,11 +59,11 @@ pub(super) struct Receiving {
 pub(super) fn spans(
     half: &str,
     step: u64,
-    data: Receiving,
+    data: DataWait,
     done: &Done,
     timing: &Timing,
 ) -> Vec<Span> {
-    let Receiving { began, took } = data;
+    let DataWait { began, took } = data;
     let whole = took + Duration::from_secs_f64(done.step_ms / 1e3);
     let mut spans = vec![span("step", format!("step {step}"), began, whole, step)];
     spans.push(span("compute", "wait data".into(), began, took, step));

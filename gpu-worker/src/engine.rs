@@ -1,38 +1,38 @@
-//! The engine thread: does what the orders say, one after another, on its device.
+//! The engine thread: carries out the coordinator's commands, one after another, on its device.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use model::halves::{Half as Side, Partition, Plan};
+use model::halves::{self, Partition, Plan};
 use model::recipe::Encoding;
-use model::shape::Network as Sizes;
+use model::shape::Network;
 use net::Trust;
 use net::{FOR_MACHINES, FOR_PEOPLE};
 use proto::timing::is_timed;
 use proto::wire::{
-    BatchRequest, Begin, Checkpoint, Evaluate, Evaluated, Failed, Ready, Saved, Split, StepDone,
-    Timing, Train, WorkerEvent, worker_event::Event,
+    self, BatchRequest, Begin, Checkpoint, Evaluate, Evaluated, Failed, Ready, Saved, Split,
+    StepDone, Train, WorkerEvent, worker_event::Event,
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::backend::Backend;
+use crate::checkpoint::store;
 use crate::error::{Error, Result};
 use crate::exchange::grpc::GrpcPeer;
 use crate::exchange::{Exchange, Pass, Peer, ms};
 use crate::half::Half;
 use crate::receive::{Feed, Loaders, Minibatch};
-use crate::serve::store;
 use crate::step::Done;
-use crate::timing::Timing as StepTiming;
+use crate::timing::Timing;
 use crate::update::Rates;
 use crate::views::Average;
 
-mod timed; // what a timed step tells
+mod timed; // the report of a timed step
 
-use timed::Receiving;
+use timed::DataWait;
 
 /// Minibatches asked for before they are needed.
 const AHEAD: u64 = 2;
@@ -47,7 +47,7 @@ pub(crate) enum Command {
 }
 
 /// What the engine needs of the network thread.
-pub(crate) struct Network {
+pub(crate) struct NetworkThread {
     pub(crate) handle: Handle,
     pub(crate) events: UnboundedSender<WorkerEvent>,
     pub(crate) loaders: Arc<Loaders>,
@@ -61,11 +61,11 @@ pub(crate) struct Network {
 /// error is returned, and the process must end.
 pub(crate) fn engine<B: Backend>(
     mut dev: B,
-    orders: &Receiver<Command>,
-    network: &Network,
+    commands: &Receiver<Command>,
+    network: &NetworkThread,
 ) -> Option<Error> {
     let mut run: Option<Running<B>> = None;
-    while let Ok(command) = orders.recv() {
+    while let Ok(command) = commands.recv() {
         let incarnation = match &command {
             Command::Begin(begin, _) => begin.incarnation,
             Command::Train(Train { incarnation, .. })
@@ -79,12 +79,14 @@ pub(crate) fn engine<B: Backend>(
                 Running::begin(&mut dev, *begin, peer, old, network).map(|new| run = Some(new))
             }
             (_, Some(running)) if running.incarnation != incarnation => Ok(()),
-            (Command::Train(train), Some(running)) => running.train(&mut dev, train, network),
-            (Command::Evaluate(order), Some(running)) => running.evaluate(&mut dev, order, network),
-            (Command::Checkpoint(order), Some(running)) => {
-                running.checkpoint(&mut dev, &order, network)
+            (Command::Train(train), Some(running)) => running.train(&mut dev, &train, network),
+            (Command::Evaluate(evaluate), Some(running)) => {
+                running.evaluate(&mut dev, &evaluate, network)
             }
-            (_, None) => Ok(()), // what was ordered before a failure was heard of
+            (Command::Checkpoint(checkpoint), Some(running)) => {
+                running.checkpoint(&mut dev, &checkpoint, network)
+            }
+            (_, None) => Ok(()), // commands sent before the coordinator learned of a failure
         };
         if let Err(error) = done {
             warn!(error = %error, incarnation, "this incarnation failed here");
@@ -101,9 +103,9 @@ pub(crate) fn engine<B: Backend>(
     None
 }
 
-impl Network {
+impl NetworkThread {
     fn tell(&self, event: Event) {
-        // If the network thread is gone the engine's orders end too.
+        // If the network thread is gone the engine's commands end too.
         let _ = self.events.send(WorkerEvent { event: Some(event) });
     }
 }
@@ -130,18 +132,14 @@ impl<B: Backend> Running<B> {
         begin: Begin,
         peer: Option<GrpcPeer>,
         old: Option<Self>,
-        network: &Network,
+        network: &NetworkThread,
     ) -> Result<Self> {
         drop(old);
-        let order = |e: &dyn std::fmt::Display| Error::Order(e.to_string());
-        let partition = proto::convert::partition(begin.partition).map_err(|e| order(&e))?;
-        let recipe = proto::convert::recipe(&begin.recipe).map_err(|e| order(&e))?;
-        let sized = Sizes::new(&recipe, begin.classes as usize).map_err(|e| order(&e))?;
-        let name = match partition {
-            Partition::Whole => "whole",
-            Partition::Half(Side::A) => "A",
-            Partition::Half(Side::B) => "B",
-        };
+        let invalid = |e: &dyn std::fmt::Display| Error::Command(e.to_string());
+        let partition = proto::convert::partition(begin.partition).map_err(|e| invalid(&e))?;
+        let recipe = proto::convert::recipe(&begin.recipe).map_err(|e| invalid(&e))?;
+        let sized = Network::new(&recipe, begin.classes as usize).map_err(|e| invalid(&e))?;
+        let name = partition.label();
         let span = info_span!("begin", half = name, incarnation = begin.incarnation).entered();
         let mean = network
             .handle
@@ -179,7 +177,7 @@ impl<B: Backend> Running<B> {
             incarnation,
             half,
             name,
-            reports: partition != Partition::Half(Side::B),
+            reports: partition != Partition::Half(halves::Half::B),
             peer,
             feed,
             request,
@@ -191,16 +189,16 @@ impl<B: Backend> Running<B> {
         })
     }
 
-    fn train(&mut self, dev: &mut B, order: Train, network: &Network) -> Result<()> {
+    fn train(&mut self, dev: &mut B, command: &Train, network: &NetworkThread) -> Result<()> {
         let _worker = info_span!("worker", half = self.name).entered();
-        let rates = Rates { weights: order.rate, biases: order.bias_rate };
-        while self.step < order.until {
+        let rates = Rates { weights: command.rate, biases: command.bias_rate };
+        while self.step < command.until {
             let step = self.step;
             let _step = info_span!("step", step).entered();
             for ahead in 0..=AHEAD {
-                self.feed.want(self.training_request(step + ahead, order.color_noise));
+                self.feed.want(self.training_request(step + ahead, command.color_noise));
             }
-            let request = self.training_request(step, order.color_noise);
+            let request = self.training_request(step, command.color_noise);
             let began = Instant::now();
             let (minibatch, data_wait) = {
                 let _span = tracing::debug_span!("receive").entered();
@@ -214,7 +212,7 @@ impl<B: Backend> Running<B> {
             let data_wait_ms = ms(data_wait);
             self.record(&done, data_wait_ms);
             if let Some(timing) = done.timing.take() {
-                self.tell_timing(timing, &done, Receiving { began, took: data_wait }, network);
+                self.tell_timing(timing, &done, DataWait { began, took: data_wait }, network);
             }
             self.tell_sent(network);
             network.tell(Event::StepDone(self.step_done(&done, data_wait_ms)));
@@ -272,11 +270,11 @@ impl<B: Backend> Running<B> {
     }
 
     /// Tells of a timed step.
-    fn tell_timing(&self, mut timing: StepTiming, done: &Done, at: Receiving, network: &Network) {
+    fn tell_timing(&self, mut timing: Timing, done: &Done, at: DataWait, network: &NetworkThread) {
         timing.waited_for_data(ms(at.took));
         timed::record(&timing.layers);
         let step_ms = done.step_ms + ms(at.took);
-        network.tell(Event::Timing(Timing {
+        network.tell(Event::Timing(wire::Timing {
             incarnation: self.incarnation,
             step: self.step,
             step_ms,
@@ -288,32 +286,37 @@ impl<B: Backend> Running<B> {
 
     /// Tells when the tensors of timed steps were sent. The last ones may be on their way beyond
     /// their step's end, so this comes again after the next step and before whatever follows.
-    fn tell_sent(&mut self, network: &Network) {
+    fn tell_sent(&mut self, network: &NetworkThread) {
         let Some(peer) = &mut self.peer else { return };
         let (incarnation, step, every) = (self.incarnation, self.step, self.timing_every);
         let spans = timed::sent(self.name, peer.sent(), |step| is_timed(step, every));
         if !spans.is_empty() {
-            network.tell(Event::Timing(Timing { incarnation, step, spans, ..Timing::default() }));
+            network.tell(Event::Timing(wire::Timing {
+                incarnation,
+                step,
+                spans,
+                ..wire::Timing::default()
+            }));
         }
     }
 
-    /// Orders at a boundary name the step at which both halves then stand.
-    fn stands_at(&self, step: u64) -> Result<()> {
+    /// Checks that a command at a boundary names the step that this half has reached.
+    fn check_at(&self, step: u64) -> Result<()> {
         if step == self.step {
             return Ok(());
         }
-        Err(Error::Order(format!("for step {step}, but this half stands at step {}", self.step)))
+        Err(Error::Command(format!("for step {step}, but this half is at step {}", self.step)))
     }
 
-    fn evaluate(&mut self, dev: &mut B, order: Evaluate, network: &Network) -> Result<()> {
-        self.stands_at(order.step)?;
+    fn evaluate(&mut self, dev: &mut B, command: &Evaluate, network: &NetworkThread) -> Result<()> {
+        self.check_at(command.step)?;
         self.tell_sent(network);
         let _worker = info_span!("worker", half = self.name).entered();
-        let _span = info_span!("evaluate", step = order.step).entered();
-        let views: Vec<u32> = match order.views {
+        let _span = info_span!("evaluate", step = command.step).entered();
+        let views: Vec<u32> = match command.views {
             1 => vec![0],
             10 => (1..=10).collect(),
-            n => return Err(Error::Order(format!("{n} test views: there are 1 and 10"))),
+            n => return Err(Error::Command(format!("{n} test views: there are 1 and 10"))),
         };
         let batches = self.n_val.div_ceil(u64::from(self.request.n_images));
         let request = |this: &Self, batch, view| BatchRequest {
@@ -345,7 +348,7 @@ impl<B: Backend> Running<B> {
         let [loss, top1_error, top5_error] = sums.map(|sum| sum / images.max(1) as f64);
         if images > 0 && !loss.is_finite() {
             let last = (self.n_val - 1) % u64::from(self.request.n_images) + 1;
-            return Err(self.half.blown_up(dev, self.step, loss, last as usize));
+            return Err(self.half.divergence(dev, self.step, loss, last as usize));
         }
         if self.reports {
             // The coordinator tells people.
@@ -353,7 +356,7 @@ impl<B: Backend> Running<B> {
         }
         network.tell(Event::Evaluated(Evaluated {
             incarnation: self.incarnation,
-            step: order.step,
+            step: command.step,
             n_images: images,
             loss,
             top1_error,
@@ -362,16 +365,21 @@ impl<B: Backend> Running<B> {
         Ok(())
     }
 
-    fn checkpoint(&mut self, dev: &mut B, order: &Checkpoint, network: &Network) -> Result<()> {
+    fn checkpoint(
+        &mut self,
+        dev: &mut B,
+        command: &Checkpoint,
+        network: &NetworkThread,
+    ) -> Result<()> {
         let _worker = info_span!("worker", half = self.name).entered();
-        let _span = info_span!("checkpoint", step = order.step).entered();
-        self.stands_at(order.step)?;
+        let _span = info_span!("checkpoint", step = command.step).entered();
+        self.check_at(command.step)?;
         self.tell_sent(network);
         let shard = self.half.shard(dev, self.step)?;
         // It travels while the next steps are computed.
         let (trust, coordinator) = (network.trust.clone(), network.coordinator.clone());
         let (events, incarnation) = (network.events.clone(), self.incarnation);
-        let Checkpoint { step, shard: name, .. } = order.clone();
+        let Checkpoint { step, shard: name, .. } = command.clone();
         let sent = async move {
             let bytes = shard.len() as u64;
             let put = store::put(&trust, &coordinator, &name, incarnation, shard.into()).await;
