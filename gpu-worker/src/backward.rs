@@ -201,7 +201,7 @@ impl<B: Backend> Half<B> {
             }
         }
         let range = images.start * peer.len..images.end * peer.len;
-        let payload = dev.download(&peer.gradient, range, exchange.wire(name))?;
+        let payload = dev.download(&peer.gradient, range, exchange.encoding(name))?;
         exchange.send(name, Direction::Backward, number, payload)?;
         self.stopwatch.lap(dev, name, Pass::Inputs)
     }
@@ -227,7 +227,7 @@ impl<B: Backend> Half<B> {
         let (below, rest) = self.layers.split_at_mut(layer);
         let (Some(made), Some(peer)) = (below.last_mut(), &mut rest[0].peer) else { return Ok(()) };
         let len = peer.own_len;
-        received.place(dev, &mut peer.arriving, images.start * len, images.len() * len)?;
+        received.upload(dev, &mut peer.arriving, images.start * len, images.len() * len)?;
         dev.add(len, images, &peer.arriving, &mut made.last_mut().gradient)?;
         self.stopwatch.lap(dev, name, Pass::Inputs)
     }

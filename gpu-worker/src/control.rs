@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use crate::config::Config;
 use crate::engine::Command;
 use crate::error::{Error, Result};
-use crate::exchange::grpc::Inbound;
+use crate::exchange::grpc::ExchangeService;
 use crate::receive::Loaders;
 
 /// Time between two heartbeats to the coordinator.
@@ -29,9 +29,9 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The worker's side of the control stream.
 pub(crate) struct ControlSession {
     pub(crate) config: Config,
-    pub(crate) exchange: String,
+    pub(crate) address: String,
     pub(crate) device: String,
-    pub(crate) inbound: Inbound,
+    pub(crate) exchange: ExchangeService,
     pub(crate) loaders: Arc<Loaders>,
     pub(crate) to_engine: Sender<Command>,
     pub(crate) from_engine: mpsc::UnboundedReceiver<WorkerEvent>,
@@ -63,7 +63,7 @@ impl ControlSession {
                 }
                 Err(status) => status,
             };
-            self.inbound.end();
+            self.exchange.end();
             let refused = reaction(&why) == Reaction::Stop;
             if refused || alone_since.elapsed() > self.config.coordinator_deadline {
                 return Err(Error::Coordinator {
@@ -74,7 +74,7 @@ impl ControlSession {
                         format!(
                             "unreachable for {} s: this worker ({}) {}",
                             self.config.coordinator_deadline.as_secs(),
-                            self.exchange,
+                            self.address,
                             why.message()
                         )
                     },
@@ -93,7 +93,7 @@ impl ControlSession {
             version: VERSION.into(),
             run_id: String::new(),
             device: self.device.clone(),
-            exchange: self.exchange.clone(),
+            exchange: self.address.clone(),
         };
         let first = WorkerEvent { event: Some(Event::Join(join)) };
         events.send(first).await.map_err(|_| Status::internal("own stream closed"))?;
@@ -150,10 +150,10 @@ impl ControlSession {
                 // Not left to the engine, which may get here after a newer list has arrived.
                 self.loaders.set(begin.loaders.clone());
                 let peer = if begin.peer.is_empty() {
-                    self.inbound.end();
+                    self.exchange.end();
                     None
                 } else {
-                    Some(self.inbound.begin(&begin))
+                    Some(self.exchange.begin(&begin))
                 };
                 Command::Begin(Box::new(begin), peer)
             }

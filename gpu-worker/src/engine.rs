@@ -22,7 +22,7 @@ use crate::backend::Backend;
 use crate::checkpoint::store;
 use crate::error::{Error, Result};
 use crate::exchange::grpc::GrpcPeer;
-use crate::exchange::{Exchange, Pass, Peer, ms};
+use crate::exchange::{BatchId, Exchange, Peer, ms};
 use crate::half::Half;
 use crate::receive::{Feed, Loaders, Minibatch};
 use crate::step::Done;
@@ -122,7 +122,7 @@ struct Running<B: Backend> {
     n_val: u64,
     step: u64,
     timing_every: u64,
-    wire: Encoding,
+    encoding: Encoding,
     deadline: Duration,
 }
 
@@ -184,7 +184,7 @@ impl<B: Backend> Running<B> {
             n_val: begin.n_val,
             step,
             timing_every: begin.timing_every,
-            wire: recipe.wire,
+            encoding: recipe.wire,
             deadline: network.peer_deadline,
         })
     }
@@ -205,7 +205,7 @@ impl<B: Backend> Running<B> {
                 self.feed.take(&request)?
             };
             let timed = is_timed(step + 1, self.timing_every);
-            let (half, exchange) = self.exchange(Pass::Train(step), &minibatch);
+            let (half, exchange) = self.exchange(BatchId::Train(step), &minibatch);
             half.time(timed);
             let mut done = half.step(dev, exchange, &minibatch, step, rates)?;
             self.step += 1;
@@ -225,10 +225,10 @@ impl<B: Backend> Running<B> {
         BatchRequest { step, color_noise, traced, ..self.request.clone() }
     }
 
-    /// The exchange of one pass; borrows the connection, so the half is handed out beside it.
-    fn exchange(&mut self, pass: Pass, minibatch: &Minibatch) -> (&mut Half<B>, Exchange<'_>) {
+    /// The exchange of one minibatch, which borrows the connection, and beside it the half.
+    fn exchange(&mut self, batch: BatchId, minibatch: &Minibatch) -> (&mut Half<B>, Exchange<'_>) {
         let peer = self.peer.as_mut().map(|peer| peer as &mut dyn Peer);
-        (&mut self.half, Exchange::new(peer, pass, minibatch.digest, self.wire, self.deadline))
+        (&mut self.half, Exchange::new(peer, batch, minibatch.digest, self.encoding, self.deadline))
     }
 
     fn step_done(&self, done: &Done, data_wait_ms: f64) -> StepDone {
@@ -244,7 +244,7 @@ impl<B: Backend> Running<B> {
             peer_late_ms: done.total(|c| c.late_ms),
             data_wait_ms,
             transfer_ms: done.total(|c| c.transfer_ms),
-            exchange_bytes: done.crossings.iter().map(|c| c.bytes).sum(),
+            exchange_bytes: done.exchange.iter().map(|c| c.bytes).sum(),
         }
     }
 
@@ -334,8 +334,8 @@ impl<B: Backend> Running<B> {
                     self.feed.want(request(self, batch + 1, views[0]));
                 }
                 let (minibatch, _) = self.feed.take(&request(self, batch, *view))?;
-                let pass = Pass::Eval { batch, view: *view };
-                let (half, exchange) = self.exchange(pass, &minibatch);
+                let id = BatchId::Eval { batch, view: *view };
+                let (half, exchange) = self.exchange(id, &minibatch);
                 average.add(half.test(dev, exchange, &minibatch)?, &minibatch.labels);
             }
             let n = average.n_images();

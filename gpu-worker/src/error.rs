@@ -30,17 +30,17 @@ pub enum Error {
         /// What was refused.
         why: String,
     },
-    /// The other half sent something else than what is due: go back to the last manifest.
+    /// The other half sent another tensor than the one that is due: go back to the last manifest.
     #[error("the other half sent {got}, expected {want}: the two workers don't do the same step")]
-    Mixed {
+    WrongTensor {
         /// What came.
         got: String,
         /// What was due.
         want: String,
     },
-    /// The other half sent a slice of another size: go back to the last manifest.
-    #[error("the other half sent a slice of {got} bytes, expected {want}")]
-    SliceSize {
+    /// The other half sent a tensor of another size: go back to the last manifest.
+    #[error("the other half sent a tensor of {got} bytes, expected {want}")]
+    TensorSize {
         /// What came.
         got: usize,
         /// What was due.
@@ -222,8 +222,8 @@ impl Error {
             Self::PeerSilent { .. }
                 | Self::PeerLost { .. }
                 | Self::PeerRefused { .. }
-                | Self::Mixed { .. }
-                | Self::SliceSize { .. }
+                | Self::WrongTensor { .. }
+                | Self::TensorSize { .. }
                 | Self::NoData { .. }
                 | Self::Store { .. }
                 | Self::DeviceFault { .. }

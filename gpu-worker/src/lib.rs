@@ -14,6 +14,7 @@ pub mod checkpoint; // this half's shard
 pub mod views; // the average over test views
 pub mod pair; // both halves in one process: eval, predict, tests
 pub mod backend; // the operations, as a trait
+mod dial; // connections that are tried again
 mod watch; // notices a device that hangs
 mod worker; // the process: its two threads, started and stopped
 mod control; // the network thread: the coordinator's control stream

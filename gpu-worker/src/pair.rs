@@ -12,8 +12,8 @@ use model::shape::Network;
 
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::exchange::memory::{MemoryPeer, pair};
-use crate::exchange::{Exchange, Pass, Peer};
+use crate::exchange::in_process::{InProcessPeer, pair};
+use crate::exchange::{BatchId, Exchange, Peer};
 use crate::half::{Half, Mean};
 use crate::receive::Minibatch;
 use crate::step::{Done, Output};
@@ -33,7 +33,7 @@ pub struct Pair<B: Backend> {
 struct Place<B: Backend> {
     dev: B,
     half: Half<B>,
-    peer: Option<MemoryPeer>,
+    peer: Option<InProcessPeer>,
 }
 
 impl<B: Backend> Pair<B>
@@ -89,8 +89,8 @@ where
     /// # Errors
     /// The device's, or a minibatch that doesn't fit the plan.
     pub fn test(&mut self, minibatch: &Minibatch, batch: u64, view: u32) -> Result<Output> {
-        let pass = Pass::Eval { batch, view };
-        let mut outputs = self.each(pass, minibatch.digest, |place, exchange| {
+        let id = BatchId::Eval { batch, view };
+        let mut outputs = self.each(id, minibatch.digest, |place, exchange| {
             place.half.test(&mut place.dev, exchange, minibatch)
         })?;
         Ok(outputs.swap_remove(0))
@@ -106,7 +106,7 @@ where
     /// # Errors
     /// As a worker's step.
     pub fn step(&mut self, minibatch: &Minibatch, step: u64, rates: Rates) -> Result<Done> {
-        let mut done = self.each(Pass::Train(step), minibatch.digest, |place, exchange| {
+        let mut done = self.each(BatchId::Train(step), minibatch.digest, |place, exchange| {
             place.half.step(&mut place.dev, exchange, minibatch, step, rates)
         })?;
         Ok(done.swap_remove(0))
@@ -130,11 +130,11 @@ where
 
     fn each<T: Send>(
         &mut self,
-        pass: Pass,
+        batch: BatchId,
         digest: u64,
         work: impl Fn(&mut Place<B>, Exchange<'_>) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
-        let wire = self.recipe.wire;
+        let encoding = self.recipe.wire;
         let work = &work;
         std::thread::scope(|scope| {
             let threads: Vec<_> = self
@@ -144,7 +144,7 @@ where
                     scope.spawn(move || {
                         let mut peer = place.peer.take();
                         let as_peer = peer.as_mut().map(|p| p as &mut dyn Peer);
-                        let exchange = Exchange::new(as_peer, pass, digest, wire, DEADLINE);
+                        let exchange = Exchange::new(as_peer, batch, digest, encoding, DEADLINE);
                         let result = work(place, exchange);
                         // A part that failed must not leave the other waiting: its end is dropped.
                         if result.is_ok() {

@@ -7,7 +7,7 @@ use tracing::debug_span;
 
 use crate::backend::{Backend, Download};
 use crate::error::Result;
-use crate::exchange::{Crossing, Exchange, Travel, ms};
+use crate::exchange::{Exchange, ExchangeStats, Transfer, ms};
 use crate::forward::Mode;
 use crate::half::{Half, floats, upload};
 use crate::receive::Minibatch;
@@ -30,18 +30,18 @@ pub struct Done {
     pub step_ms: f64,
     /// Device time of forward, backward and update, without what was waited for.
     pub compute_ms: f64,
-    /// What crossed, in order.
-    pub crossings: Vec<Crossing>,
-    /// Each tensor that came, in order.
-    pub received: Vec<Travel>,
-    /// If the step was timed.
+    /// Statistics of each exchange point, in the order of the step.
+    pub exchange: Vec<ExchangeStats>,
+    /// Each received tensor, in order.
+    pub received: Vec<Transfer>,
+    /// Times layer by layer, if the step was timed.
     pub timing: Option<Timing>,
 }
 
 impl Done {
-    /// A sum over all crossings.
-    pub fn total(&self, of: impl Fn(&Crossing) -> f64) -> f64 {
-        self.crossings.iter().map(of).sum()
+    /// A sum over all exchange points.
+    pub fn total(&self, of: impl Fn(&ExchangeStats) -> f64) -> f64 {
+        self.exchange.iter().map(of).sum()
     }
 }
 
@@ -98,7 +98,7 @@ impl<B: Backend> Half<B> {
         debug_span!("update").in_scope(|| self.update(dev, rates))?;
         let after = dev.mark()?;
         let on_device = dev.ms_between(&before, &after)?;
-        let (crossings, received) = exchange.into_parts();
+        let (exchange, received) = exchange.into_parts();
         let laps = self.stopwatch.read(dev)?;
         let mut done = Done {
             loss,
@@ -106,8 +106,8 @@ impl<B: Backend> Half<B> {
             top5_error,
             step_ms: ms(started.elapsed()),
             compute_ms: 0.0,
-            timing: laps.map(|laps| timing::by_layer(&self.plan, n, laps, &crossings)),
-            crossings,
+            timing: laps.map(|laps| timing::by_layer(&self.plan, n, laps, &exchange)),
+            exchange,
             received,
         };
         done.compute_ms = on_device - done.total(|c| c.wait_ms + c.late_ms);

@@ -10,7 +10,7 @@ use model::halves::Plan;
 
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::exchange::{Crossing, Direction, LOGITS, ms};
+use crate::exchange::{Direction, ExchangeStats, LOGITS, ms};
 
 /// Putting the minibatch on the device, and pixels to numbers.
 pub(crate) const INPUT: &str = "input";
@@ -209,12 +209,12 @@ impl<B: Backend> Stopwatch<B> {
     }
 }
 
-/// Sums laps and crossings up by layer and pass.
+/// Sums up laps and the exchange's statistics by layer and pass.
 pub(crate) fn by_layer(
     plan: &Plan,
     n_images: usize,
     laps: Vec<Lap>,
-    crossings: &[Crossing],
+    exchange: &[ExchangeStats],
 ) -> Timing {
     let mut layers = rows(plan, n_images);
     let mut of = |layer: &str, pass: Pass, add: &mut dyn FnMut(&mut LayerTime)| {
@@ -230,9 +230,9 @@ pub(crate) fn by_layer(
             }
         });
     }
-    for crossing in crossings {
-        of(crossing.at, crossing.direction.into(), &mut |row| {
-            (row.bytes, row.transfer_ms) = (crossing.bytes, crossing.transfer_ms);
+    for stats in exchange {
+        of(stats.at, stats.direction.into(), &mut |row| {
+            (row.bytes, row.transfer_ms) = (stats.bytes, stats.transfer_ms);
         });
     }
     layers.retain(|row| row.ms() > 0.0 || row.bytes > 0);

@@ -19,7 +19,7 @@ use crate::config::{Config, Device};
 use crate::control::{ControlSession, engine_panicked};
 use crate::engine::{Command, NetworkThread, engine};
 use crate::error::{Error, Result};
-use crate::exchange::grpc::Inbound;
+use crate::exchange::grpc::ExchangeService;
 use crate::receive::Loaders;
 use crate::watch::Watch;
 
@@ -46,8 +46,8 @@ async fn run_until(config: Config, listener: TcpListener, shutdown: BoxFuture<()
     let own = listener
         .local_addr()
         .map_err(|why| Error::System { doing: "reading the listener's address", why })?;
-    let exchange = advertised(own, config.advertise.as_deref()).map_err(Error::Address)?;
-    let inbound = Inbound::new(config.trust.clone(), format!("this worker ({exchange})"));
+    let address = advertised(own, config.advertise.as_deref()).map_err(Error::Address)?;
+    let exchange = ExchangeService::new(config.trust.clone(), format!("this worker ({address})"));
     let loaders = Arc::new(Loaders::new(config.trust.clone()));
     let (to_engine, commands) = channel();
     let (events, from_engine) = mpsc::unbounded_channel();
@@ -87,18 +87,18 @@ async fn run_until(config: Config, listener: TcpListener, shutdown: BoxFuture<()
         }
     };
     let served = tokio::spawn(
-        server().add_service(inbound.service()).serve_with_incoming(config.trust.accept(listener)),
+        server().add_service(exchange.service()).serve_with_incoming(config.trust.accept(listener)),
     );
     let device = device.clone();
     let mut session =
-        ControlSession { config, exchange, device, inbound, loaders, to_engine, from_engine };
+        ControlSession { config, address, device, exchange, loaders, to_engine, from_engine };
     let result = tokio::select! {
         result = session.work() => result,
         () = &mut shutdown => Ok(()),
         // The engine thread is stuck in the device's driver: the process ends without it.
         fault = hangs => return Err(fault),
     };
-    session.inbound.end();
+    session.exchange.end();
     drop(session); // no more commands: the engine finishes the present one and ends
     served.abort();
     // An engine that waits for a loader or the store may wait until that deadline: the process ends

@@ -9,7 +9,7 @@ use proto::wire::{self, Span};
 use tracing::info;
 
 use super::tidy;
-use crate::exchange::{Direction, Key, Pass as Which, Travel};
+use crate::exchange::{BatchId, Transfer};
 use crate::step::Done;
 use crate::timing::{Lap, LayerTime, Pass, Timing};
 
@@ -77,14 +77,14 @@ pub(super) fn spans(
         span("compute", what, from, took, step)
     }));
     let other = if half == "A" { "B" } else { "A" };
-    spans.extend(done.received.iter().filter_map(|travel| along("receive", other, travel)));
+    spans.extend(done.received.iter().filter_map(|transfer| along("receive", other, transfer)));
     spans.retain(|span| span.ns > 0);
     spans
 }
 
 /// What was sent in steps that `timed` says are timed.
-pub(super) fn sent(half: &str, sent: Vec<Travel>, timed: impl Fn(u64) -> bool) -> Vec<Span> {
-    let spans = sent.iter().filter_map(|travel| along("send", half, travel));
+pub(super) fn sent(half: &str, sent: Vec<Transfer>, timed: impl Fn(u64) -> bool) -> Vec<Span> {
+    let spans = sent.iter().filter_map(|transfer| along("send", half, transfer));
     spans.filter(|span| timed(span.step)).collect()
 }
 
@@ -94,14 +94,10 @@ fn span(row: &str, name: String, from: Instant, took: Duration, step: u64) -> Sp
 }
 
 /// A tensor's way from half `sender`, named alike at both ends.
-fn along(row: &str, sender: &str, travel: &Travel) -> Option<Span> {
-    let Travel { key: Key { pass, at, direction, slice, .. }, bytes, began, ended } = travel;
-    let Which::Train(before) = pass else { return None };
-    let what = match direction {
-        Direction::Forward => "activations",
-        Direction::Backward => "gradient",
-    };
-    let (step, name) = (before + 1, format!("{at} {what} {slice}"));
+fn along(row: &str, sender: &str, transfer: &Transfer) -> Option<Span> {
+    let Transfer { key, bytes, began, ended } = transfer;
+    let BatchId::Train(before) = key.batch else { return None };
+    let (step, name) = (before + 1, format!("{} {} {}", key.at, key.direction, key.micro_batch));
     let flow = format!("{step} {sender} {name}");
     Some(Span { bytes: *bytes, flow, ..span(row, name, *began, *ended - *began, step) })
 }
