@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use model::halves::Partition;
 use model::recipe::Encoding;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 
@@ -14,10 +15,10 @@ use crate::half::Half;
 
 pub(crate) mod store; // to and from the coordinator
 
-/// Ends the name of a parameter's momentum.
+/// Suffix of the name of a parameter's momentum.
 pub const MOMENTUM: &str = ".momentum";
 
-/// A tensor that is fetched from the device only while it is written, so that a shard needs memory
+/// A tensor that is copied from the device only while it is written, so that a shard needs its memory
 /// once and not twice.
 struct OnDevice<'a, 'd, B: Backend> {
     dev: &'a RefCell<(&'d mut B, Option<Error>)>,
@@ -72,13 +73,13 @@ impl<B: Backend> Half<B> {
     /// several is written in no fixed order.
     ///
     /// # Errors
-    /// The device's, and [`Error::BadWeights`]: weights that have blown up are not kept.
+    /// The device's, and [`Error::BadWeights`]: weights that have diverged are not kept.
     pub fn shard(&mut self, dev: &mut B, step: u64) -> Result<Vec<u8>> {
-        let part = match self.plan.partition {
-            model::halves::Partition::Whole => "whole".to_string(),
-            model::halves::Partition::Half(half) => format!("half {half}"),
+        let partition = match self.plan.partition {
+            Partition::Whole => Partition::Whole.label().to_string(),
+            half => half.to_string(),
         };
-        let about = format!("{part} after step {step}, recipe {}", self.recipe.name);
+        let about = format!("{partition} after step {step}, recipe {}", self.recipe.name);
         let dev = RefCell::new((dev, None));
         let mut views = Vec::new();
         for tensor in self.layers.iter().flat_map(|l| [&l.weight, &l.bias]) {
@@ -91,7 +92,7 @@ impl<B: Backend> Half<B> {
         }
         let metadata = HashMap::from([("alexnet".to_string(), about)]);
         let bytes = safetensors::serialize(views, Some(metadata))
-            .map_err(|e| Error::Shard { shard: part, why: e.to_string() })?;
+            .map_err(|e| Error::Shard { shard: partition, why: e.to_string() })?;
         match dev.into_inner().1 {
             Some(error) => Err(error),
             None => Ok(bytes),
@@ -101,8 +102,8 @@ impl<B: Backend> Half<B> {
     /// Takes weights and momentum from a shard.
     ///
     /// # Errors
-    /// [`Error::Shard`] if a tensor is missing, has another shape or holds what is no number;
-    /// nothing has been taken then.
+    /// [`Error::Shard`] if a tensor is missing, has another shape or holds a number that isn't
+    /// finite; the network is unchanged then.
     pub fn restore(&mut self, dev: &mut B, name: &str, shard: &Bytes) -> Result<()> {
         let bad = |why: String| Error::Shard { shard: name.into(), why };
         let file = SafeTensors::deserialize(shard).map_err(|e| bad(e.to_string()))?;
@@ -120,7 +121,9 @@ impl<B: Backend> Half<B> {
                     )));
                 }
                 if !all_finite(view.data()) {
-                    return Err(bad(format!("{key} holds what is no number: take an older one")));
+                    return Err(bad(format!(
+                        "{key} holds a number that isn't finite: use an older checkpoint"
+                    )));
                 }
                 found.push(shard.slice_ref(view.data()));
             }

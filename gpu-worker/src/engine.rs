@@ -34,10 +34,10 @@ mod timed; // the report of a timed step
 
 use timed::DataWait;
 
-/// Minibatches asked for before they are needed.
+/// Number of minibatches that are requested before they are needed.
 const AHEAD: u64 = 2;
 
-/// What the network thread hands over.
+/// A command from the network thread.
 pub(crate) enum Command {
     /// A new incarnation, with its connection to the other half.
     Begin(Box<Begin>, Option<GrpcPeer>),
@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Checkpoint(Checkpoint),
 }
 
-/// What the engine needs of the network thread.
+/// The network thread, as the engine needs it.
 pub(crate) struct NetworkThread {
     pub(crate) handle: Handle,
     pub(crate) events: UnboundedSender<WorkerEvent>,
@@ -57,8 +57,9 @@ pub(crate) struct NetworkThread {
     pub(crate) data_deadline: Duration,
 }
 
-/// Works until the network thread drops its end, or the device can't be used any more: then the
-/// error is returned, and the process must end.
+/// Carries out commands until the network thread drops its end.
+///
+/// Returns an error if the device can't be used any more; then the process must end.
 pub(crate) fn engine<B: Backend>(
     mut dev: B,
     commands: &Receiver<Command>,
@@ -74,7 +75,7 @@ pub(crate) fn engine<B: Backend>(
         };
         let done = match (command, &mut run) {
             (Command::Begin(begin, peer), _) => {
-                // The old state goes first: two halves at once may not fit the device.
+                // The old state is dropped first: two at once may not fit the device.
                 let old = run.take();
                 Running::begin(&mut dev, *begin, peer, old, network).map(|new| run = Some(new))
             }
@@ -92,8 +93,8 @@ pub(crate) fn engine<B: Backend>(
             warn!(error = %error, incarnation, "this incarnation failed here");
             let (reason, retry) = (error.to_string(), error.can_retry());
             let shared = error.is_shared();
-            // Before the connection goes: else the other half's "peer lost" is heard first.
-            network.tell(Event::Failed(Failed { incarnation, reason, retry, shared }));
+            // Before the connection ends, or the other half would report "peer lost" first.
+            network.send(Event::Failed(Failed { incarnation, reason, retry, shared }));
             if let Error::DeviceFault { .. } = error {
                 return Some(error);
             }
@@ -104,13 +105,13 @@ pub(crate) fn engine<B: Backend>(
 }
 
 impl NetworkThread {
-    fn tell(&self, event: Event) {
+    fn send(&self, event: Event) {
         // If the network thread is gone the engine's commands end too.
         let _ = self.events.send(WorkerEvent { event: Some(event) });
     }
 }
 
-/// An incarnation at work.
+/// One incarnation, from its command to begin.
 struct Running<B: Backend> {
     incarnation: u64,
     half: Half<B>,
@@ -172,7 +173,7 @@ impl<B: Backend> Running<B> {
         let feed =
             Feed::new(network.handle.clone(), network.loaders.clone(), network.data_deadline);
         let (incarnation, step) = (begin.incarnation, begin.step);
-        network.tell(Event::Ready(Ready { incarnation, step }));
+        network.send(Event::Ready(Ready { incarnation, step }));
         Ok(Self {
             incarnation,
             half,
@@ -196,7 +197,7 @@ impl<B: Backend> Running<B> {
             let step = self.step;
             let _step = info_span!("step", step).entered();
             for ahead in 0..=AHEAD {
-                self.feed.want(self.training_request(step + ahead, command.color_noise));
+                self.feed.request(self.training_request(step + ahead, command.color_noise));
             }
             let request = self.training_request(step, command.color_noise);
             let began = Instant::now();
@@ -212,10 +213,10 @@ impl<B: Backend> Running<B> {
             let data_wait_ms = ms(data_wait);
             self.record(&done, data_wait_ms);
             if let Some(timing) = done.timing.take() {
-                self.tell_timing(timing, &done, DataWait { began, took: data_wait }, network);
+                self.send_timing(timing, &done, DataWait { began, took: data_wait }, network);
             }
-            self.tell_sent(network);
-            network.tell(Event::StepDone(self.step_done(&done, data_wait_ms)));
+            self.send_sent_spans(network);
+            network.send(Event::StepDone(self.step_done(&done, data_wait_ms)));
         }
         Ok(())
     }
@@ -248,13 +249,13 @@ impl<B: Backend> Running<B> {
         }
     }
 
-    /// Records the step: at info in JSON if it is timed or the first of all. People see each step at
-    /// debug, and the coordinator's progress at info.
+    /// Logs the step. In the JSON log the first and each timed step are at info; people see all steps
+    /// at debug, and the coordinator's progress at info.
     fn record(&self, done: &Done, data_wait_ms: f64) {
-        let (step_ms, compute_ms) = (tidy(done.step_ms), tidy(done.compute_ms));
-        let exchange_wait_ms = tidy(done.total(|c| c.wait_ms));
-        let peer_late_ms = tidy(done.total(|c| c.late_ms));
-        let data_wait_ms = tidy(data_wait_ms);
+        let (step_ms, compute_ms) = (rounded(done.step_ms), rounded(done.compute_ms));
+        let exchange_wait_ms = rounded(done.total(|c| c.wait_ms));
+        let peer_late_ms = rounded(done.total(|c| c.late_ms));
+        let data_wait_ms = rounded(data_wait_ms);
         macro_rules! step_done {
             ($level:ident, $($name:tt)*) => {
                 $level!($($name)* step_ms, compute_ms, exchange_wait_ms, peer_late_ms,
@@ -269,29 +270,31 @@ impl<B: Backend> Running<B> {
         }
     }
 
-    /// Tells of a timed step.
-    fn tell_timing(&self, mut timing: Timing, done: &Done, at: DataWait, network: &NetworkThread) {
+    /// Logs and sends the times of a timed step.
+    fn send_timing(&self, mut timing: Timing, done: &Done, at: DataWait, network: &NetworkThread) {
         timing.waited_for_data(ms(at.took));
         timed::record(&timing.layers);
         let step_ms = done.step_ms + ms(at.took);
-        network.tell(Event::Timing(wire::Timing {
+        network.send(Event::Timing(wire::Timing {
             incarnation: self.incarnation,
             step: self.step,
             step_ms,
-            rest_ms: tidy(timing.rest_ms(step_ms)),
+            rest_ms: rounded(timing.rest_ms(step_ms)),
             layers: timed::layers(&timing.layers),
             spans: timed::spans(self.name, self.step, at, done, &timing),
         }));
     }
 
-    /// Tells when the tensors of timed steps were sent. The last ones may be on their way beyond
-    /// their step's end, so this comes again after the next step and before whatever follows.
-    fn tell_sent(&mut self, network: &NetworkThread) {
+    /// Sends the spans of tensors that were sent in timed steps.
+    ///
+    /// The last ones may be in transit when their step ends, so this is called again after the next
+    /// step, and before an evaluation or checkpoint.
+    fn send_sent_spans(&mut self, network: &NetworkThread) {
         let Some(peer) = &mut self.peer else { return };
         let (incarnation, step, every) = (self.incarnation, self.step, self.timing_every);
         let spans = timed::sent(self.name, peer.sent(), |step| is_timed(step, every));
         if !spans.is_empty() {
-            network.tell(Event::Timing(wire::Timing {
+            network.send(Event::Timing(wire::Timing {
                 incarnation,
                 step,
                 spans,
@@ -310,13 +313,13 @@ impl<B: Backend> Running<B> {
 
     fn evaluate(&mut self, dev: &mut B, command: &Evaluate, network: &NetworkThread) -> Result<()> {
         self.check_at(command.step)?;
-        self.tell_sent(network);
+        self.send_sent_spans(network);
         let _worker = info_span!("worker", half = self.name).entered();
         let _span = info_span!("evaluate", step = command.step).entered();
         let views: Vec<u32> = match command.views {
             1 => vec![0],
             10 => (1..=10).collect(),
-            n => return Err(Error::Command(format!("{n} test views: there are 1 and 10"))),
+            n => return Err(Error::Command(format!("{n} test views; possible are 1 and 10"))),
         };
         let batches = self.n_val.div_ceil(u64::from(self.request.n_images));
         let request = |this: &Self, batch, view| BatchRequest {
@@ -329,9 +332,9 @@ impl<B: Backend> Running<B> {
         for batch in 0..batches {
             let mut average = Average::default();
             for view in &views {
-                self.feed.want(request(self, batch, *view));
+                self.feed.request(request(self, batch, *view));
                 if *view == views[views.len() - 1] && batch + 1 < batches {
-                    self.feed.want(request(self, batch + 1, views[0]));
+                    self.feed.request(request(self, batch + 1, views[0]));
                 }
                 let (minibatch, _) = self.feed.take(&request(self, batch, *view))?;
                 let id = BatchId::Eval { batch, view: *view };
@@ -351,10 +354,10 @@ impl<B: Backend> Running<B> {
             return Err(self.half.divergence(dev, self.step, loss, last as usize));
         }
         if self.reports {
-            // The coordinator tells people.
+            // The coordinator's log has the line for people.
             info!(name: FOR_MACHINES, loss, top1_error, top5_error, n_images = images, "evaluated");
         }
-        network.tell(Event::Evaluated(Evaluated {
+        network.send(Event::Evaluated(Evaluated {
             incarnation: self.incarnation,
             step: command.step,
             n_images: images,
@@ -374,20 +377,20 @@ impl<B: Backend> Running<B> {
         let _worker = info_span!("worker", half = self.name).entered();
         let _span = info_span!("checkpoint", step = command.step).entered();
         self.check_at(command.step)?;
-        self.tell_sent(network);
+        self.send_sent_spans(network);
         let shard = self.half.shard(dev, self.step)?;
-        // It travels while the next steps are computed.
+        // The upload overlaps with the next steps.
         let (trust, coordinator) = (network.trust.clone(), network.coordinator.clone());
         let (events, incarnation) = (network.events.clone(), self.incarnation);
         let Checkpoint { step, shard: name, .. } = command.clone();
         let sent = async move {
             let bytes = shard.len() as u64;
             let put = store::put(&trust, &coordinator, &name, incarnation, shard.into()).await;
-            // A checkpoint that can't be kept doesn't end training: earlier ones are intact.
+            // A checkpoint that can't be stored doesn't end training: earlier ones are intact.
             let (sha256, error) = match put {
                 Ok(sha256) => (sha256, String::new()),
                 Err(error) => {
-                    warn!(error = %error, step, "this checkpoint was not kept; training goes on");
+                    warn!(error = %error, step, "this checkpoint was not kept; training continues");
                     (String::new(), error.to_string())
                 }
             };
@@ -399,7 +402,7 @@ impl<B: Backend> Running<B> {
     }
 }
 
-/// Three digits are enough for a person, and for a log.
-fn tidy(value: f64) -> f64 {
+/// Rounds to three decimals, which is enough for logs and records.
+fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

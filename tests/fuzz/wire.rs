@@ -133,7 +133,7 @@ fn minibatch(bytes: &[u8]) -> bool {
     let Ok(batch) = Minibatch::from_wire(head, vec![Bytes::from(vec![0; 96])]) else {
         return false;
     };
-    assert_eq!(batch.labels.len(), batch.places.len());
+    assert_eq!(batch.labels.len(), batch.crops.len());
     true
 }
 

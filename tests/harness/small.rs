@@ -73,8 +73,8 @@ pub fn minibatch() -> Minibatch {
             pixels.push(stripe as u8);
         }
     }
-    let places = vec![[0.0; 6]; BATCH];
-    Minibatch { labels, places, crop: SIDE, pixels: vec![pixels.into()], digest: 1 }
+    let crops = vec![[0.0; 6]; BATCH];
+    Minibatch { labels, crops, crop: SIDE, pixels: vec![pixels.into()], digest: 1 }
 }
 
 /// A step's minibatch straight from a source, without processes.
@@ -96,7 +96,7 @@ pub fn training_minibatch(
         view: 0,
     };
     let batch = source.minibatch(&request).expect("a minibatch");
-    let places = (0..batch.n)
+    let crops = (0..batch.n)
         .map(|i| {
             let [red, green, blue] = batch.shifts[i];
             let flip = f32::from(u8::from(batch.flips[i]));
@@ -105,7 +105,7 @@ pub fn training_minibatch(
         .collect();
     Minibatch {
         labels: batch.labels.clone(),
-        places,
+        crops,
         crop: batch.crop,
         pixels: vec![batch.pixels.clone()],
         digest: batch.digest,

@@ -114,7 +114,7 @@ pub(crate) fn shards(dir: &RunDir, manifest: &Manifest) -> Result<Vec<Bytes>> {
 
 /// A loader's minibatch as a worker has it.
 pub(crate) fn received(batch: &loader::batch::Minibatch) -> Minibatch {
-    let places = (0..batch.n)
+    let crops = (0..batch.n)
         .map(|i| {
             let [red, green, blue] = batch.shifts[i];
             let flip = f32::from(u8::from(batch.flips[i]));
@@ -123,7 +123,7 @@ pub(crate) fn received(batch: &loader::batch::Minibatch) -> Minibatch {
         .collect();
     Minibatch {
         labels: batch.labels.clone(),
-        places,
+        crops,
         crop: batch.crop,
         pixels: vec![batch.pixels.clone()],
         digest: batch.digest,

@@ -1,4 +1,4 @@
-//! What a timed step tells: a record a layer and pass in the log, all of it to the coordinator,
+//! The report of a timed step: one log record per layer and pass, and a message to the coordinator,
 //! whose log has the table for people.
 
 use std::time::{Duration, Instant};
@@ -8,54 +8,54 @@ use proto::timing::clock_ns;
 use proto::wire::{self, Span};
 use tracing::info;
 
-use super::tidy;
+use super::rounded;
 use crate::exchange::{BatchId, Transfer};
 use crate::step::Done;
 use crate::timing::{Lap, LayerTime, Pass, Timing};
 
-/// Says each layer's pass to the log.
+/// Logs each pass of each layer.
 pub(super) fn record(layers: &[LayerTime]) {
     for row in layers {
         info!(
             name: FOR_MACHINES,
             layer = row.layer,
             pass = row.pass.name(),
-            compute_ms = tidy(row.compute_ms),
-            transfer_ms = tidy(row.transfer_ms),
-            wait_ms = tidy(row.wait_ms),
-            peer_late_ms = tidy(row.late_ms),
+            compute_ms = rounded(row.compute_ms),
+            transfer_ms = rounded(row.transfer_ms),
+            wait_ms = rounded(row.wait_ms),
+            peer_late_ms = rounded(row.late_ms),
             bytes = row.bytes,
-            gb_per_s = tidy(row.gb_per_s()),
-            gflop_per_s = tidy(row.gflop_per_s()),
+            gb_per_s = rounded(row.gb_per_s()),
+            gflop_per_s = rounded(row.gflop_per_s()),
             "layer timing"
         );
     }
 }
 
-/// Each layer's pass for the coordinator: the numbers of the log.
+/// The rows of the log as a message for the coordinator.
 pub(super) fn layers(layers: &[LayerTime]) -> Vec<wire::LayerTime> {
-    let told = |row: &LayerTime| wire::LayerTime {
+    let message = |row: &LayerTime| wire::LayerTime {
         layer: row.layer.into(),
         pass: row.pass.name().into(),
-        compute_ms: tidy(row.compute_ms),
-        transfer_ms: tidy(row.transfer_ms),
-        wait_ms: tidy(row.wait_ms),
-        peer_late_ms: tidy(row.late_ms),
+        compute_ms: rounded(row.compute_ms),
+        transfer_ms: rounded(row.transfer_ms),
+        wait_ms: rounded(row.wait_ms),
+        peer_late_ms: rounded(row.late_ms),
         bytes: row.bytes,
-        gb_per_s: tidy(row.gb_per_s()),
-        gflop_per_s: tidy(row.gflop_per_s()),
+        gb_per_s: rounded(row.gb_per_s()),
+        gflop_per_s: rounded(row.gflop_per_s()),
     };
-    layers.iter().map(told).collect()
+    layers.iter().map(message).collect()
 }
 
-/// When a step's minibatch was waited for, which begins the step.
+/// The wait for a step's minibatch, with which the step begins.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DataWait {
     pub(super) began: Instant,
     pub(super) took: Duration,
 }
 
-/// The streams of one timed step: what was computed and waited for, and what came.
+/// The spans of one timed step: operations, waits and received tensors.
 pub(super) fn spans(
     half: &str,
     step: u64,
@@ -77,14 +77,16 @@ pub(super) fn spans(
         span("compute", what, from, took, step)
     }));
     let other = if half == "A" { "B" } else { "A" };
-    spans.extend(done.received.iter().filter_map(|transfer| along("receive", other, transfer)));
+    spans.extend(
+        done.received.iter().filter_map(|transfer| transfer_span("receive", other, transfer)),
+    );
     spans.retain(|span| span.ns > 0);
     spans
 }
 
-/// What was sent in steps that `timed` says are timed.
+/// The spans of the tensors that were sent in timed steps.
 pub(super) fn sent(half: &str, sent: Vec<Transfer>, timed: impl Fn(u64) -> bool) -> Vec<Span> {
-    let spans = sent.iter().filter_map(|transfer| along("send", half, transfer));
+    let spans = sent.iter().filter_map(|transfer| transfer_span("send", half, transfer));
     spans.filter(|span| timed(span.step)).collect()
 }
 
@@ -93,8 +95,8 @@ fn span(row: &str, name: String, from: Instant, took: Duration, step: u64) -> Sp
     Span { row: row.into(), name, from_ns, ns, step, ..Span::default() }
 }
 
-/// A tensor's way from half `sender`, named alike at both ends.
-fn along(row: &str, sender: &str, transfer: &Transfer) -> Option<Span> {
+/// The span of a transfer from half `sender`, with the same flow name at both ends.
+fn transfer_span(row: &str, sender: &str, transfer: &Transfer) -> Option<Span> {
     let Transfer { key, bytes, began, ended } = transfer;
     let BatchId::Train(before) = key.batch else { return None };
     let (step, name) = (before + 1, format!("{} {} {}", key.at, key.direction, key.micro_batch));
