@@ -18,9 +18,9 @@ pub(crate) mod store; // to and from the coordinator
 /// Suffix of the name of a parameter's momentum.
 pub const MOMENTUM: &str = ".momentum";
 
-/// A tensor that is copied from the device only while it is written, so that a shard needs its memory
-/// once and not twice.
-struct OnDevice<'a, 'd, B: Backend> {
+/// A tensor that is copied from the device only while it is written, so that a shard needs its
+/// memory once and not twice.
+struct DeviceTensor<'a, 'd, B: Backend> {
     dev: &'a RefCell<(&'d mut B, Option<Error>)>,
     from: &'a B::Floats,
     shape: &'a [usize],
@@ -28,7 +28,7 @@ struct OnDevice<'a, 'd, B: Backend> {
     step: u64,
 }
 
-impl<B: Backend> View for OnDevice<'_, '_, B> {
+impl<B: Backend> View for DeviceTensor<'_, '_, B> {
     fn dtype(&self) -> Dtype {
         Dtype::F32
     }
@@ -87,7 +87,7 @@ impl<B: Backend> Half<B> {
             let name = tensor.param.name.clone();
             let momentum = format!("{name}{MOMENTUM}");
             for (name, from) in [(name, &tensor.value), (momentum, &tensor.momentum)] {
-                views.push((name.clone(), OnDevice { dev: &dev, from, shape, name, step }));
+                views.push((name.clone(), DeviceTensor { dev: &dev, from, shape, name, step }));
             }
         }
         let metadata = HashMap::from([("alexnet".to_string(), about)]);
@@ -114,7 +114,8 @@ impl<B: Backend> Half<B> {
                 let view = file.tensor(&key).map_err(|_| bad(format!("it has no {key}")))?;
                 if view.dtype() != Dtype::F32 || view.shape() != tensor.param.shape {
                     return Err(bad(format!(
-                        "{key} is {:?} {:?}, the plan says F32 {:?}: another recipe, width or class count",
+                        "{key} is {:?} {:?}, expected F32 {:?}: the shard has another recipe, \
+                         width or class count",
                         view.dtype(),
                         view.shape(),
                         tensor.param.shape

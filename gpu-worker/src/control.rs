@@ -114,7 +114,7 @@ impl ControlSession {
                     Ok(Some(WorkerCommand { command: Some(WireCommand::Finish(finish)) })) => {
                         return Ended::Finished(finish);
                     }
-                    // Answered here, where nothing computes: a delay would falsify the clock's offset.
+                    // Answered here, where nothing computes: a delay would falsify the clock.
                     Ok(Some(WorkerCommand { command: Some(WireCommand::Ping(ping)) })) => {
                         let (stamp_ns, at_ns) = (ping.stamp_ns, clock_ns(Instant::now()));
                         WorkerEvent { event: Some(Event::Pong(Pong { stamp_ns, at_ns })) }

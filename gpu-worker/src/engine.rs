@@ -11,8 +11,8 @@ use net::Trust;
 use net::{FOR_MACHINES, FOR_PEOPLE};
 use proto::timing::is_timed;
 use proto::wire::{
-    self, BatchRequest, Begin, Checkpoint, Evaluate, Evaluated, Failed, Ready, Saved, Split,
-    StepDone, Train, WorkerEvent, worker_event::Event,
+    self, BatchRequest, Begin, Checkpoint, Evaluate, Failed, Ready, Saved, Split, StepDone, Train,
+    WorkerEvent, worker_event::Event,
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
@@ -28,8 +28,8 @@ use crate::receive::{Feed, Loaders, Minibatch};
 use crate::step::Done;
 use crate::timing::Timing;
 use crate::update::Rates;
-use crate::views::Average;
 
+mod evaluate; // one evaluation
 mod timed; // the report of a timed step
 
 use timed::DataWait;
@@ -115,10 +115,13 @@ impl NetworkThread {
 struct Running<B: Backend> {
     incarnation: u64,
     half: Half<B>,
+    /// `A`, `B` or `whole`, for spans.
     name: &'static str,
+    /// Whether this partition logs evaluations: half A and the whole do.
     reports: bool,
     peer: Option<GrpcPeer>,
     feed: Feed,
+    /// The fields that all requests of this run share.
     request: BatchRequest,
     n_val: u64,
     step: u64,
@@ -249,8 +252,10 @@ impl<B: Backend> Running<B> {
         }
     }
 
-    /// Logs the step. In the JSON log the first and each timed step are at info; people see all steps
-    /// at debug, and the coordinator's progress at info.
+    /// Logs the step.
+    ///
+    /// In the JSON log the first and each timed step are at info. In the log for people all steps
+    /// are at debug, since the coordinator logs the progress.
     fn record(&self, done: &Done, data_wait_ms: f64) {
         let (step_ms, compute_ms) = (rounded(done.step_ms), rounded(done.compute_ms));
         let exchange_wait_ms = rounded(done.total(|c| c.wait_ms));
@@ -309,63 +314,6 @@ impl<B: Backend> Running<B> {
             return Ok(());
         }
         Err(Error::Command(format!("for step {step}, but this half is at step {}", self.step)))
-    }
-
-    fn evaluate(&mut self, dev: &mut B, command: &Evaluate, network: &NetworkThread) -> Result<()> {
-        self.check_at(command.step)?;
-        self.send_sent_spans(network);
-        let _worker = info_span!("worker", half = self.name).entered();
-        let _span = info_span!("evaluate", step = command.step).entered();
-        let views: Vec<u32> = match command.views {
-            1 => vec![0],
-            10 => (1..=10).collect(),
-            n => return Err(Error::Command(format!("{n} test views; possible are 1 and 10"))),
-        };
-        let batches = self.n_val.div_ceil(u64::from(self.request.n_images));
-        let request = |this: &Self, batch, view| BatchRequest {
-            split: Split::Val.into(),
-            step: batch,
-            view,
-            ..this.request.clone()
-        };
-        let (mut images, mut sums) = (0, [0.0; 3]);
-        for batch in 0..batches {
-            let mut average = Average::default();
-            for view in &views {
-                self.feed.request(request(self, batch, *view));
-                if *view == views[views.len() - 1] && batch + 1 < batches {
-                    self.feed.request(request(self, batch + 1, views[0]));
-                }
-                let (minibatch, _) = self.feed.take(&request(self, batch, *view))?;
-                let id = BatchId::Eval { batch, view: *view };
-                let (half, exchange) = self.exchange(id, &minibatch);
-                average.add(half.test(dev, exchange, &minibatch)?, &minibatch.labels);
-            }
-            let n = average.n_images();
-            let (loss, top1, top5) = average.score();
-            images += n as u64;
-            for (sum, value) in sums.iter_mut().zip([loss, top1, top5]) {
-                *sum += value * n as f64;
-            }
-        }
-        let [loss, top1_error, top5_error] = sums.map(|sum| sum / images.max(1) as f64);
-        if images > 0 && !loss.is_finite() {
-            let last = (self.n_val - 1) % u64::from(self.request.n_images) + 1;
-            return Err(self.half.divergence(dev, self.step, loss, last as usize));
-        }
-        if self.reports {
-            // The coordinator's log has the line for people.
-            info!(name: FOR_MACHINES, loss, top1_error, top5_error, n_images = images, "evaluated");
-        }
-        network.send(Event::Evaluated(Evaluated {
-            incarnation: self.incarnation,
-            step: command.step,
-            n_images: images,
-            loss,
-            top1_error,
-            top5_error,
-        }));
-        Ok(())
     }
 
     fn checkpoint(

@@ -23,7 +23,7 @@ pub enum Error {
         /// The connection's error.
         why: String,
     },
-    /// One of the halves sent a frame that breaks the exchange's rules: return to the last manifest.
+    /// A frame of one half broke the exchange's rules: return to the last manifest.
     ///
     /// A transient fault will not repeat; two halves that keep disagreeing soon use up the run's
     /// restarts.
@@ -101,9 +101,9 @@ pub enum Error {
     RunFailed(String),
     /// The loss is NaN or far too large: stop.
     #[error(
-        "training has blown up after step {step}, loss {loss}: {first}. The last checkpoint is kept; \
-         the same command with a smaller rate (--set rate=…) in a new --run, other initial values, or \
-         the recipe `caffe` may help"
+        "training has blown up after step {step}, loss {loss}: {first}. The last checkpoint is \
+         kept; the same command with a smaller rate (--set rate=…) in a new --run, other initial \
+         values, or the recipe `caffe` may help"
     )]
     NotFinite {
         /// Steps done before.
@@ -147,7 +147,8 @@ pub enum Error {
     /// The GPU has no memory for the plan: stop.
     #[error(
         "{device} has no room for {tensor}: {mb:.0} MB requested, {free_mb:.0} of {total_mb:.0} MB \
-         free; end other programs on it (nvidia-smi lists them), or use a smaller batch (--set batch=…)"
+         free; end other programs on it (nvidia-smi lists them), or use a smaller batch \
+         (--set batch=…)"
     )]
     DeviceFull {
         /// The device, as the operator named it.

@@ -1,4 +1,4 @@
-//! The exchange with the other half at the plan's exchange points: it checks that each tensor is the
+//! The exchange with the other half at the plan's exchange points: checks that each tensor is the
 //! one that is due, and measures transfers and waits.
 //!
 //! Both halves run the same program, so each sends tensors in the order in which the other expects

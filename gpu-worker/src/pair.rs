@@ -147,7 +147,7 @@ where
                         let as_peer = peer.as_mut().map(|p| p as &mut dyn Peer);
                         let exchange = Exchange::new(as_peer, batch, digest, encoding, DEADLINE);
                         let result = work(on, exchange);
-                        // After a failure its end is dropped, so that the other thread does not wait.
+                        // A failed partition drops its end, so that the other one does not wait.
                         if result.is_ok() {
                             on.peer = peer;
                         }

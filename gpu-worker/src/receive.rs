@@ -61,7 +61,8 @@ impl Minibatch {
         let bytes: usize = self.pixels.iter().map(Bytes::len).sum();
         if n == 0 || n > batch || self.crops.len() != n || bytes != n * input.len() {
             return bad(format!(
-                "{n} labels, {} crops and {bytes} bytes of pixels; expected 1 to {batch} images of {} bytes",
+                "{n} labels, {} crops and {bytes} bytes of pixels; expected 1 to {batch} images \
+                 of {} bytes",
                 self.crops.len(),
                 input.len()
             ));
@@ -90,7 +91,8 @@ impl Minibatch {
         let lengths = [head.label.len(), head.row.len(), head.column.len(), head.flip.len()];
         if lengths.iter().any(|l| *l != n) || head.shift.len() != 3 * n {
             return Err(format!(
-                "a minibatch of {n} images with {lengths:?} labels, rows, columns and flips and {} shifts",
+                "a minibatch of {n} images with {lengths:?} labels, rows, columns and flips and {} \
+                 shifts",
                 head.shift.len()
             ));
         }

@@ -65,7 +65,8 @@ impl<B: Backend> Half<B> {
     /// `step` counts the steps done before; the minibatch's first image is sample `step · batch`.
     ///
     /// # Errors
-    /// The exchange's, the device's, and [`crate::Error::NotFinite`] before the update would spread it.
+    /// The exchange's, the device's, and [`crate::Error::NotFinite`] before the update could
+    /// spread NaNs.
     pub fn step(
         &mut self,
         dev: &mut B,

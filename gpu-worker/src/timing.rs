@@ -1,4 +1,4 @@
-//! The time of each layer in a step, from marks on the compute stream that are read once at its end.
+//! The time of each layer in a step, from marks on the compute stream that are read at its end.
 //!
 //! Between two marks lies an operation, or a stall of the stream that waits for the other half.
 //! Measuring never waits; the marks of a GPU are events, those of the CPU are points in time.

@@ -81,7 +81,8 @@ async fn run_until(config: Config, listener: TcpListener, shutdown: BoxFuture<()
             device: device.clone(),
             doing: "call".into(),
             why: format!(
-                "it has not returned for {:.0} s: the device hangs. The kernel log (dmesg, lines with Xid) may say why; nvidia-smi --gpu-reset or a restart of the machine may help",
+                "it has not returned for {:.0} s: the device hangs. The kernel log (dmesg, lines \
+                 with Xid) may say why; nvidia-smi --gpu-reset or a restart of the machine may help",
                 waited.as_secs_f64()
             ),
         }

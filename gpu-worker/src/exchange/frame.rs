@@ -1,7 +1,7 @@
 //! Tensors ⇄ the messages of the exchange. No socket here.
 //!
-//! A tensor's header says which tensor it is and how its numbers are encoded. Each frame repeats it,
-//! and one that doesn't belong here is refused before a byte of payload is looked at.
+//! A tensor's header says which tensor it is and how its numbers are encoded. Each frame has it; a
+//! frame with a wrong one is refused before its payload is read.
 
 use std::time::Instant;
 
