@@ -204,7 +204,7 @@ impl<B: Backend> Half<B> {
             }
             Work::Fc(fc) => dev.run(FcBackwardInputs { fc, images, dy, w, range, dx })?,
         }
-        let payload = dev.download(&peer.gradient, sent, exchange.wire(name))?;
+        let payload = dev.download(&peer.gradient, sent, exchange.encoding(name))?;
         exchange.send(name, Direction::Backward, number, payload)?;
         self.stopwatch.lap(dev, name, Pass::Inputs)
     }
@@ -230,7 +230,7 @@ impl<B: Backend> Half<B> {
         let (below, rest) = self.layers.split_at_mut(layer);
         let (Some(made), Some(peer)) = (below.last_mut(), &mut rest[0].peer) else { return Ok(()) };
         let len = peer.own_len;
-        received.place(dev, &mut peer.arriving, images.start * len, images.len() * len)?;
+        received.upload(dev, &mut peer.arriving, images.start * len, images.len() * len)?;
         dev.run(Add { len, images, from: &peer.arriving, to: &mut made.last_mut().gradient })?;
         self.stopwatch.lap(dev, name, Pass::Inputs)
     }

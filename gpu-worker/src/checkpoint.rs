@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use model::halves::Partition;
 use model::recipe::Encoding;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 
@@ -12,12 +13,14 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::half::Half;
 
-/// Ends the name of a parameter's momentum.
+pub(crate) mod store; // to and from the coordinator
+
+/// Suffix of the name of a parameter's momentum.
 pub const MOMENTUM: &str = ".momentum";
 
-/// A tensor that is fetched from the device only while it is written, so that a shard needs memory
-/// once and not twice.
-struct OnDevice<'a, 'd, B: Backend> {
+/// A tensor that is copied from the device only while it is written, so that a shard needs its
+/// memory once and not twice.
+struct DeviceTensor<'a, 'd, B: Backend> {
     dev: &'a RefCell<(&'d mut B, Option<Error>)>,
     from: &'a B::Floats,
     shape: &'a [usize],
@@ -25,7 +28,7 @@ struct OnDevice<'a, 'd, B: Backend> {
     step: u64,
 }
 
-impl<B: Backend> View for OnDevice<'_, '_, B> {
+impl<B: Backend> View for DeviceTensor<'_, '_, B> {
     fn dtype(&self) -> Dtype {
         Dtype::F32
     }
@@ -70,13 +73,13 @@ impl<B: Backend> Half<B> {
     /// several is written in no fixed order.
     ///
     /// # Errors
-    /// The device's, and [`Error::BadWeights`]: weights that have blown up are not kept.
+    /// The device's, and [`Error::BadWeights`]: weights that have diverged are not kept.
     pub fn shard(&mut self, dev: &mut B, step: u64) -> Result<Vec<u8>> {
-        let part = match self.plan.partition {
-            model::halves::Partition::Whole => "whole".to_string(),
-            model::halves::Partition::Half(half) => format!("half {half}"),
+        let partition = match self.plan.partition {
+            Partition::Whole => Partition::Whole.label().to_string(),
+            half => half.to_string(),
         };
-        let about = format!("{part} after step {step}, recipe {}", self.recipe.name);
+        let about = format!("{partition} after step {step}, recipe {}", self.recipe.name);
         let dev = RefCell::new((dev, None));
         let mut views = Vec::new();
         for tensor in self.layers.iter().flat_map(|l| [&l.weight, &l.bias]) {
@@ -84,12 +87,12 @@ impl<B: Backend> Half<B> {
             let name = tensor.param.name.clone();
             let momentum = format!("{name}{MOMENTUM}");
             for (name, from) in [(name, &tensor.value), (momentum, &tensor.momentum)] {
-                views.push((name.clone(), OnDevice { dev: &dev, from, shape, name, step }));
+                views.push((name.clone(), DeviceTensor { dev: &dev, from, shape, name, step }));
             }
         }
         let metadata = HashMap::from([("alexnet".to_string(), about)]);
         let bytes = safetensors::serialize(views, Some(metadata))
-            .map_err(|e| Error::Shard { shard: part, why: e.to_string() })?;
+            .map_err(|e| Error::Shard { shard: partition, why: e.to_string() })?;
         match dev.into_inner().1 {
             Some(error) => Err(error),
             None => Ok(bytes),
@@ -99,8 +102,8 @@ impl<B: Backend> Half<B> {
     /// Takes weights and momentum from a shard.
     ///
     /// # Errors
-    /// [`Error::Shard`] if a tensor is missing, has another shape or holds what is no number;
-    /// nothing has been taken then.
+    /// [`Error::Shard`] if a tensor is missing, has another shape or holds a number that isn't
+    /// finite; the network is unchanged then.
     pub fn restore(&mut self, dev: &mut B, name: &str, shard: &Bytes) -> Result<()> {
         let bad = |why: String| Error::Shard { shard: name.into(), why };
         let file = SafeTensors::deserialize(shard).map_err(|e| bad(e.to_string()))?;
@@ -111,14 +114,17 @@ impl<B: Backend> Half<B> {
                 let view = file.tensor(&key).map_err(|_| bad(format!("it has no {key}")))?;
                 if view.dtype() != Dtype::F32 || view.shape() != tensor.param.shape {
                     return Err(bad(format!(
-                        "{key} is {:?} {:?}, the plan says F32 {:?}: another recipe, width or class count",
+                        "{key} is {:?} {:?}, expected F32 {:?}: the shard has another recipe, \
+                         width or class count",
                         view.dtype(),
                         view.shape(),
                         tensor.param.shape
                     )));
                 }
                 if !all_finite(view.data()) {
-                    return Err(bad(format!("{key} holds what is no number: take an older one")));
+                    return Err(bad(format!(
+                        "{key} holds a number that isn't finite: use an older checkpoint"
+                    )));
                 }
                 found.push(shard.slice_ref(view.data()));
             }

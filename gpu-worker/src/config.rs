@@ -1,4 +1,4 @@
-//! What an operator chooses for a worker; what the paper fixes comes with the coordinator's order.
+//! The settings of a worker that an operator chooses; the recipe comes with the command to begin.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,26 +10,26 @@ use net::Trust;
 use crate::backend::cuda::{Gpu, Search};
 use crate::error::Error;
 
-/// A worker's settings.
+/// Settings of a worker.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `host:port` of the coordinator.
     pub coordinator: String,
     /// The device this worker is pinned to.
     pub device: Device,
-    /// Where NVRTC may be.
+    /// The places to look for NVRTC.
     pub search: Search,
-    /// Where compiled kernels are kept; None: nowhere.
+    /// Folder for compiled kernels; None keeps none.
     pub kernel_cache: Option<PathBuf>,
-    /// `host:port` at which the other half reaches this worker; None: the listener's own address.
+    /// `host:port` at which the other half reaches this worker; None is the listener's own address.
     pub advertise: Option<String>,
-    /// Whom it talks to.
+    /// The certificates that this worker shows and accepts.
     pub trust: Trust,
     /// Longest wait for the other half's next tensor.
     pub peer_deadline: Duration,
     /// Longest wait for a minibatch.
     pub data_deadline: Duration,
-    /// Longest time that a call to a GPU may take: then it hangs.
+    /// Time after which a call to a GPU counts as hung.
     pub device_deadline: Duration,
     /// Longest time without a coordinator before the worker gives up.
     pub coordinator_deadline: Duration,
@@ -62,12 +62,12 @@ impl Config {
     }
 }
 
-/// Where a worker computes.
+/// The device on which a worker computes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Device {
     /// On this many threads of the CPU.
     Cpu {
-        /// Threads; results are bitwise repeatable for the same number.
+        /// Number of threads; results are bitwise repeatable for the same number.
         threads: usize,
     },
     /// On one GPU.

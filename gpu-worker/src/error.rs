@@ -1,229 +1,236 @@
-//! Why a worker could not go on.
+//! The errors of a worker, and the reaction to each.
 
 /// Shorthand for this crate's results.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a step did not finish; the variant tells the coordinator what to do.
+/// The reason why a step did not finish; the variant decides what the coordinator does.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing came from the other half in time: go back to the last manifest.
+    /// Nothing came from the other half in time: return to the last manifest.
     #[error(
-        "no {at} from the other half after {waited_ms} ms: it may be stopped, cut off or far too slow"
+        "no {at} from the other half after {waited_ms} ms: it may be stopped, cut off or far too \
+         slow"
     )]
     PeerSilent {
-        /// What was waited for.
+        /// The tensor that was due.
         at: String,
-        /// How long.
+        /// Length of the wait.
         waited_ms: u64,
     },
-    /// The connection to the other half ended: go back to the last manifest.
+    /// The connection to the other half ended: return to the last manifest.
     #[error("the other half is gone ({why})")]
     PeerLost {
-        /// What the connection said.
+        /// The connection's error.
         why: String,
     },
-    /// The other half refused what it got, or sent what has no meaning: go back to the last manifest.
-    /// What a fault on the way did doesn't come again; two ends that disagree soon use up
-    /// the run's restarts.
+    /// A frame of one half broke the exchange's rules: return to the last manifest.
+    ///
+    /// A transient fault will not repeat; two halves that keep disagreeing soon use up the run's
+    /// restarts.
     #[error("the exchange with the other half broke its rules: {why}")]
     PeerRefused {
-        /// What was refused.
+        /// The broken rule.
         why: String,
     },
-    /// The other half sent something else than what is due: go back to the last manifest.
+    /// The other half sent another tensor than the one that is due: return to the last manifest.
     #[error("the other half sent {got}, expected {want}: the two workers don't do the same step")]
-    Mixed {
-        /// What came.
+    WrongTensor {
+        /// The tensor received.
         got: String,
-        /// What was due.
+        /// The tensor that was due.
         want: String,
     },
-    /// The other half sent a slice of another size: go back to the last manifest.
-    #[error("the other half sent a slice of {got} bytes, expected {want}")]
-    SliceSize {
-        /// What came.
+    /// The other half sent a tensor of another size: return to the last manifest.
+    #[error("the other half sent a tensor of {got} bytes, expected {want}")]
+    TensorSize {
+        /// Bytes received.
         got: usize,
-        /// What was due.
+        /// Bytes expected.
         want: usize,
     },
-    /// No loader answers: go back to the last manifest and wait for one.
+    /// No loader answers: return to the last manifest and wait for one.
     #[error("no minibatch from any loader ({loaders}) after {waited_ms} ms: {why}")]
     NoData {
-        /// Their addresses.
+        /// Addresses of the loaders.
         loaders: String,
-        /// How long.
+        /// Length of the wait.
         waited_ms: u64,
-        /// What the last one said.
+        /// The last loader's error.
         why: String,
     },
-    /// A loader refused, or sent something that is no minibatch: stop.
+    /// A loader refused a request, or sent an invalid minibatch: stop.
     #[error("loader {loader}: {why}")]
     BadData {
-        /// Its address.
+        /// Address of the loader.
         loader: String,
-        /// What is wrong.
+        /// The problem.
         why: String,
     },
     /// A shard that doesn't fit the plan: stop.
     #[error("checkpoint shard {shard}: {why}")]
     Shard {
-        /// Its name.
+        /// Name of the shard.
         shard: String,
-        /// What is wrong.
+        /// The problem.
         why: String,
     },
-    /// The coordinator's store could not be reached or broke off: go back and try again.
+    /// The coordinator's store could not be reached, or the transfer broke off: try again.
     #[error("shard {shard} from the coordinator: {why}")]
     Store {
         /// The shard's name.
         shard: String,
-        /// What happened.
+        /// The cause.
         why: String,
     },
-    /// An order that means nothing here: stop.
-    #[error("order from the coordinator: {0}")]
-    Order(String),
-    /// The coordinator can't be reached, or said no.
+    /// The coordinator sent a command that this worker cannot carry out: stop.
+    #[error("command from the coordinator: {0}")]
+    Command(String),
+    /// The coordinator can't be reached, or refused this worker.
     #[error("coordinator {address}: {why}")]
     Coordinator {
-        /// Its address.
+        /// Address of the coordinator.
         address: String,
-        /// What happened.
+        /// The cause.
         why: String,
     },
-    /// Nobody could find this worker.
+    /// The address of this worker cannot be given to others.
     #[error("{0}")]
     Address(String),
-    /// The run ended with an error; the coordinator says why.
+    /// The run ended with an error, which the coordinator reported.
     #[error("the run ended: {0}")]
     RunFailed(String),
-    /// The loss is not a number any more, or beyond all measure: stop.
+    /// The loss is NaN or far too large: stop.
     #[error(
-        "training has blown up after step {step}, loss {loss}: {first}. The last checkpoint is kept; the same command with a smaller rate (--set rate=…) in a new --run, other initial values, or the recipe `caffe` may help"
+        "training has blown up after step {step}, loss {loss}: {first}. The last checkpoint is \
+         kept; the same command with a smaller rate (--set rate=…) in a new --run, other initial \
+         values, or the recipe `caffe` may help"
     )]
     NotFinite {
         /// Steps done before.
         step: u64,
-        /// The loss.
+        /// Loss of that step.
         loss: f64,
-        /// The first layer of this half in which a number isn't finite, and where in it.
+        /// The first tensor of this half with a number that isn't finite.
         first: String,
     },
-    /// Weights that a checkpoint must not hold: stop.
+    /// Weights with a number that isn't finite, which no checkpoint may hold: stop.
     #[error(
-        "{tensor} holds {value} after step {step}: training has blown up. The last checkpoint is kept; try a smaller rate (--set rate=…) in a new --run"
+        "{tensor} holds {value} after step {step}: training has blown up. The last checkpoint is \
+         kept; try a smaller rate (--set rate=…) in a new --run"
     )]
     BadWeights {
-        /// Which one.
+        /// Name of the tensor.
         tensor: String,
         /// The first number that isn't finite.
         value: f32,
         /// Steps done.
         step: u64,
     },
-    /// A buffer that isn't as long as the plan says: stop, a broken invariant.
+    /// A buffer whose length differs from the plan's, which is a broken invariant: stop.
     #[error("{tensor}: {got} numbers, the plan says {want}")]
     Shape {
-        /// Which one.
+        /// Name of the tensor.
         tensor: &'static str,
-        /// Its length.
+        /// Length of the buffer.
         got: usize,
-        /// The plan's.
+        /// Length in the plan.
         want: usize,
     },
-    /// The device has no room for the plan: stop.
-    #[error("no room for {tensor}: {bytes} bytes asked for")]
+    /// The computer has no memory for the plan: stop.
+    #[error("no room for {tensor}: {bytes} bytes requested")]
     OutOfMemory {
-        /// For what.
+        /// Name of the tensor.
         tensor: &'static str,
-        /// How much.
+        /// Size of the tensor.
         bytes: usize,
     },
-    /// The GPU has no room for the plan: stop.
+    /// The GPU has no memory for the plan: stop.
     #[error(
-        "{device} has no room for {tensor}: {mb:.0} MB asked for, {free_mb:.0} of {total_mb:.0} MB free; end what else runs on it (nvidia-smi lists it), or take fewer images at once (--set batch=…)"
+        "{device} has no room for {tensor}: {mb:.0} MB requested, {free_mb:.0} of {total_mb:.0} MB \
+         free; end other programs on it (nvidia-smi lists them), or use a smaller batch \
+         (--set batch=…)"
     )]
     DeviceFull {
-        /// As asked for.
+        /// The device, as the operator named it.
         device: String,
-        /// For what.
+        /// Name of the tensor.
         tensor: &'static str,
-        /// How much.
+        /// Size of the tensor.
         mb: f64,
-        /// How much there is.
+        /// Free memory of the GPU.
         free_mb: f64,
-        /// How large the card is.
+        /// Memory of the GPU.
         total_mb: f64,
     },
-    /// The GPU failed in mid-work: no call to it succeeds any more, so the process must end and a
-    /// new one go back to the last manifest.
+    /// The GPU failed during work: no call to it succeeds any more, so the process must end, and a
+    /// new one returns to the last manifest.
     #[error(
         "{device} failed, noticed at {doing}: {why}; this process can't use it any more and ends"
     )]
     DeviceFault {
-        /// As asked for.
+        /// The device, as the operator named it.
         device: String,
-        /// The operation that was told, which need not be the one that failed.
+        /// The operation that reported the failure, which need not be the one that failed.
         doing: String,
-        /// The driver's words.
+        /// The driver's message.
         why: String,
     },
-    /// A kernel that the compiler refuses: stop.
+    /// A kernel file that the compiler refuses: stop.
     #[error("{compiler} refuses {program}.cu:\n{log}")]
     Kernel {
         /// The kernel file.
         program: String,
-        /// Which compiler, with its options.
+        /// Name of the compiler, with its options.
         compiler: String,
-        /// What it said.
+        /// Messages of the compiler.
         log: String,
     },
-    /// A device this program can't use: stop.
+    /// A device that this program can't use: stop.
     #[error("device {device}: {why}")]
     Device {
-        /// As asked for.
+        /// The device, as the operator named it.
         device: String,
-        /// What is wrong, and what to do.
+        /// The problem, and what to do.
         why: String,
     },
     /// A device that no restart of this program makes usable: stop at once.
     #[error("device {device}: {why}")]
     DeviceUnusable {
-        /// As asked for.
+        /// The device, as the operator named it.
         device: String,
-        /// What is wrong, and what to do.
+        /// The problem, and what to do.
         why: String,
     },
-    /// A thread or socket the system refuses.
+    /// A thread or socket that the operating system refuses.
     #[error("{doing}: {why}")]
     System {
-        /// What was tried.
+        /// The attempt, as in "starting a thread".
         doing: &'static str,
-        /// What the system said.
+        /// The system's error.
         why: std::io::Error,
     },
 }
 
 impl Error {
-    /// Whether the other half finds the same by itself, and may know more of it.
+    /// Whether the other half detects the same problem by itself, and may know more about it.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::NotFinite { .. })
     }
 
-    /// Whether a new process that is given the same would fail in the same way.
+    /// Whether a new process with the same settings would fail in the same way.
     pub fn is_for_good(&self) -> bool {
         matches!(self, Self::DeviceUnusable { .. } | Self::Kernel { .. })
     }
 
-    /// Whether going back to the last manifest can help.
+    /// Whether a return to the last manifest can help.
     pub fn can_retry(&self) -> bool {
         matches!(
             self,
             Self::PeerSilent { .. }
                 | Self::PeerLost { .. }
                 | Self::PeerRefused { .. }
-                | Self::Mixed { .. }
-                | Self::SliceSize { .. }
+                | Self::WrongTensor { .. }
+                | Self::TensorSize { .. }
                 | Self::NoData { .. }
                 | Self::Store { .. }
                 | Self::DeviceFault { .. }

@@ -1,9 +1,11 @@
-//! With the other half, at the plan's exchange points: what is sent, what is due, how long it took.
+//! The exchange with the other half at the plan's exchange points: checks that each tensor is the
+//! one that is due, and measures transfers and waits.
 //!
-//! Both halves run the same program, so what one sends next is what the other expects next: frames
-//! come in the order in which they are due, and one that isn't due is an error that names both. How
-//! bytes travel is a [`Peer`]'s business: over gRPC or inside one process ([`memory`]).
+//! Both halves run the same program, so each sends tensors in the order in which the other expects
+//! them; a tensor out of order is an error that names both. A [`Peer`] carries the bytes, over gRPC
+//! or inside one process ([`in_process`]).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -13,370 +15,267 @@ use model::recipe::Encoding;
 use crate::backend::{Backend, Download};
 use crate::error::{Error, Result};
 
-pub(crate) mod grpc;
-pub mod inflow;
-pub mod memory;
+mod key; // which tensor: minibatch, exchange point, direction, micro-batch
+pub mod frame; // tensor ⇄ messages
+pub(crate) mod grpc; // the other half in another process
+pub mod in_process; // the other half in this process
 
-/// Which pass a tensor belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pass {
-    /// Training: how many steps were done before.
-    Train(u64),
-    /// Evaluation: which batch, which test view.
-    Eval {
-        /// Number of the minibatch in its split.
-        batch: u64,
-        /// 0: centre, 1 to 10: the ten crops.
-        view: u32,
-    },
-}
+pub use key::{BatchId, Direction, TensorKey};
 
-/// Which way through the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// Activations, up.
-    Forward,
-    /// Gradients, down.
-    Backward,
-}
-
-/// Names one tensor that crosses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key {
-    /// Of which pass.
-    pub pass: Pass,
-    /// Before which layer; `logits` after the last.
-    pub at: &'static str,
-    /// Which way.
-    pub direction: Direction,
-    /// Which slice of the minibatch.
-    pub slice: usize,
-    /// Digest of the minibatch: both halves must have been given the same pictures.
-    pub minibatch: u64,
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.pass {
-            Pass::Train(step) => write!(f, "step {step}")?,
-            Pass::Eval { batch, view } => write!(f, "evaluation batch {batch} view {view}")?,
-        }
-        let Self { at, direction, slice, minibatch, .. } = self;
-        write!(f, " {at} {direction} slice {slice} of minibatch {minibatch:016x}")
-    }
-}
-
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Forward => "activations",
-            Self::Backward => "gradient",
-        })
-    }
-}
-
-/// A tensor from the other half, whole.
+/// A complete tensor from the other half.
 #[derive(Debug)]
-pub struct Arrival {
-    /// What it says it is.
-    pub key: ArrivedKey,
-    /// Its bytes, in pieces.
+pub struct ReceivedTensor {
+    /// The tensor that its header names.
+    pub key: TensorKey,
+    /// The bytes, in pieces.
     pub parts: Vec<Bytes>,
-    /// f16 or not.
-    pub wire: Encoding,
-    /// Scaled by `2^exponent`.
+    /// The encoding of the numbers.
+    pub encoding: Encoding,
+    /// The numbers were multiplied by `2^exponent` before encoding.
     pub exponent: i32,
-    /// When its first bytes were here.
+    /// Arrival of the announcement.
     pub began: Instant,
-    /// When its last were.
+    /// Arrival of the last bytes.
     pub ended: Instant,
 }
 
-/// [`Key`] as it came, with a name that need not be one of ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArrivedKey {
-    /// Of which pass.
-    pub pass: Pass,
-    /// Before which layer.
-    pub at: String,
-    /// Which way.
-    pub direction: Direction,
-    /// Which slice.
-    pub slice: usize,
-    /// Digest of the minibatch.
-    pub minibatch: u64,
-}
-
-impl ArrivedKey {
-    fn is(&self, key: &Key) -> bool {
-        self.pass == key.pass
-            && self.at == key.at
-            && self.direction == key.direction
-            && self.slice == key.slice
-            && self.minibatch == key.minibatch
-    }
-}
-
-impl From<Key> for ArrivedKey {
-    fn from(key: Key) -> Self {
-        Self {
-            pass: key.pass,
-            at: key.at.to_string(),
-            direction: key.direction,
-            slice: key.slice,
-            minibatch: key.minibatch,
-        }
-    }
-}
-
-impl fmt::Display for ArrivedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.pass {
-            Pass::Train(step) => write!(f, "step {step}")?,
-            Pass::Eval { batch, view } => write!(f, "evaluation batch {batch} view {view}")?,
-        }
-        let Self { at, direction, slice, minibatch, .. } = self;
-        write!(f, " {at} {direction} slice {slice} of minibatch {minibatch:016x}")
-    }
-}
-
-/// The other half, as far as bytes are concerned.
+/// A connection to the other half.
 pub trait Peer: Send {
     /// Sends without blocking; the bytes may still be on their way from the device.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] if nobody can get them any more.
-    fn send(&mut self, key: Key, payload: Download) -> Result<()>;
+    /// [`Error::PeerLost`] if the other half can't receive any more.
+    fn send(&mut self, key: TensorKey, payload: Download) -> Result<()>;
 
-    /// The next tensor, waiting for it at most `wait`; `None` if it isn't all here by then.
+    /// The next tensor, or `None` if it isn't complete after `wait`.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] if none can come any more.
-    fn next(&mut self, wait: Duration) -> Result<Option<Arrival>>;
+    /// [`Error::PeerLost`] if no more tensors can come.
+    fn next(&mut self, wait: Duration) -> Result<Option<ReceivedTensor>>;
 
-    /// What was sent in training since this was last asked, as far as it is known.
-    fn sent(&mut self) -> Vec<Travel> {
+    /// The tensors of training steps that were sent since the last call.
+    fn sent(&mut self) -> Vec<Transfer> {
         Vec::new()
     }
 }
 
-/// A tensor's way, as one end saw it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Travel {
-    /// Which tensor.
-    pub key: Key,
-    /// Its length.
+/// The transfer of one tensor, as one end saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transfer {
+    /// The tensor.
+    pub key: TensorKey,
+    /// Length of the tensor.
     pub bytes: u64,
-    /// First byte given to the connection, or taken from it.
+    /// The first byte was given to the connection, or taken from it.
     pub began: Instant,
-    /// Last byte.
+    /// The last byte was given or taken.
     pub ended: Instant,
 }
 
-/// What crossed at one exchange point in one direction during a step, and what it cost.
+/// Received bytes and times at one exchange point, in one direction, during one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Crossing {
-    /// Where.
+pub struct ExchangeStats {
+    /// The exchange point.
     pub at: &'static str,
-    /// Which way.
+    /// Activations or gradient.
     pub direction: Direction,
-    /// Received.
+    /// Bytes received.
     pub bytes: u64,
-    /// From first to last byte, summed over slices.
+    /// Time from first to last byte, summed over micro-batches.
     pub transfer_ms: f64,
-    /// Blocked on bytes the other half had begun to send.
+    /// Time blocked while the other half was sending.
     pub wait_ms: f64,
-    /// Blocked before it had.
+    /// Time blocked before the other half began to send.
     pub late_ms: f64,
 }
 
-/// The exchange of one pass: knows what is due, counts what it costs.
+/// The exchange during one minibatch.
 pub struct Exchange<'a> {
     peer: Option<&'a mut dyn Peer>,
-    pass: Pass,
-    minibatch: u64,
-    wire: Encoding,
+    batch: BatchId,
+    digest: u64,
+    encoding: Encoding,
     deadline: Duration,
-    crossings: Vec<Crossing>,
-    received: Vec<Travel>,
+    stats: Vec<ExchangeStats>,
+    received: Vec<Transfer>,
 }
 
 impl fmt::Debug for Exchange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange").field("pass", &self.pass).finish_non_exhaustive()
+        f.debug_struct("Exchange").field("batch", &self.batch).finish_non_exhaustive()
     }
 }
 
 impl<'a> Exchange<'a> {
-    /// For one pass; no peer for a whole network.
+    /// The exchange for one minibatch with this digest; without a peer for a whole network.
     pub fn new(
         peer: Option<&'a mut dyn Peer>,
-        pass: Pass,
-        minibatch: u64,
-        wire: Encoding,
+        batch: BatchId,
+        digest: u64,
+        encoding: Encoding,
         deadline: Duration,
     ) -> Self {
-        let (crossings, received) = (Vec::new(), Vec::new());
-        Self { peer, pass, minibatch, wire, deadline, crossings, received }
+        let (stats, received) = (Vec::new(), Vec::new());
+        Self { peer, batch, digest, encoding, deadline, stats, received }
     }
 
-    /// How tensors travel; logits always as they are, so that both halves see the same numbers.
-    pub(crate) fn wire(&self, at: &str) -> Encoding {
-        if at == LOGITS { Encoding::F32 } else { self.wire }
+    /// The encoding at an exchange point; logits are always f32, so that both halves see the same
+    /// numbers.
+    pub(crate) fn encoding(&self, at: &str) -> Encoding {
+        if at == LOGITS { Encoding::F32 } else { self.encoding }
     }
 
-    /// Sends one slice on its way.
+    /// Begins to send one micro-batch.
     pub(crate) fn send(
         &mut self,
         at: &'static str,
         direction: Direction,
-        slice: usize,
+        micro_batch: usize,
         payload: Download,
     ) -> Result<()> {
-        let key = self.key(at, direction, slice);
+        let key = self.key(at, direction, micro_batch);
         match &mut self.peer {
             Some(peer) => peer.send(key, payload),
-            None => Err(Error::PeerLost { why: "this network is whole".into() }),
+            None => Err(Error::PeerLost {
+                why: "this network is not cut in two: it has no other half".into(),
+            }),
         }
     }
 
-    /// Receives one slice. While it isn't there, `work` is called as long as it has something to
-    /// do (weight gradients); only once the device is through with it does this count as waiting.
+    /// Receives one micro-batch.
+    ///
+    /// Until it arrives `work` is called, as long as that has something to do (weight gradients).
+    /// Waiting counts only from the moment at which the device has finished that work.
     pub(crate) fn receive<B: Backend>(
         &mut self,
         dev: &mut B,
         at: &'static str,
         direction: Direction,
-        slice: usize,
+        micro_batch: usize,
         work: impl FnMut(&mut B) -> Result<bool>,
     ) -> Result<Received> {
-        let key = self.key(at, direction, slice);
+        let key = self.key(at, direction, micro_batch);
         let Some(peer) = &mut self.peer else {
-            return Err(Error::PeerLost { why: "this network is whole".into() });
+            return Err(Error::PeerLost {
+                why: "this network is not cut in two: it has no other half".into(),
+            });
         };
-        let arrival = cover(*peer, dev, self.deadline, work)?;
+        let tensor = work_until_received(*peer, dev, self.deadline, work)?;
         let blocked = Instant::now();
-        let was_there = arrival.is_some();
-        let arrival = match arrival {
-            Some(arrival) => arrival,
+        let was_there = tensor.is_some();
+        let tensor = match tensor {
+            Some(tensor) => tensor,
             None => peer.next(self.deadline)?.ok_or_else(|| Error::PeerSilent {
                 at: key.to_string(),
                 waited_ms: self.deadline.as_millis() as u64,
             })?,
         };
-        if !arrival.key.is(&key) {
-            return Err(Error::Mixed { got: arrival.key.to_string(), want: key.to_string() });
+        if tensor.key != key {
+            return Err(Error::WrongTensor { got: tensor.key.to_string(), want: key.to_string() });
         }
         let (mut wait_ms, mut late_ms) = (0.0, 0.0);
         if !was_there {
             let now = Instant::now();
-            let began = arrival.began.clamp(blocked, now);
+            let began = tensor.began.clamp(blocked, now);
             late_ms = ms(began - blocked);
             wait_ms = ms(now - began);
         }
-        let bytes = arrival.parts.iter().map(Bytes::len).sum::<usize>() as u64;
-        self.count(at, direction, bytes, ms(arrival.ended - arrival.began), wait_ms, late_ms);
-        self.received.push(Travel { key, bytes, began: arrival.began, ended: arrival.ended });
+        let bytes = tensor.parts.iter().map(Bytes::len).sum::<usize>() as u64;
+        let transfer_ms = ms(tensor.ended - tensor.began);
+        self.count(ExchangeStats { at, direction, bytes, transfer_ms, wait_ms, late_ms });
+        self.received.push(Transfer { key, bytes, began: tensor.began, ended: tensor.ended });
         let late = if late_ms > 0.0 { late_ms / (late_ms + wait_ms) } else { 0.0 };
-        Ok(Received { parts: arrival.parts, wire: arrival.wire, exponent: arrival.exponent, late })
+        Ok(Received { tensor, late })
     }
 
-    fn key(&self, at: &'static str, direction: Direction, slice: usize) -> Key {
-        Key { pass: self.pass, at, direction, slice, minibatch: self.minibatch }
+    fn key(&self, at: &'static str, direction: Direction, micro_batch: usize) -> TensorKey {
+        let at = Cow::Borrowed(at);
+        TensorKey { batch: self.batch, at, direction, micro_batch, digest: self.digest }
     }
 
-    fn count(
-        &mut self,
-        at: &'static str,
-        direction: Direction,
-        bytes: u64,
-        transfer_ms: f64,
-        wait_ms: f64,
-        late_ms: f64,
-    ) {
-        let same = |c: &&mut Crossing| c.at == at && c.direction == direction;
-        if let Some(crossing) = self.crossings.iter_mut().find(same) {
-            crossing.bytes += bytes;
-            crossing.transfer_ms += transfer_ms;
-            crossing.wait_ms += wait_ms;
-            crossing.late_ms += late_ms;
-        } else {
-            let new = Crossing { at, direction, bytes, transfer_ms, wait_ms, late_ms };
-            self.crossings.push(new);
+    fn count(&mut self, new: ExchangeStats) {
+        let same = |s: &&mut ExchangeStats| s.at == new.at && s.direction == new.direction;
+        match self.stats.iter_mut().find(same) {
+            None => self.stats.push(new),
+            Some(stats) => {
+                stats.bytes += new.bytes;
+                stats.transfer_ms += new.transfer_ms;
+                stats.wait_ms += new.wait_ms;
+                stats.late_ms += new.late_ms;
+            }
         }
     }
 
-    /// What crossed, point by point and tensor by tensor, in the order of the pass.
-    pub fn into_parts(self) -> (Vec<Crossing>, Vec<Travel>) {
-        (self.crossings, self.received)
+    /// The statistics of each exchange point, and each received tensor, in the order of arrival.
+    pub fn into_parts(self) -> (Vec<ExchangeStats>, Vec<Transfer>) {
+        (self.stats, self.received)
     }
 }
 
-/// Works while nothing has arrived. A device that queues gets one piece of work beyond the one it
-/// is at, so that what arrives does not wait behind the rest.
-fn cover<B: Backend>(
+/// Works until a tensor arrives or the work is done. A device that queues gets one piece of work
+/// beyond the present one, so that a tensor never waits behind all the rest.
+fn work_until_received<B: Backend>(
     peer: &mut dyn Peer,
     dev: &mut B,
     deadline: Duration,
     mut work: impl FnMut(&mut B) -> Result<bool>,
-) -> Result<Option<Arrival>> {
+) -> Result<Option<ReceivedTensor>> {
     let started = Instant::now();
-    let mut arrival = peer.next(Duration::ZERO)?;
+    let mut tensor = peer.next(Duration::ZERO)?;
     let (mut last, mut more) = (dev.mark()?, true);
-    while arrival.is_none() && more {
+    while tensor.is_none() && more {
         more = work(dev)?;
         let queued = dev.mark()?;
-        while arrival.is_none() && !dev.passed(&last)? && started.elapsed() < deadline {
-            arrival = peer.next(LOOK_AGAIN)?;
+        while tensor.is_none() && !dev.passed(&last)? && started.elapsed() < deadline {
+            tensor = peer.next(CHECK_AGAIN)?;
         }
         last = queued;
-        if arrival.is_none() {
-            arrival = peer.next(Duration::ZERO)?;
+        if tensor.is_none() {
+            tensor = peer.next(Duration::ZERO)?;
         }
     }
-    while arrival.is_none() && !dev.passed(&last)? && started.elapsed() < deadline {
-        arrival = peer.next(LOOK_AGAIN)?;
+    while tensor.is_none() && !dev.passed(&last)? && started.elapsed() < deadline {
+        tensor = peer.next(CHECK_AGAIN)?;
     }
-    Ok(arrival)
+    Ok(tensor)
 }
 
-/// Between two looks at a device that is still busy.
-const LOOK_AGAIN: Duration = Duration::from_micros(200);
+/// Time between two checks whether a device is still busy.
+const CHECK_AGAIN: Duration = Duration::from_micros(200);
 
 /// The exchange point after the last layer.
 pub(crate) const LOGITS: &str = "logits";
 
-/// A received tensor.
+/// The tensor that was due.
 #[derive(Debug)]
 pub(crate) struct Received {
-    parts: Vec<Bytes>,
-    wire: Encoding,
-    exponent: i32,
-    /// Share of the wait for it before the other half began to send.
+    tensor: ReceivedTensor,
+    /// Share of the wait that passed before the other half began to send.
     pub(crate) late: f64,
 }
 
 impl Received {
-    /// Places it on the device from number `at` on.
+    /// Copies the tensor to the device, from number `at` on.
     ///
     /// # Errors
-    /// [`Error::SliceSize`] unless it has `want` numbers.
-    pub(crate) fn place<B: Backend>(
+    /// [`Error::TensorSize`] unless it has `want` numbers.
+    pub(crate) fn upload<B: Backend>(
         &self,
         dev: &mut B,
         to: &mut B::Floats,
         at: usize,
         want: usize,
     ) -> Result<()> {
-        let a_number = match self.wire {
+        let ReceivedTensor { parts, encoding, exponent, .. } = &self.tensor;
+        let bytes_per_number = match encoding {
             Encoding::F32 => 4,
             Encoding::F16 => 2,
         };
-        let bytes: usize = self.parts.iter().map(Bytes::len).sum();
-        if bytes != want * a_number {
-            return Err(Error::SliceSize { got: bytes, want: want * a_number });
+        let bytes: usize = parts.iter().map(Bytes::len).sum();
+        if bytes != want * bytes_per_number {
+            return Err(Error::TensorSize { got: bytes, want: want * bytes_per_number });
         }
-        dev.upload(&self.parts, self.wire, self.exponent, to, at)
+        dev.upload(parts, *encoding, *exponent, to, at)
     }
 }
 

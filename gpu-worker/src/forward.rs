@@ -86,7 +86,7 @@ impl<B: Backend> Half<B> {
                 let payload = dev.download(
                     &last.value,
                     slice.start * len..slice.end * len,
-                    exchange.wire(next),
+                    exchange.encoding(next),
                 )?;
                 exchange.send(next, Direction::Forward, number, payload)?;
                 self.stopwatch.lap(dev, next, Pass::Forward)?;
@@ -210,7 +210,12 @@ impl<B: Backend> Half<B> {
             let received =
                 exchange.receive(dev, name, Direction::Forward, number, |_| Ok(false))?;
             self.stopwatch.waited(dev, name, Direction::Forward, received.late)?;
-            received.place(dev, &mut peer.value, slice.start * peer.len, slice.len() * peer.len)?;
+            received.upload(
+                dev,
+                &mut peer.value,
+                slice.start * peer.len,
+                slice.len() * peer.len,
+            )?;
             self.stopwatch.lap(dev, name, Pass::Forward)?;
         }
         Ok(())
@@ -225,12 +230,12 @@ impl<B: Backend> Half<B> {
             let own = link.shape.len();
             let others = output.classes.classes - own;
             let _span = debug_span!("exchange", at = LOGITS).entered();
-            let payload = dev.download(&link.value, 0..n * own, exchange.wire(LOGITS))?;
+            let payload = dev.download(&link.value, 0..n * own, exchange.encoding(LOGITS))?;
             exchange.send(LOGITS, Direction::Forward, 0, payload)?;
             self.stopwatch.lap(dev, LOGITS, Pass::Forward)?;
             let received = exchange.receive(dev, LOGITS, Direction::Forward, 0, |_| Ok(false))?;
             self.stopwatch.waited(dev, LOGITS, Direction::Forward, received.late)?;
-            received.place(dev, peer, 0, n * others)?;
+            received.upload(dev, peer, 0, n * others)?;
             self.stopwatch.lap(dev, LOGITS, Pass::Forward)?;
         }
         dev.run(Softmax {

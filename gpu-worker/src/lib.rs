@@ -8,21 +8,23 @@ mod forward;
 pub mod exchange; // with the other half, at the plan's exchange points
 mod backward;
 mod update;
-mod blown_up; // which layer went bad first
+mod divergence; // where a number first stopped being finite
 pub mod timing; // where a step's time goes
 pub mod checkpoint; // this half's shard
 pub mod views; // the average over test views
 pub mod pair; // both halves in one process: eval, predict, tests
 pub mod ops; // the operations, as values
 pub mod backend; // the devices that run them
+mod dial; // connections that are tried again
 mod watch; // notices a device that hangs
-mod serve; // the network thread: orders, peer, loaders, store
-mod orders; // the engine thread: does what the orders say
+mod worker; // the process: its two threads, started and stopped
+mod control; // the network thread: the coordinator's control stream
+mod engine; // the engine thread: carries out commands on the device
 mod config;
 mod error;
 
 pub use config::{Config, Device};
 pub use error::{Error, Result};
-pub use serve::run;
 pub use update::Rates;
 pub use watch::Watch;
+pub use worker::run;

@@ -1,4 +1,4 @@
-//! The minibatch, from whichever loader answers.
+//! Minibatches from the run's loaders, of which any can answer any request.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,24 +21,24 @@ use tonic::{Code, Status};
 use crate::error::{Error, Result};
 use crate::half::Mean;
 
-/// Longest minibatch anyone sends: 1,024 crops of 512 × 512.
+/// Longest minibatch accepted: 1,024 crops of 512 × 512.
 const LONGEST: u64 = 1024 * 3 * 512 * 512;
 
-/// A checksum that fails once may be the way's fault; this often, it is the disk's.
+/// Checksum errors after which the disk is to blame, and not the network.
 const DAMAGED_TRIES: usize = 3;
 
-/// Pictures as they travel: u8 crops before the flip, and what the first kernel does to them.
+/// A minibatch as loaders send it: u8 crops, and the changes that the first kernel makes to them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Minibatch {
-    /// `[n]`.
+    /// Labels `[n]`.
     pub labels: Vec<u32>,
-    /// `[n]`: row, column, flip (0 or 1), shift of red, green, blue.
-    pub places: Vec<[f32; 6]>,
+    /// Crops `[n]`: row, column, flip (0 or 1), shift of red, green, blue.
+    pub crops: Vec<[f32; 6]>,
     /// Side of the crops.
     pub crop: usize,
-    /// `[n, 3, crop, crop]`, in pieces.
+    /// Pixels `[n, 3, crop, crop]` before the flip, in pieces.
     pub pixels: Vec<Bytes>,
-    /// Digest of all of it, as the loader computed it: both halves must have been given the same.
+    /// Digest of the whole minibatch, by the loader: both halves must have received the same.
     pub digest: u64,
 }
 
@@ -48,7 +48,7 @@ impl Minibatch {
         self.labels.len()
     }
 
-    /// Checks it against the plan, so that nothing on the device reads beyond its buffers.
+    /// Checks the minibatch against the plan, so that no kernel reads beyond its buffers.
     pub(crate) fn check(
         &self,
         input: Shape,
@@ -59,10 +59,11 @@ impl Minibatch {
         let n = self.n_images();
         let bad = |why: String| Err(Error::BadData { loader: "minibatch".into(), why });
         let bytes: usize = self.pixels.iter().map(Bytes::len).sum();
-        if n == 0 || n > batch || self.places.len() != n || bytes != n * input.len() {
+        if n == 0 || n > batch || self.crops.len() != n || bytes != n * input.len() {
             return bad(format!(
-                "{n} labels, {} places and {bytes} bytes of pixels; expected 1 to {batch} images of {} bytes",
-                self.places.len(),
+                "{n} labels, {} crops and {bytes} bytes of pixels; expected 1 to {batch} images \
+                 of {} bytes",
+                self.crops.len(),
                 input.len()
             ));
         }
@@ -72,7 +73,7 @@ impl Minibatch {
         let room = side.saturating_sub(input.side) as f32;
         let outside =
             |p: &&[f32; 6]| !(0.0..=room).contains(&p[0]) || !(0.0..=room).contains(&p[1]);
-        match self.places.iter().find(outside) {
+        match self.crops.iter().find(outside) {
             Some(p) => bad(format!(
                 "a crop of side {} at row {}, column {} of a picture of side {side}",
                 input.side, p[0], p[1]
@@ -81,20 +82,21 @@ impl Minibatch {
         }
     }
 
-    /// As a loader sends it.
+    /// The minibatch of a loader's message.
     ///
     /// # Errors
-    /// What is wrong, if its numbers don't belong together.
+    /// A description, if the lengths in the message differ.
     pub fn from_wire(head: BatchHead, pixels: Vec<Bytes>) -> std::result::Result<Self, String> {
         let n = head.n_images as usize;
         let lengths = [head.label.len(), head.row.len(), head.column.len(), head.flip.len()];
         if lengths.iter().any(|l| *l != n) || head.shift.len() != 3 * n {
             return Err(format!(
-                "a minibatch of {n} images with {lengths:?} labels, rows, columns and flips and {} shifts",
+                "a minibatch of {n} images with {lengths:?} labels, rows, columns and flips and {} \
+                 shifts",
                 head.shift.len()
             ));
         }
-        let places = (0..n)
+        let crops = (0..n)
             .map(|i| {
                 let [red, green, blue] = [0, 1, 2].map(|c| head.shift[3 * i + c]);
                 let flip = f32::from(u8::from(head.flip[i]));
@@ -102,11 +104,11 @@ impl Minibatch {
             })
             .collect();
         let crop = head.crop as usize;
-        Ok(Self { labels: head.label, places, crop, pixels, digest: head.digest })
+        Ok(Self { labels: head.label, crops, crop, pixels, digest: head.digest })
     }
 }
 
-/// The loaders of the run; any of them answers any request.
+/// The loaders of the run; any of them can answer any request.
 #[derive(Debug, Default)]
 pub(crate) struct Loaders {
     trust: Trust,
@@ -118,7 +120,7 @@ impl Loaders {
         Self { trust, known: Mutex::default() }
     }
 
-    /// Takes over the coordinator's list, keeping connections.
+    /// Replaces the list of addresses; keeps the connections to those that stay.
     pub(crate) fn set(&self, addresses: Vec<String>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::take(&mut *known);
@@ -152,9 +154,9 @@ impl Loaders {
         if let Some(channel) = channel {
             return Ok(channel);
         }
-        // One that isn't trusted is like one that isn't there: others may be.
-        let dialled = self.trust.dial(Role::Loader, &address).await;
-        let channel = dialled.map_err(|e| Status::unavailable(e.by("this worker")))?;
+        // A loader that isn't trusted counts as unreachable: another one may answer.
+        let dialed = self.trust.dial(Role::Loader, &address).await;
+        let channel = dialed.map_err(|e| Status::unavailable(e.by("this worker")))?;
         self.keep(&address, Some(channel.clone()));
         Ok(channel)
     }
@@ -173,10 +175,10 @@ impl Loaders {
         let mut backoff = Backoff::default();
         let mut damaged = 0;
         for turn in first.. {
-            // One that is there but stuck must leave time to ask the others.
-            let a_try = (deadline / 4).min(deadline.saturating_sub(started.elapsed()));
+            // A loader that hangs must leave time for the others.
+            let limit = (deadline / 4).min(deadline.saturating_sub(started.elapsed()));
             let loader = self.pick(turn).map(|(address, _)| address).unwrap_or_default();
-            let answer = tokio::time::timeout(a_try, async {
+            let answer = tokio::time::timeout(limit, async {
                 let channel = self.connect(turn).await?;
                 call(channel).await
             });
@@ -200,10 +202,10 @@ impl Loaders {
             tracing::debug!(loader, why = status.message(), "asking the next loader");
             backoff.pause().await;
         }
-        unreachable!("the turns don't end")
+        unreachable!("the range of turns is endless")
     }
 
-    /// One minibatch.
+    /// Fetches one minibatch.
     pub(crate) async fn batch(
         &self,
         request: BatchRequest,
@@ -213,7 +215,7 @@ impl Loaders {
         self.ask(turn, deadline, |channel| stream_batch(channel, request.clone())).await
     }
 
-    /// Mean image and side of the run's pictures.
+    /// Fetches the mean image and the side of the run's pictures.
     pub(crate) async fn mean(&self, digest: &str, deadline: Duration) -> Result<Mean> {
         let set: DataSet = self
             .ask(0, deadline, |channel| async move {
@@ -224,7 +226,10 @@ impl Loaders {
             .await?;
         let bad = |why: String| Error::BadData { loader: self.addresses(), why };
         if set.digest != digest {
-            return Err(bad(format!("its data set is {}, the run's is {digest}", set.digest)));
+            return Err(bad(format!(
+                "its data set is {}, expected the run's, {digest}",
+                set.digest
+            )));
         }
         let side = set.side as usize;
         let values = mean_image(&set.mean, side).ok_or_else(|| {
@@ -248,7 +253,7 @@ async fn stream_batch(
             Some(Content::Pixels(chunk)) => {
                 pixels.take(chunk).map_err(|e| Status::data_loss(e.to_string()))?;
             }
-            None => return Err(Status::invalid_argument("a chunk with nothing in it")),
+            None => return Err(Status::invalid_argument("an empty chunk")),
         }
     }
     let head = head.ok_or_else(|| Status::data_loss("the stream ended before its head"))?;
@@ -258,7 +263,7 @@ async fn stream_batch(
     Minibatch::from_wire(head, pixels.into_parts()).map_err(Status::invalid_argument)
 }
 
-/// Minibatches asked for ahead of time.
+/// Minibatches that are requested before they are needed.
 #[derive(Debug)]
 pub(crate) struct Feed {
     network: Handle,
@@ -272,8 +277,8 @@ impl Feed {
         Self { network, loaders, deadline, ahead: VecDeque::new() }
     }
 
-    /// Asks for a minibatch that will be taken later.
-    pub(crate) fn want(&mut self, request: BatchRequest) {
+    /// Requests a minibatch that will be taken later.
+    pub(crate) fn request(&mut self, request: BatchRequest) {
         if self.ahead.iter().all(|(asked, _)| *asked != request) {
             let (loaders, deadline) = (self.loaders.clone(), self.deadline);
             let asked = request.clone();
@@ -282,11 +287,11 @@ impl Feed {
         }
     }
 
-    /// Takes a minibatch, and says how long that blocked.
+    /// Takes a minibatch; also returns the time that this blocked.
     pub(crate) fn take(&mut self, request: &BatchRequest) -> Result<(Minibatch, Duration)> {
         let started = Instant::now();
-        self.want(request.clone());
-        // What was asked for before it isn't needed any more (another epoch's colour noise).
+        self.request(request.clone());
+        // Earlier requests aren't needed any more (another epoch's color noise).
         while let Some((asked, task)) = self.ahead.pop_front() {
             if asked == *request {
                 let minibatch = self.network.block_on(task).unwrap_or_else(|e| {
@@ -301,7 +306,7 @@ impl Feed {
 }
 
 impl Drop for Feed {
-    /// What an ended incarnation had asked for is not waited for.
+    /// Cancels the requests of an incarnation that has ended.
     fn drop(&mut self) {
         for (_, task) in &self.ahead {
             task.abort();

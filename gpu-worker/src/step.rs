@@ -7,17 +7,17 @@ use tracing::debug_span;
 
 use crate::backend::{Backend, Download};
 use crate::error::Result;
-use crate::exchange::{Crossing, Exchange, Travel, ms};
+use crate::exchange::{Exchange, ExchangeStats, Transfer, ms};
 use crate::forward::Mode;
 use crate::half::{Half, floats, upload};
 use crate::receive::Minibatch;
 use crate::timing::{self, INPUT, Pass, SOFTMAX, Timing};
 use crate::update::Rates;
 
-/// A loss that no training comes back from: to guess among a million classes costs 14.
-const BEYOND_MEASURE: f64 = 1e4;
+/// A loss from which no training recovers: guessing among a million classes costs only 14.
+const DIVERGED: f64 = 1e4;
 
-/// What a step reached and where its time went.
+/// The results of a training step, and the times of its phases.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Done {
     /// Mean loss of the minibatch, before the update.
@@ -26,36 +26,36 @@ pub struct Done {
     pub top1_error: f64,
     /// Share of images whose label was not among the five most probable.
     pub top5_error: f64,
-    /// The whole step, without waiting for data.
+    /// Time of the whole step, without the wait for the minibatch.
     pub step_ms: f64,
-    /// Device time of forward, backward and update, without what was waited for.
+    /// Device time of forward, backward and update, without stalls.
     pub compute_ms: f64,
-    /// What crossed, in order.
-    pub crossings: Vec<Crossing>,
-    /// Each tensor that came, in order.
-    pub received: Vec<Travel>,
-    /// If the step was timed.
+    /// Statistics of each exchange point, in the order of the step.
+    pub exchange: Vec<ExchangeStats>,
+    /// Each received tensor, in order.
+    pub received: Vec<Transfer>,
+    /// Times layer by layer, if the step was timed.
     pub timing: Option<Timing>,
 }
 
 impl Done {
-    /// A sum over all crossings.
-    pub fn total(&self, of: impl Fn(&Crossing) -> f64) -> f64 {
-        self.crossings.iter().map(of).sum()
+    /// A sum over all exchange points.
+    pub fn total(&self, of: impl Fn(&ExchangeStats) -> f64) -> f64 {
+        self.exchange.iter().map(of).sum()
     }
 }
 
-/// What the network makes of a minibatch.
+/// The network's output for a minibatch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
-    /// `[n, classes]`.
+    /// Probabilities `[n, classes]`.
     pub probabilities: Vec<f32>,
-    /// `[n]`, −ln of the label's probability.
+    /// Losses `[n]`: −ln of the label's probability.
     pub losses: Vec<f32>,
 }
 
 impl<B: Backend> Half<B> {
-    /// Whether the next steps are timed, layer by layer; their results are the same.
+    /// Sets whether the next steps are timed, layer by layer; the results are the same.
     pub fn time(&mut self, timed: bool) {
         self.timed = timed;
     }
@@ -65,7 +65,8 @@ impl<B: Backend> Half<B> {
     /// `step` counts the steps done before; the minibatch's first image is sample `step · batch`.
     ///
     /// # Errors
-    /// The exchange's, the device's, and [`crate::Error::NotFinite`] before the update would spread it.
+    /// The exchange's, the device's, and [`crate::Error::NotFinite`] before the update could
+    /// spread NaNs.
     pub fn step(
         &mut self,
         dev: &mut B,
@@ -84,21 +85,20 @@ impl<B: Backend> Half<B> {
         self.stopwatch.lap(dev, INPUT, Pass::Forward)?;
         let before = dev.mark()?;
         debug_span!("forward").in_scope(|| self.forward(dev, &mut exchange, mode, n))?;
-        // On its way while the device goes on; waited for before the update could spread a loss
-        // that is not a number.
+        // Copied while the device computes on; awaited before the update, which would spread a NaN.
         let output = self.output(dev, n)?;
         self.stopwatch.lap(dev, SOFTMAX, Pass::Forward)?;
         debug_span!("backward").in_scope(|| self.backward(dev, &mut exchange, mode, n))?;
         let output = output.wait()?;
         let (loss, top1_error, top5_error) = output.score(&minibatch.labels);
-        if !loss.is_finite() || loss > BEYOND_MEASURE {
-            return Err(self.blown_up(dev, step, loss, n));
+        if !loss.is_finite() || loss > DIVERGED {
+            return Err(self.divergence(dev, step, loss, n));
         }
         self.stopwatch.lap(dev, SOFTMAX, Pass::Forward)?;
         debug_span!("update").in_scope(|| self.update(dev, rates))?;
         let after = dev.mark()?;
         let on_device = dev.ms_between(&before, &after)?;
-        let (crossings, received) = exchange.into_parts();
+        let (exchange, received) = exchange.into_parts();
         let laps = self.stopwatch.read(dev)?;
         let mut done = Done {
             loss,
@@ -106,15 +106,15 @@ impl<B: Backend> Half<B> {
             top5_error,
             step_ms: ms(started.elapsed()),
             compute_ms: 0.0,
-            timing: laps.map(|laps| timing::by_layer(&self.plan, n, laps, &crossings)),
-            crossings,
+            timing: laps.map(|laps| timing::by_layer(&self.plan, n, laps, &exchange)),
+            exchange,
             received,
         };
         done.compute_ms = on_device - done.total(|c| c.wait_ms + c.late_ms);
         Ok(done)
     }
 
-    /// Runs one minibatch through the network as at test.
+    /// Runs one minibatch forward, in evaluation mode.
     ///
     /// # Errors
     /// The exchange's and the device's.
@@ -130,7 +130,7 @@ impl<B: Backend> Half<B> {
         self.output(dev, n)?.wait()
     }
 
-    /// Puts a minibatch on the device.
+    /// Copies a minibatch to the device.
     fn take(&mut self, dev: &mut B, minibatch: &Minibatch) -> Result<()> {
         minibatch.check(
             self.plan.input,
@@ -139,27 +139,27 @@ impl<B: Backend> Half<B> {
             self.plan.classes,
         )?;
         dev.upload_bytes(&minibatch.pixels, &mut self.input.pixels)?;
-        upload(dev, minibatch.places.as_flattened(), &mut self.input.crops)?;
+        upload(dev, minibatch.crops.as_flattened(), &mut self.input.crops)?;
         let labels: Vec<f32> = minibatch.labels.iter().map(|label| *label as f32).collect();
         upload(dev, &labels, &mut self.input.labels)
     }
 
-    fn output(&mut self, dev: &mut B, n: usize) -> Result<Leaving> {
+    fn output(&mut self, dev: &mut B, n: usize) -> Result<PendingOutput> {
         let numbers = n * self.plan.classes;
-        Ok(Leaving {
+        Ok(PendingOutput {
             probabilities: dev.download(&self.output.probabilities, 0..numbers, Encoding::F32)?,
             losses: dev.download(&self.output.loss, 0..n, Encoding::F32)?,
         })
     }
 }
 
-/// [`Output`] on its way from the device.
-struct Leaving {
+/// An [`Output`] on its way from the device.
+struct PendingOutput {
     probabilities: Download,
     losses: Download,
 }
 
-impl Leaving {
+impl PendingOutput {
     fn wait(self) -> Result<Output> {
         Ok(Output { probabilities: floats(self.probabilities)?, losses: floats(self.losses)? })
     }
@@ -173,16 +173,18 @@ impl Output {
         let classes = self.probabilities.len() / labels.len().max(1);
         let (mut top1, mut top5) = (0, 0);
         for (p, label) in self.probabilities.chunks(classes.max(1)).zip(labels) {
-            let place = rank(p, *label as usize);
-            top1 += usize::from(place >= 1);
-            top5 += usize::from(place >= 5);
+            let rank = rank(p, *label as usize);
+            top1 += usize::from(rank >= 1);
+            top5 += usize::from(rank >= 5);
         }
         (loss, top1 as f64 / n, top5 as f64 / n)
     }
 }
 
-/// How many classes come before the label; of equals, the lower number comes first. A label
-/// whose probability is not a number comes after all.
+/// The number of classes that come before the label.
+///
+/// Of equal probabilities the one of the lower class comes first. A label whose probability is NaN
+/// comes last.
 pub fn rank(probabilities: &[f32], label: usize) -> usize {
     let own = probabilities[label];
     if !own.is_finite() {
@@ -197,12 +199,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_equals_the_lower_number_comes_first_and_no_number_comes_last() {
+    fn of_equals_the_lower_class_comes_first_and_nan_comes_last() {
         assert_eq!(rank(&[0.1, 0.5, 0.4], 1), 0);
         assert_eq!(rank(&[0.25; 4], 2), 2);
         assert_eq!(rank(&[f32::NAN; 10], 3), 10);
-        let blown_up = Output { probabilities: vec![f32::NAN; 10], losses: vec![f32::NAN] };
-        let (loss, top1, top5) = blown_up.score(&[3]);
+        let diverged = Output { probabilities: vec![f32::NAN; 10], losses: vec![f32::NAN] };
+        let (loss, top1, top5) = diverged.score(&[3]);
         assert!(loss.is_nan() && top1 == 1.0 && top5 == 1.0);
     }
 }

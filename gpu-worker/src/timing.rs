@@ -1,8 +1,8 @@
-//! Where a step's time goes, layer by layer: marks on the compute stream, read once at its end.
+//! The time of each layer in a step, from marks on the compute stream that are read at its end.
 //!
-//! Between two marks lies an operation, or the stream stands still for the other half. Nothing is
-//! waited for in order to measure it; a GPU's marks are events, the CPU's are moments. Deferred
-//! weight gradients count for their own layer, whatever they were deferred behind.
+//! Between two marks lies an operation, or a stall of the stream that waits for the other half.
+//! Measuring never waits; the marks of a GPU are events, those of the CPU are points in time.
+//! Deferred weight gradients count for their own layer, whichever operation they follow.
 
 use std::time::{Duration, Instant};
 
@@ -10,30 +10,30 @@ use model::halves::Plan;
 
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::exchange::{Crossing, Direction, LOGITS, ms};
+use crate::exchange::{Direction, ExchangeStats, LOGITS, ms};
 
-/// Putting the minibatch on the device, and pixels to numbers.
+/// The row for the copy of the minibatch to the device and its conversion to numbers.
 pub(crate) const INPUT: &str = "input";
-/// Probabilities, losses and what is made of them.
+/// The row for probabilities, losses and their gradient.
 pub(crate) const SOFTMAX: &str = "softmax";
-/// Waiting for the minibatch.
+/// The row for the wait for the minibatch.
 pub(crate) const DATA: &str = "data";
 
-/// What is done to a layer.
+/// A kind of work on a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
-    /// Activations.
+    /// Computes activations.
     Forward,
-    /// From the gradient of its output to that of its inputs.
+    /// Computes the gradient of the inputs.
     Inputs,
-    /// Gradients of weights and biases.
+    /// Computes the gradients of weights and biases.
     Weights,
-    /// Momentum and decay.
+    /// Changes weights and biases, with momentum and decay.
     Update,
 }
 
 impl Pass {
-    /// As in records and files.
+    /// The name in records and files.
     pub fn name(self) -> &'static str {
         match self {
             Pass::Forward => "forward",
@@ -44,7 +44,7 @@ impl Pass {
     }
 }
 
-/// The pass that needs what crosses in this direction.
+/// The pass that reads the tensors exchanged in this direction.
 impl From<Direction> for Pass {
     fn from(direction: Direction) -> Self {
         match direction {
@@ -54,39 +54,39 @@ impl From<Direction> for Pass {
     }
 }
 
-/// Time of the compute stream.
+/// The time between two marks on the compute stream.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lap {
     /// A layer, or `input`, `logits`, `softmax`.
     pub layer: &'static str,
-    /// What was done to it, or waited for.
+    /// The pass that was computed, or that waited for the other half.
     pub pass: Pass,
-    /// Some: the stream stood still, this share of it because the other half was late.
+    /// Some for a stall: the share in which the other half had not begun to send.
     pub late: Option<f64>,
-    /// When it began.
+    /// Beginning of the lap.
     pub from: Instant,
-    /// How long it took.
+    /// Length of the lap.
     pub took: Duration,
 }
 
-/// A layer's pass in one step.
+/// The time of one pass of a layer in one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerTime {
     /// A layer, or `data`, `input`, `logits`, `softmax`.
     pub layer: &'static str,
-    /// What was done to it.
+    /// The pass of that layer.
     pub pass: Pass,
-    /// On the compute stream, copies to and from the exchange with it.
+    /// Time on the compute stream, with copies to and from the exchange.
     pub compute_ms: f64,
-    /// From first to last byte received, summed over slices.
+    /// Time from first to last byte received, summed over micro-batches.
     pub transfer_ms: f64,
-    /// The stream stood still while the other half was sending.
+    /// Stall while the other half was sending.
     pub wait_ms: f64,
-    /// It stood still, and the other half had not begun to send.
+    /// Stall while the other half had not begun to send.
     pub late_ms: f64,
-    /// Received.
+    /// Bytes received.
     pub bytes: u64,
-    /// Floating-point operations of its products, in billions.
+    /// Floating-point operations of the matrix products, in billions.
     pub gflop: f64,
 }
 
@@ -96,33 +96,33 @@ impl LayerTime {
         Self { layer, pass, compute_ms, transfer_ms, wait_ms, late_ms, bytes: 0, gflop: 0.0 }
     }
 
-    /// Received in a second of transfer, in GB.
+    /// GB received per second of transfer.
     pub fn gb_per_s(&self) -> f64 {
         per_ms(self.bytes as f64 / 1e6, self.transfer_ms)
     }
 
-    /// Computed in a second, in GFLOP.
+    /// GFLOP per second of computation.
     pub fn gflop_per_s(&self) -> f64 {
         1e3 * per_ms(self.gflop, self.compute_ms)
     }
 
-    /// All of the compute stream's time that it took.
+    /// Total time on the compute stream, with stalls.
     pub fn ms(&self) -> f64 {
         self.compute_ms + self.wait_ms + self.late_ms
     }
 }
 
-/// Some of the shortest transfers take no time that a clock can see.
+/// A rate, or 0 for the shortest transfers, which take no time that a clock can measure.
 fn per_ms(what: f64, ms: f64) -> f64 {
     if ms > 0.0 { what / ms } else { 0.0 }
 }
 
-/// A timed step.
+/// The times of a timed step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timing {
-    /// Top to bottom, pass by pass; what took no time is left out.
+    /// Layers from input to softmax, pass by pass, without those that took no time.
     pub layers: Vec<LayerTime>,
-    /// In order.
+    /// Laps in the order of the compute stream.
     pub laps: Vec<Lap>,
 }
 
@@ -148,19 +148,19 @@ impl<B: Backend> Default for Stopwatch<B> {
 }
 
 impl<B: Backend> Stopwatch<B> {
-    /// Begins to time a step.
+    /// Starts the first lap of a step.
     pub(crate) fn start(&mut self, dev: &mut B) -> Result<()> {
         self.laps.clear();
         self.start = Some(dev.mark()?);
         Ok(())
     }
 
-    /// What was queued since the last mark was this.
+    /// Ends the lap of an operation: everything queued since the last mark.
     pub(crate) fn lap(&mut self, dev: &mut B, layer: &'static str, pass: Pass) -> Result<()> {
         self.mark(dev, layer, pass, None)
     }
 
-    /// Since the last mark nothing was queued: what is to be queued next had not arrived.
+    /// Ends the lap of a stall: nothing was queued since the last mark, since a tensor was missing.
     pub(crate) fn waited(
         &mut self,
         dev: &mut B,
@@ -190,7 +190,7 @@ impl<B: Backend> Stopwatch<B> {
             return Ok(None);
         };
         let Some(last) = laps.last() else { return Ok(Some(Vec::new())) };
-        // The stream's clock is only known against ours where we have just waited for it.
+        // The stream's clock can be compared with ours only after a wait for the stream.
         let whole = dev.ms_between(&start, &last.end)?;
         let end = Instant::now();
         let moment =
@@ -198,7 +198,7 @@ impl<B: Backend> Stopwatch<B> {
         let (mut from_ms, mut from) = (0.0, moment(0.0));
         let mut read = Vec::with_capacity(laps.len());
         for Marked { end, layer, pass, late } in &laps {
-            // From the start each time: a GPU's clock has steps that would add up.
+            // Always from the start: the rounding of a GPU's clock would add up.
             from_ms = dev.ms_between(&start, end)?.max(from_ms);
             let to = moment(from_ms);
             let took = to.saturating_duration_since(from);
@@ -209,12 +209,12 @@ impl<B: Backend> Stopwatch<B> {
     }
 }
 
-/// Sums laps and crossings up by layer and pass.
+/// Sums up laps and the exchange's statistics by layer and pass.
 pub(crate) fn by_layer(
     plan: &Plan,
     n_images: usize,
     laps: Vec<Lap>,
-    crossings: &[Crossing],
+    exchange: &[ExchangeStats],
 ) -> Timing {
     let mut layers = rows(plan, n_images);
     let mut of = |layer: &str, pass: Pass, add: &mut dyn FnMut(&mut LayerTime)| {
@@ -230,9 +230,9 @@ pub(crate) fn by_layer(
             }
         });
     }
-    for crossing in crossings {
-        of(crossing.at, crossing.direction.into(), &mut |row| {
-            (row.bytes, row.transfer_ms) = (crossing.bytes, crossing.transfer_ms);
+    for stats in exchange {
+        of(stats.at, stats.direction.into(), &mut |row| {
+            (row.bytes, row.transfer_ms) = (stats.bytes, stats.transfer_ms);
         });
     }
     layers.retain(|row| row.ms() > 0.0 || row.bytes > 0);
@@ -240,25 +240,25 @@ pub(crate) fn by_layer(
 }
 
 impl Timing {
-    /// Puts the wait for the minibatch before everything else.
+    /// Adds the wait for the minibatch, before all other rows.
     pub(crate) fn waited_for_data(&mut self, wait_ms: f64) {
         let row = LayerTime { wait_ms, ..LayerTime::new(DATA, Pass::Forward) };
         self.layers.insert(0, row);
     }
 
-    /// What a step of `step_ms` spent outside of all layers and waits.
+    /// Time that a step of `step_ms` spent outside of all layers and waits.
     pub fn rest_ms(&self, step_ms: f64) -> f64 {
         step_ms - self.layers.iter().map(LayerTime::ms).sum::<f64>()
     }
 }
 
-/// A row for everything that can take time, with its operations.
+/// One row for each layer and pass that can take time, with its floating-point operations.
 fn rows(plan: &Plan, n_images: usize) -> Vec<LayerTime> {
     let mut rows = vec![LayerTime::new(INPUT, Pass::Forward)];
     for (i, layer) in plan.layers.iter().enumerate() {
         let products = 2.0 * (n_images * layer.pre_activation.len() * layer.fan_in()) as f64 / 1e9;
         for pass in [Pass::Forward, Pass::Inputs, Pass::Weights, Pass::Update] {
-            // Nobody needs the gradient of the pictures.
+            // The gradient of the pictures is not computed.
             let multiplies = pass != Pass::Update && (i > 0 || pass != Pass::Inputs);
             let gflop = if multiplies { products } else { 0.0 };
             rows.push(LayerTime { gflop, ..LayerTime::new(layer.name, pass) });

@@ -1,4 +1,4 @@
-//! The average over test views: centre, or the ten crops (paper §4.1).
+//! The average over test views: the center crop, or the ten crops (paper §4.1).
 
 use crate::step::Output;
 
@@ -12,7 +12,7 @@ pub struct Average {
 }
 
 impl Average {
-    /// Adds a view of the same images.
+    /// Adds another view of the same images.
     pub fn add(&mut self, output: Output, labels: &[u32]) {
         if self.views == 0 {
             self.labels = labels.to_vec();
@@ -25,17 +25,17 @@ impl Average {
         self.views += 1;
     }
 
-    /// Images in it.
+    /// Number of images.
     pub fn n_images(&self) -> usize {
         self.labels.len()
     }
 
-    /// Their labels.
+    /// Labels of the images.
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
 
-    /// The averages as one output; a single view is passed on as it is.
+    /// The averages as one output; the output of a single view is unchanged.
     pub fn output(&self) -> Output {
         let n = self.views.max(1) as f64;
         let probabilities: Vec<f32> = self.sums.iter().map(|sum| (sum / n) as f32).collect();

@@ -1,10 +1,10 @@
-//! Notices a device that hangs: a call to it that does not come back.
+//! Detects a device that hangs: a call to it that does not return.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Calls to a device that have begun and not come back.
+/// The calls to a device that have not returned yet.
 #[derive(Debug, Clone, Default)]
 pub struct Watch(Arc<Mutex<Calls>>);
 
@@ -14,7 +14,7 @@ struct Calls {
     since: BTreeMap<u64, Instant>,
 }
 
-/// A call that goes on until this is dropped.
+/// A running call, which ends when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     number: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Call<'a> {
 }
 
 impl Watch {
-    /// A call begins.
+    /// Records that a call begins.
     pub(crate) fn call(&self) -> Call<'_> {
         let number = self.with(|calls| {
             calls.next += 1;
@@ -32,7 +32,7 @@ impl Watch {
         Call { number, watch: self }
     }
 
-    /// How long the oldest call has been going on.
+    /// Age of the oldest running call.
     pub(crate) fn longest(&self) -> Option<Duration> {
         self.with(|calls| calls.since.values().next().map(Instant::elapsed))
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_calls_that_have_not_come_back_count() {
+    fn only_calls_that_have_not_returned_count() {
         let watch = Watch::default();
         assert_eq!(watch.longest(), None);
         let (first, second) = (watch.call(), watch.clone());

@@ -1,7 +1,7 @@
 //! Messages: what any of them decodes to, and what is made of those that carry data.
 
 use bytes::Bytes;
-use gpu_worker::exchange::inflow::Inflow;
+use gpu_worker::exchange::frame::TensorReader;
 use gpu_worker::receive::Minibatch;
 use loader::Source;
 use loader::batch::Request;
@@ -70,24 +70,24 @@ fn assemble(bytes: &[u8]) -> bool {
 }
 
 fn frames() -> Vec<wire::Frame> {
-    let header = |slice| wire::Header {
+    let header = |micro_batch| wire::Header {
         run_id: "run".into(),
         incarnation: 3,
         step: 9,
         kind: wire::FrameKind::Train.into(),
         at: "conv3".into(),
         direction: wire::Direction::Backward.into(),
-        slice,
+        micro_batch,
         encoding: wire::Encoding::F16.into(),
         exponent: -4,
         minibatch: 77,
         ..Default::default()
     };
-    let tensor = |slice| {
-        let chunks = chunks(Bytes::from(vec![slice as u8; 64]));
+    let tensor = |micro_batch| {
+        let chunks = chunks(Bytes::from(vec![micro_batch as u8; 64]));
         std::iter::once(None)
             .chain(chunks.map(Some))
-            .map(move |chunk| wire::Frame { header: Some(header(slice)), chunk })
+            .map(move |chunk| wire::Frame { header: Some(header(micro_batch)), chunk })
     };
     tensor(0).chain(tensor(1)).collect()
 }
@@ -95,23 +95,23 @@ fn frames() -> Vec<wire::Frame> {
 /// A tensor that arrives is one that was announced, of this run and incarnation, whole.
 fn receive(bytes: &[u8]) -> bool {
     let Some(frames) = messages::<wire::Frame>(bytes) else { return false };
-    let (mut inflow, mut arrived) = (Inflow::new("run".into(), 3), 0);
+    let (mut reader, mut received) = (TensorReader::new("run".into(), 3), 0);
     for frame in frames {
         let (header, total) = (frame.header.clone(), frame.chunk.as_ref().map(|c| c.total));
-        match inflow.take(frame) {
+        match reader.take(frame) {
             Err(_) => return false,
             Ok(None) => {}
-            Ok(Some(arrival)) => {
+            Ok(Some(tensor)) => {
                 let header = header.unwrap();
                 assert_eq!((header.run_id.as_str(), header.incarnation), ("run", 3));
-                assert_eq!(arrival.key.at, header.at);
-                let len: usize = arrival.parts.iter().map(Bytes::len).sum();
+                assert_eq!(tensor.key.at, header.at);
+                let len: usize = tensor.parts.iter().map(Bytes::len).sum();
                 assert_eq!(Some(len as u64), total);
-                arrived += 1;
+                received += 1;
             }
         }
     }
-    arrived > 0
+    received > 0
 }
 
 fn head() -> wire::BatchHead {
@@ -133,7 +133,7 @@ fn minibatch(bytes: &[u8]) -> bool {
     let Ok(batch) = Minibatch::from_wire(head, vec![Bytes::from(vec![0; 96])]) else {
         return false;
     };
-    assert_eq!(batch.labels.len(), batch.places.len());
+    assert_eq!(batch.labels.len(), batch.crops.len());
     true
 }
 

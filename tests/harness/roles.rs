@@ -33,7 +33,7 @@ impl Machine {
             program: program.into(),
             namespace: None,
             folder: folder.into(),
-            filter: "info,gpu_worker::orders=debug",
+            filter: "info,gpu_worker::engine=debug",
         }
     }
 

@@ -73,8 +73,8 @@ pub fn minibatch() -> Minibatch {
             pixels.push(stripe as u8);
         }
     }
-    let places = vec![[0.0; 6]; BATCH];
-    Minibatch { labels, places, crop: SIDE, pixels: vec![pixels.into()], digest: 1 }
+    let crops = vec![[0.0; 6]; BATCH];
+    Minibatch { labels, crops, crop: SIDE, pixels: vec![pixels.into()], digest: 1 }
 }
 
 /// The minibatch of a step directly from a source, without processes.

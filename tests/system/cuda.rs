@@ -332,11 +332,11 @@ fn pictures(recipe: &Recipe) -> Minibatch {
         ((x * 3 / 4 + y / 2) % 192 + noise) as u8
     };
     let pixels: Vec<u8> = (0..recipe.batch * 3 * crop * crop).map(pixel).collect();
-    let places = (0..recipe.batch)
+    let crops = (0..recipe.batch)
         .map(|i| [i as f32 * 3.0, 31.0 - i as f32, (i % 2) as f32, 1.5, -2.0, i as f32])
         .collect();
     let labels = (0..recipe.batch as u32).map(|i| i * 331 % 1000).collect();
-    Minibatch { labels, places, crop, pixels: vec![pixels.into()], digest: 5 }
+    Minibatch { labels, crops, crop, pixels: vec![pixels.into()], digest: 5 }
 }
 
 /// The results of one step.

@@ -65,7 +65,7 @@ const FAULTS: [(&str, &str, Fault); 14] = [
     ("of another minibatch", "the other half sent", |h, c| {
         Some(tensor(Header { minibatch: !h.minibatch, ..h }, c))
     }),
-    ("a number short", "a slice of", |h, c| {
+    ("a number short", "a tensor of", |h, c| {
         let short = c.payload.slice(..c.payload.len() - 4);
         Some(tensor(h, whole(short)))
     }),
@@ -132,7 +132,7 @@ impl Between {
                     None => Some(tensor(header, chunk)),
                 }
             }
-            (chunk, None) => Some(vec![frame(&header, chunk)]), // the greeting
+            (chunk, None) => Some(vec![frame(&header, chunk)]), // the hello
         }
     }
 }

@@ -283,7 +283,7 @@ fn predicted_here(run: &Path, picture: &Path) -> String {
     let pixels: Vec<u8> = (0..3).flat_map(plane).collect();
     let minibatch = gpu_worker::receive::Minibatch {
         labels: vec![0],
-        places: vec![[room as f32, room as f32, 0.0, 0.0, 0.0, 0.0]],
+        crops: vec![[room as f32, room as f32, 0.0, 0.0, 0.0, 0.0]],
         crop,
         pixels: vec![pixels.into()],
         digest: 0,
@@ -384,15 +384,15 @@ fn preview_gives_the_exact_minibatch_of_a_step() {
     };
     assert!(interleaved.iter().enumerate().all(same), "pixels");
     assert_eq!(whole("label"), want.labels.iter().map(|l| *l as i32).collect::<Vec<_>>());
-    let places = want.places.iter();
-    assert_eq!(raw("flip"), places.clone().map(|p| p[2] as u8).collect::<Vec<_>>());
-    let offsets: Vec<i32> = places.clone().flat_map(|p| [p[0] as i32, p[1] as i32]).collect();
+    let crops = want.crops.iter();
+    assert_eq!(raw("flip"), crops.clone().map(|p| p[2] as u8).collect::<Vec<_>>());
+    let offsets: Vec<i32> = crops.clone().flat_map(|p| [p[0] as i32, p[1] as i32]).collect();
     assert_eq!(whole("offset"), offsets);
-    assert_eq!(floats("shift"), places.flat_map(|p| [p[3], p[4], p[5]]).collect::<Vec<_>>());
+    assert_eq!(floats("shift"), crops.flat_map(|p| [p[3], p[4], p[5]]).collect::<Vec<_>>());
     assert!(raw("flip").contains(&0) && raw("flip").contains(&1), "some are mirrored");
 
     let (input, stored) = (floats("input"), source.describe().side);
-    for (n, place) in want.places.iter().enumerate() {
+    for (n, place) in want.crops.iter().enumerate() {
         for (c, y, x) in [(0, 0, 0), (1, 17, 40), (2, side - 1, side - 1)] {
             let at = |column| ((n * 3 + c) * side + y) * side + column;
             let from = if place[2] == 1.0 { side - 1 - x } else { x };

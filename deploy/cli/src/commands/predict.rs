@@ -77,7 +77,7 @@ fn one(picture: &[u8], side: usize, crop: usize, sample: &Sample) -> Minibatch {
     let flip = f32::from(u8::from(sample.flip));
     Minibatch {
         labels: vec![0], // unknown; the loss is not used
-        places: vec![[sample.row as f32, sample.column as f32, flip, 0.0, 0.0, 0.0]],
+        crops: vec![[sample.row as f32, sample.column as f32, flip, 0.0, 0.0, 0.0]],
         crop,
         pixels: vec![Bytes::from(pixels)],
         digest: 0,

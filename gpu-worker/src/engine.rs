@@ -1,43 +1,43 @@
-//! The engine thread: does what the orders say, one after another, on its device.
+//! The engine thread: carries out the coordinator's commands, one after another, on its device.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use model::halves::{Half as Side, Partition, Plan};
+use model::halves::{self, Partition, Plan};
 use model::recipe::Encoding;
-use model::shape::Network as Sizes;
+use model::shape::Network;
 use net::Trust;
 use net::{FOR_MACHINES, FOR_PEOPLE};
 use proto::timing::is_timed;
 use proto::wire::{
-    BatchRequest, Begin, Checkpoint, Evaluate, Evaluated, Failed, Ready, Saved, Split, StepDone,
-    Timing, Train, WorkerEvent, worker_event::Event,
+    self, BatchRequest, Begin, Checkpoint, Evaluate, Failed, Ready, Saved, Split, StepDone, Train,
+    WorkerEvent, worker_event::Event,
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::backend::Backend;
+use crate::checkpoint::store;
 use crate::error::{Error, Result};
 use crate::exchange::grpc::GrpcPeer;
-use crate::exchange::{Exchange, Pass, Peer, ms};
+use crate::exchange::{BatchId, Exchange, Peer, ms};
 use crate::half::Half;
 use crate::receive::{Feed, Loaders, Minibatch};
-use crate::serve::store;
 use crate::step::Done;
-use crate::timing::Timing as StepTiming;
+use crate::timing::Timing;
 use crate::update::Rates;
-use crate::views::Average;
 
-mod timed; // what a timed step tells
+mod evaluate; // one evaluation
+mod timed; // the report of a timed step
 
-use timed::Receiving;
+use timed::DataWait;
 
-/// Minibatches asked for before they are needed.
+/// Number of minibatches that are requested before they are needed.
 const AHEAD: u64 = 2;
 
-/// What the network thread hands over.
+/// A command from the network thread.
 pub(crate) enum Command {
     /// A new incarnation, with its connection to the other half.
     Begin(Box<Begin>, Option<GrpcPeer>),
@@ -46,8 +46,8 @@ pub(crate) enum Command {
     Checkpoint(Checkpoint),
 }
 
-/// What the engine needs of the network thread.
-pub(crate) struct Network {
+/// The network thread, as the engine needs it.
+pub(crate) struct NetworkThread {
     pub(crate) handle: Handle,
     pub(crate) events: UnboundedSender<WorkerEvent>,
     pub(crate) loaders: Arc<Loaders>,
@@ -57,15 +57,16 @@ pub(crate) struct Network {
     pub(crate) data_deadline: Duration,
 }
 
-/// Works until the network thread drops its end, or the device can't be used any more: then the
-/// error is returned, and the process must end.
+/// Carries out commands until the network thread drops its end.
+///
+/// Returns an error if the device can't be used any more; then the process must end.
 pub(crate) fn engine<B: Backend>(
     mut dev: B,
-    orders: &Receiver<Command>,
-    network: &Network,
+    commands: &Receiver<Command>,
+    network: &NetworkThread,
 ) -> Option<Error> {
     let mut run: Option<Running<B>> = None;
-    while let Ok(command) = orders.recv() {
+    while let Ok(command) = commands.recv() {
         let incarnation = match &command {
             Command::Begin(begin, _) => begin.incarnation,
             Command::Train(Train { incarnation, .. })
@@ -74,24 +75,26 @@ pub(crate) fn engine<B: Backend>(
         };
         let done = match (command, &mut run) {
             (Command::Begin(begin, peer), _) => {
-                // The old state goes first: two halves at once may not fit the device.
+                // The old state is dropped first: two at once may not fit the device.
                 let old = run.take();
                 Running::begin(&mut dev, *begin, peer, old, network).map(|new| run = Some(new))
             }
             (_, Some(running)) if running.incarnation != incarnation => Ok(()),
-            (Command::Train(train), Some(running)) => running.train(&mut dev, train, network),
-            (Command::Evaluate(order), Some(running)) => running.evaluate(&mut dev, order, network),
-            (Command::Checkpoint(order), Some(running)) => {
-                running.checkpoint(&mut dev, &order, network)
+            (Command::Train(train), Some(running)) => running.train(&mut dev, &train, network),
+            (Command::Evaluate(evaluate), Some(running)) => {
+                running.evaluate(&mut dev, &evaluate, network)
             }
-            (_, None) => Ok(()), // what was ordered before a failure was heard of
+            (Command::Checkpoint(checkpoint), Some(running)) => {
+                running.checkpoint(&mut dev, &checkpoint, network)
+            }
+            (_, None) => Ok(()), // commands sent before the coordinator learned of a failure
         };
         if let Err(error) = done {
             warn!(error = %error, incarnation, "this incarnation failed here");
             let (reason, retry) = (error.to_string(), error.can_retry());
             let shared = error.is_shared();
-            // Before the connection goes: else the other half's "peer lost" is heard first.
-            network.tell(Event::Failed(Failed { incarnation, reason, retry, shared }));
+            // Before the connection ends, or the other half would report "peer lost" first.
+            network.send(Event::Failed(Failed { incarnation, reason, retry, shared }));
             if let Error::DeviceFault { .. } = error {
                 return Some(error);
             }
@@ -101,26 +104,29 @@ pub(crate) fn engine<B: Backend>(
     None
 }
 
-impl Network {
-    fn tell(&self, event: Event) {
-        // If the network thread is gone the engine's orders end too.
+impl NetworkThread {
+    fn send(&self, event: Event) {
+        // If the network thread is gone the engine's commands end too.
         let _ = self.events.send(WorkerEvent { event: Some(event) });
     }
 }
 
-/// An incarnation at work.
+/// One incarnation, from its command to begin.
 struct Running<B: Backend> {
     incarnation: u64,
     half: Half<B>,
+    /// `A`, `B` or `whole`, for spans.
     name: &'static str,
+    /// Whether this partition logs evaluations: half A and the whole do.
     reports: bool,
     peer: Option<GrpcPeer>,
     feed: Feed,
+    /// The fields that all requests of this run share.
     request: BatchRequest,
     n_val: u64,
     step: u64,
     timing_every: u64,
-    wire: Encoding,
+    encoding: Encoding,
     deadline: Duration,
 }
 
@@ -130,18 +136,14 @@ impl<B: Backend> Running<B> {
         begin: Begin,
         peer: Option<GrpcPeer>,
         old: Option<Self>,
-        network: &Network,
+        network: &NetworkThread,
     ) -> Result<Self> {
         drop(old);
-        let order = |e: &dyn std::fmt::Display| Error::Order(e.to_string());
-        let partition = proto::convert::partition(begin.partition).map_err(|e| order(&e))?;
-        let recipe = proto::convert::recipe(&begin.recipe).map_err(|e| order(&e))?;
-        let sized = Sizes::new(&recipe, begin.classes as usize).map_err(|e| order(&e))?;
-        let name = match partition {
-            Partition::Whole => "whole",
-            Partition::Half(Side::A) => "A",
-            Partition::Half(Side::B) => "B",
-        };
+        let invalid = |e: &dyn std::fmt::Display| Error::Command(e.to_string());
+        let partition = proto::convert::partition(begin.partition).map_err(|e| invalid(&e))?;
+        let recipe = proto::convert::recipe(&begin.recipe).map_err(|e| invalid(&e))?;
+        let sized = Network::new(&recipe, begin.classes as usize).map_err(|e| invalid(&e))?;
+        let name = partition.label();
         let span = info_span!("begin", half = name, incarnation = begin.incarnation).entered();
         let mean = network
             .handle
@@ -174,50 +176,50 @@ impl<B: Backend> Running<B> {
         let feed =
             Feed::new(network.handle.clone(), network.loaders.clone(), network.data_deadline);
         let (incarnation, step) = (begin.incarnation, begin.step);
-        network.tell(Event::Ready(Ready { incarnation, step }));
+        network.send(Event::Ready(Ready { incarnation, step }));
         Ok(Self {
             incarnation,
             half,
             name,
-            reports: partition != Partition::Half(Side::B),
+            reports: partition != Partition::Half(halves::Half::B),
             peer,
             feed,
             request,
             n_val: begin.n_val,
             step,
             timing_every: begin.timing_every,
-            wire: recipe.wire,
+            encoding: recipe.wire,
             deadline: network.peer_deadline,
         })
     }
 
-    fn train(&mut self, dev: &mut B, order: Train, network: &Network) -> Result<()> {
+    fn train(&mut self, dev: &mut B, command: &Train, network: &NetworkThread) -> Result<()> {
         let _worker = info_span!("worker", half = self.name).entered();
-        let rates = Rates { weights: order.rate, biases: order.bias_rate };
-        while self.step < order.until {
+        let rates = Rates { weights: command.rate, biases: command.bias_rate };
+        while self.step < command.until {
             let step = self.step;
             let _step = info_span!("step", step).entered();
             for ahead in 0..=AHEAD {
-                self.feed.want(self.training_request(step + ahead, order.color_noise));
+                self.feed.request(self.training_request(step + ahead, command.color_noise));
             }
-            let request = self.training_request(step, order.color_noise);
+            let request = self.training_request(step, command.color_noise);
             let began = Instant::now();
             let (minibatch, data_wait) = {
                 let _span = tracing::debug_span!("receive").entered();
                 self.feed.take(&request)?
             };
             let timed = is_timed(step + 1, self.timing_every);
-            let (half, exchange) = self.exchange(Pass::Train(step), &minibatch);
+            let (half, exchange) = self.exchange(BatchId::Train(step), &minibatch);
             half.time(timed);
             let mut done = half.step(dev, exchange, &minibatch, step, rates)?;
             self.step += 1;
             let data_wait_ms = ms(data_wait);
             self.record(&done, data_wait_ms);
             if let Some(timing) = done.timing.take() {
-                self.tell_timing(timing, &done, Receiving { began, took: data_wait }, network);
+                self.send_timing(timing, &done, DataWait { began, took: data_wait }, network);
             }
-            self.tell_sent(network);
-            network.tell(Event::StepDone(self.step_done(&done, data_wait_ms)));
+            self.send_sent_spans(network);
+            network.send(Event::StepDone(self.step_done(&done, data_wait_ms)));
         }
         Ok(())
     }
@@ -227,10 +229,10 @@ impl<B: Backend> Running<B> {
         BatchRequest { step, color_noise, traced, ..self.request.clone() }
     }
 
-    /// The exchange of one pass; borrows the connection, so the half is handed out beside it.
-    fn exchange(&mut self, pass: Pass, minibatch: &Minibatch) -> (&mut Half<B>, Exchange<'_>) {
+    /// The exchange of one minibatch, which borrows the connection, and beside it the half.
+    fn exchange(&mut self, batch: BatchId, minibatch: &Minibatch) -> (&mut Half<B>, Exchange<'_>) {
         let peer = self.peer.as_mut().map(|peer| peer as &mut dyn Peer);
-        (&mut self.half, Exchange::new(peer, pass, minibatch.digest, self.wire, self.deadline))
+        (&mut self.half, Exchange::new(peer, batch, minibatch.digest, self.encoding, self.deadline))
     }
 
     fn step_done(&self, done: &Done, data_wait_ms: f64) -> StepDone {
@@ -246,17 +248,19 @@ impl<B: Backend> Running<B> {
             peer_late_ms: done.total(|c| c.late_ms),
             data_wait_ms,
             transfer_ms: done.total(|c| c.transfer_ms),
-            exchange_bytes: done.crossings.iter().map(|c| c.bytes).sum(),
+            exchange_bytes: done.exchange.iter().map(|c| c.bytes).sum(),
         }
     }
 
-    /// Records the step: at info in JSON if it is timed or the first of all. People see each step at
-    /// debug, and the coordinator's progress at info.
+    /// Logs the step.
+    ///
+    /// In the JSON log the first and each timed step are at info. In the log for people all steps
+    /// are at debug, since the coordinator logs the progress.
     fn record(&self, done: &Done, data_wait_ms: f64) {
-        let (step_ms, compute_ms) = (tidy(done.step_ms), tidy(done.compute_ms));
-        let exchange_wait_ms = tidy(done.total(|c| c.wait_ms));
-        let peer_late_ms = tidy(done.total(|c| c.late_ms));
-        let data_wait_ms = tidy(data_wait_ms);
+        let (step_ms, compute_ms) = (rounded(done.step_ms), rounded(done.compute_ms));
+        let exchange_wait_ms = rounded(done.total(|c| c.wait_ms));
+        let peer_late_ms = rounded(done.total(|c| c.late_ms));
+        let data_wait_ms = rounded(data_wait_ms);
         macro_rules! step_done {
             ($level:ident, $($name:tt)*) => {
                 $level!($($name)* step_ms, compute_ms, exchange_wait_ms, peer_late_ms,
@@ -271,115 +275,70 @@ impl<B: Backend> Running<B> {
         }
     }
 
-    /// Tells of a timed step.
-    fn tell_timing(&self, mut timing: StepTiming, done: &Done, at: Receiving, network: &Network) {
+    /// Logs and sends the times of a timed step.
+    fn send_timing(&self, mut timing: Timing, done: &Done, at: DataWait, network: &NetworkThread) {
         timing.waited_for_data(ms(at.took));
         timed::record(&timing.layers);
         let step_ms = done.step_ms + ms(at.took);
-        network.tell(Event::Timing(Timing {
+        network.send(Event::Timing(wire::Timing {
             incarnation: self.incarnation,
             step: self.step,
             step_ms,
-            rest_ms: tidy(timing.rest_ms(step_ms)),
+            rest_ms: rounded(timing.rest_ms(step_ms)),
             layers: timed::layers(&timing.layers),
             spans: timed::spans(self.name, self.step, at, done, &timing),
         }));
     }
 
-    /// Tells when the tensors of timed steps were sent. The last ones may be on their way beyond
-    /// their step's end, so this comes again after the next step and before whatever follows.
-    fn tell_sent(&mut self, network: &Network) {
+    /// Sends the spans of tensors that were sent in timed steps.
+    ///
+    /// The last ones may be in transit when their step ends, so this is called again after the next
+    /// step, and before an evaluation or checkpoint.
+    fn send_sent_spans(&mut self, network: &NetworkThread) {
         let Some(peer) = &mut self.peer else { return };
         let (incarnation, step, every) = (self.incarnation, self.step, self.timing_every);
         let spans = timed::sent(self.name, peer.sent(), |step| is_timed(step, every));
         if !spans.is_empty() {
-            network.tell(Event::Timing(Timing { incarnation, step, spans, ..Timing::default() }));
+            network.send(Event::Timing(wire::Timing {
+                incarnation,
+                step,
+                spans,
+                ..wire::Timing::default()
+            }));
         }
     }
 
-    /// Orders at a boundary name the step at which both halves then stand.
-    fn stands_at(&self, step: u64) -> Result<()> {
+    /// Checks that a command at a boundary names the step that this half has reached.
+    fn check_at(&self, step: u64) -> Result<()> {
         if step == self.step {
             return Ok(());
         }
-        Err(Error::Order(format!("for step {step}, but this half stands at step {}", self.step)))
+        Err(Error::Command(format!("for step {step}, but this half is at step {}", self.step)))
     }
 
-    fn evaluate(&mut self, dev: &mut B, order: Evaluate, network: &Network) -> Result<()> {
-        self.stands_at(order.step)?;
-        self.tell_sent(network);
+    fn checkpoint(
+        &mut self,
+        dev: &mut B,
+        command: &Checkpoint,
+        network: &NetworkThread,
+    ) -> Result<()> {
         let _worker = info_span!("worker", half = self.name).entered();
-        let _span = info_span!("evaluate", step = order.step).entered();
-        let views: Vec<u32> = match order.views {
-            1 => vec![0],
-            10 => (1..=10).collect(),
-            n => return Err(Error::Order(format!("{n} test views: there are 1 and 10"))),
-        };
-        let batches = self.n_val.div_ceil(u64::from(self.request.n_images));
-        let request = |this: &Self, batch, view| BatchRequest {
-            split: Split::Val.into(),
-            step: batch,
-            view,
-            ..this.request.clone()
-        };
-        let (mut images, mut sums) = (0, [0.0; 3]);
-        for batch in 0..batches {
-            let mut average = Average::default();
-            for view in &views {
-                self.feed.want(request(self, batch, *view));
-                if *view == views[views.len() - 1] && batch + 1 < batches {
-                    self.feed.want(request(self, batch + 1, views[0]));
-                }
-                let (minibatch, _) = self.feed.take(&request(self, batch, *view))?;
-                let pass = Pass::Eval { batch, view: *view };
-                let (half, exchange) = self.exchange(pass, &minibatch);
-                average.add(half.test(dev, exchange, &minibatch)?, &minibatch.labels);
-            }
-            let n = average.n_images();
-            let (loss, top1, top5) = average.score();
-            images += n as u64;
-            for (sum, value) in sums.iter_mut().zip([loss, top1, top5]) {
-                *sum += value * n as f64;
-            }
-        }
-        let [loss, top1_error, top5_error] = sums.map(|sum| sum / images.max(1) as f64);
-        if images > 0 && !loss.is_finite() {
-            let last = (self.n_val - 1) % u64::from(self.request.n_images) + 1;
-            return Err(self.half.blown_up(dev, self.step, loss, last as usize));
-        }
-        if self.reports {
-            // The coordinator tells people.
-            info!(name: FOR_MACHINES, loss, top1_error, top5_error, n_images = images, "evaluated");
-        }
-        network.tell(Event::Evaluated(Evaluated {
-            incarnation: self.incarnation,
-            step: order.step,
-            n_images: images,
-            loss,
-            top1_error,
-            top5_error,
-        }));
-        Ok(())
-    }
-
-    fn checkpoint(&mut self, dev: &mut B, order: &Checkpoint, network: &Network) -> Result<()> {
-        let _worker = info_span!("worker", half = self.name).entered();
-        let _span = info_span!("checkpoint", step = order.step).entered();
-        self.stands_at(order.step)?;
-        self.tell_sent(network);
+        let _span = info_span!("checkpoint", step = command.step).entered();
+        self.check_at(command.step)?;
+        self.send_sent_spans(network);
         let shard = self.half.shard(dev, self.step)?;
-        // It travels while the next steps are computed.
+        // The upload overlaps with the next steps.
         let (trust, coordinator) = (network.trust.clone(), network.coordinator.clone());
         let (events, incarnation) = (network.events.clone(), self.incarnation);
-        let Checkpoint { step, shard: name, .. } = order.clone();
+        let Checkpoint { step, shard: name, .. } = command.clone();
         let sent = async move {
             let bytes = shard.len() as u64;
             let put = store::put(&trust, &coordinator, &name, incarnation, shard.into()).await;
-            // A checkpoint that can't be kept doesn't end training: earlier ones are intact.
+            // A checkpoint that can't be stored doesn't end training: earlier ones are intact.
             let (sha256, error) = match put {
                 Ok(sha256) => (sha256, String::new()),
                 Err(error) => {
-                    warn!(error = %error, step, "this checkpoint was not kept; training goes on");
+                    warn!(error = %error, step, "this checkpoint was not kept; training continues");
                     (String::new(), error.to_string())
                 }
             };
@@ -391,7 +350,7 @@ impl<B: Backend> Running<B> {
     }
 }
 
-/// Three digits are enough for a person, and for a log.
-fn tidy(value: f64) -> f64 {
+/// Rounds to three decimals, which is enough for logs and records.
+fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

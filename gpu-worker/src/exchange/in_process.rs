@@ -3,42 +3,42 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::{Arrival, Key, Peer};
+use super::{Peer, ReceivedTensor, TensorKey};
 use crate::backend::Download;
 use crate::error::{Error, Result};
 
 /// One end of a pair of halves inside one process.
 #[derive(Debug)]
-pub struct MemoryPeer {
-    to: Sender<Arrival>,
-    from: Receiver<Arrival>,
+pub struct InProcessPeer {
+    to: Sender<ReceivedTensor>,
+    from: Receiver<ReceivedTensor>,
 }
 
 /// Two ends, each the other's peer.
-pub fn pair() -> (MemoryPeer, MemoryPeer) {
+pub fn pair() -> (InProcessPeer, InProcessPeer) {
     let (to_b, from_a) = channel();
     let (to_a, from_b) = channel();
-    (MemoryPeer { to: to_b, from: from_b }, MemoryPeer { to: to_a, from: from_a })
+    (InProcessPeer { to: to_b, from: from_b }, InProcessPeer { to: to_a, from: from_a })
 }
 
-impl Peer for MemoryPeer {
-    fn send(&mut self, key: Key, payload: Download) -> Result<()> {
+impl Peer for InProcessPeer {
+    fn send(&mut self, key: TensorKey, payload: Download) -> Result<()> {
         let encoded = payload.wait()?;
         let now = Instant::now();
-        let arrival = Arrival {
-            key: key.into(),
+        let tensor = ReceivedTensor {
+            key,
             parts: vec![encoded.bytes],
-            wire: encoded.encoding,
+            encoding: encoded.encoding,
             exponent: encoded.exponent,
             began: now,
             ended: now,
         };
-        self.to.send(arrival).map_err(|_| lost())
+        self.to.send(tensor).map_err(|_| lost())
     }
 
-    fn next(&mut self, wait: Duration) -> Result<Option<Arrival>> {
+    fn next(&mut self, wait: Duration) -> Result<Option<ReceivedTensor>> {
         match self.from.recv_timeout(wait) {
-            Ok(arrival) => Ok(Some(arrival)),
+            Ok(tensor) => Ok(Some(tensor)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(lost()),
         }
@@ -46,5 +46,5 @@ impl Peer for MemoryPeer {
 }
 
 fn lost() -> Error {
-    Error::PeerLost { why: "its thread ended".into() }
+    Error::PeerLost { why: "its thread has ended".into() }
 }

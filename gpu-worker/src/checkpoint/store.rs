@@ -1,24 +1,24 @@
-//! Shards to and from the coordinator's `Store`.
+//! Upload and download of shards: the client of the coordinator's `Store`.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::{DialError, Role, Trust};
+use net::{Role, Trust};
 use proto::MESSAGE_LIMIT;
 use proto::chunk::{Assembler, chunks};
 use proto::digest::sha256;
 use proto::wire::store_client::StoreClient;
 use proto::wire::{FileChunk, FileRequest};
-use tonic::transport::Channel;
 
+use crate::dial::dial;
 use crate::error::{Error, Result};
 
-/// Longest shard taken: a half of ten times AlexNet's size.
+/// Longest shard accepted: a half of ten times AlexNet's size.
 const LONGEST: u64 = 4 << 30;
-/// A disk that takes this long for a shard is as good as gone.
+/// A disk that takes this long for a shard counts as failed.
 const DEADLINE: Duration = Duration::from_secs(300);
-/// How long a coordinator that doesn't answer is dialled: a crowd at its door passes.
-const DIALLING: Duration = Duration::from_secs(30);
+/// This worker, in errors.
+const OWN: &str = "this worker";
 
 /// Streams a shard into the run directory; returns its SHA-256.
 pub(crate) async fn put(
@@ -33,8 +33,8 @@ pub(crate) async fn put(
     let hashed = shard.clone();
     let sha256 = tokio::task::spawn_blocking(move || sha256(&hashed)).await;
     let sha256 = sha256.map_err(|e| failed(e.to_string()))?;
-    let dialled = reach(trust, coordinator).await;
-    let channel = dialled.map_err(|e| failed(e.by("this worker")))?;
+    let channel = dial(trust, Role::Coordinator, coordinator, OWN).await;
+    let channel = channel.map_err(|e| failed(e.by(OWN)))?;
     let (first_name, first_sha) = (name.to_string(), sha256.clone());
     let parts = chunks(shard).enumerate().map(move |(i, chunk)| {
         let (name, sha256) =
@@ -51,10 +51,6 @@ pub(crate) async fn put(
         return Err(failed(format!("stored as {}, sent as {sha256}", stored.sha256)));
     }
     Ok(sha256)
-}
-
-async fn reach(trust: &Trust, coordinator: &str) -> std::result::Result<Channel, DialError> {
-    trust.dial_within(DIALLING, Role::Coordinator, coordinator, |_, _| ()).await
 }
 
 /// Fetches a shard and checks it.
@@ -78,7 +74,7 @@ pub(crate) async fn get(
 }
 
 async fn fetch(trust: &Trust, coordinator: &str, name: &str) -> std::result::Result<Bytes, String> {
-    let channel = reach(trust, coordinator).await.map_err(|e| e.by("this worker"))?;
+    let channel = dial(trust, Role::Coordinator, coordinator, OWN).await.map_err(|e| e.by(OWN))?;
     let mut client = StoreClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
     let said = |status: tonic::Status| status.message().to_string();
     let mut stream =

@@ -1,0 +1,161 @@
+//! The worker process: an engine thread that computes, and a network thread that talks.
+//!
+//! Nothing on the network thread computes, so a heartbeat never waits for the device; the two
+//! threads are connected by channels.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use net::{BoxFuture, advertised, server};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::backend::Backend;
+use crate::backend::cpu::Cpu;
+use crate::backend::cuda::{Cuda, Options};
+use crate::config::{Config, Device};
+use crate::control::{ControlSession, engine_panicked};
+use crate::engine::{Command, NetworkThread, engine};
+use crate::error::{Error, Result};
+use crate::exchange::grpc::ExchangeService;
+use crate::receive::Loaders;
+use crate::watch::Watch;
+
+/// Time between two checks for a device call that hangs.
+const CHECK_CALLS: Duration = Duration::from_millis(500);
+/// Longest wait for the engine thread to finish its present command at the end.
+const ENGINE_ENDS: Duration = Duration::from_secs(20);
+
+/// Carries out the coordinator's commands until the run ends or `shutdown` resolves.
+///
+/// The other half connects to `listener`.
+///
+/// # Errors
+/// [`Error`] if the run failed, the coordinator stays unreachable, or the device can't be used.
+pub fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<Result<()>> {
+    Box::pin(run_until(config, listener, Box::pin(shutdown)))
+}
+
+async fn run_until(config: Config, listener: TcpListener, shutdown: BoxFuture<()>) -> Result<()> {
+    let own = listener
+        .local_addr()
+        .map_err(|why| Error::System { doing: "reading the listener's address", why })?;
+    let address = advertised(own, config.advertise.as_deref()).map_err(Error::Address)?;
+    let exchange = ExchangeService::new(config.trust.clone(), format!("this worker ({address})"));
+    let loaders = Arc::new(Loaders::new(config.trust.clone()));
+    let (to_engine, commands) = channel();
+    let (events, from_engine) = mpsc::unbounded_channel();
+    let network = NetworkThread {
+        handle: Handle::current(),
+        events,
+        loaders: loaders.clone(),
+        coordinator: config.coordinator.clone(),
+        trust: config.trust.clone(),
+        peer_deadline: config.peer_deadline,
+        data_deadline: config.data_deadline,
+    };
+    let (opened, device) = oneshot::channel();
+    let (ended, engine_ended) = oneshot::channel();
+    let settings = config.clone();
+    std::thread::Builder::new()
+        .name("engine".into())
+        .spawn(move || {
+            let _ = ended.send(on_device(&settings, opened, &commands, &network));
+        })
+        .map_err(|why| Error::System { doing: "starting the engine thread", why })?;
+    tokio::pin!(shutdown);
+    let (device, watch) = tokio::select! {
+        device = device => device.unwrap_or_else(|_| Err(engine_panicked(&config))),
+        () = &mut shutdown => return Ok(()),
+    }?;
+    let deadline = config.device_deadline;
+    let hangs = async {
+        let waited = hung(&watch, deadline).await;
+        Error::DeviceFault {
+            device: device.clone(),
+            doing: "call".into(),
+            why: format!(
+                "it has not returned for {:.0} s: the device hangs. The kernel log (dmesg, lines \
+                 with Xid) may say why; nvidia-smi --gpu-reset or a restart of the machine may help",
+                waited.as_secs_f64()
+            ),
+        }
+    };
+    let served = tokio::spawn(
+        server().add_service(exchange.service()).serve_with_incoming(config.trust.accept(listener)),
+    );
+    let device = device.clone();
+    let mut session =
+        ControlSession { config, address, device, exchange, loaders, to_engine, from_engine };
+    let result = tokio::select! {
+        result = session.work() => result,
+        () = &mut shutdown => Ok(()),
+        // The engine thread is stuck in the device's driver: the process ends without it.
+        fault = hangs => return Err(fault),
+    };
+    session.exchange.end();
+    drop(session); // no more commands: the engine finishes the present one and ends
+    served.abort();
+    // An engine that waits for a loader or the store may wait until that deadline: the process ends
+    // without it.
+    match tokio::time::timeout(ENGINE_ENDS, engine_ended).await {
+        Ok(Ok(Some(fault))) => Err(fault),
+        _ => result,
+    }
+}
+
+/// Resolves once a call to the device has taken longer than `deadline`.
+async fn hung(watch: &Watch, deadline: Duration) -> Duration {
+    let mut checks = tokio::time::interval(CHECK_CALLS);
+    loop {
+        checks.tick().await;
+        if let Some(waited) = watch.longest().filter(|waited| *waited > deadline) {
+            return waited;
+        }
+    }
+}
+
+/// Opens the device, reports its name or the error, and works on it until the commands end or the
+/// device can't be used any more.
+fn on_device(
+    config: &Config,
+    opened: oneshot::Sender<Result<(String, Watch)>>,
+    commands: &Receiver<Command>,
+    network: &NetworkThread,
+) -> Option<Error> {
+    fn work<B: Backend>(
+        dev: Result<B>,
+        opened: oneshot::Sender<Result<(String, Watch)>>,
+        commands: &Receiver<Command>,
+        network: &NetworkThread,
+    ) -> Option<Error> {
+        match dev {
+            Ok(dev) => {
+                let _ = opened.send(Ok((dev.name(), dev.watch())));
+                engine(dev, commands, network)
+            }
+            Err(error) => {
+                let _ = opened.send(Err(error));
+                None
+            }
+        }
+    }
+    match &config.device {
+        Device::Cpu { threads } => work(Ok(Cpu::new(*threads)), opened, commands, network),
+        Device::Cuda(gpu) => {
+            let options = Options {
+                gpu: gpu.clone(),
+                search: config.search.clone(),
+                cache: config.kernel_cache.clone(),
+                kernels: None,
+            };
+            work(Cuda::new(&options), opened, commands, network)
+        }
+    }
+}
