@@ -1,9 +1,9 @@
 //! Backward: gradients of activations, the other half's first; weight gradients while waiting.
 //!
-//! A layer at an exchange point first computes the gradient of the *other* half's inputs, slice by
-//! slice, and sends it; then that of its own; then adds what the other half sends. Weight gradients
+//! A layer at an exchange point first computes the gradient of the *other* half's inputs, micro_batch by
+//! micro_batch, and sends it; then that of its own; then adds what the other half sends. Weight gradients
 //! go on a list that is worked off whenever a receive is outstanding. The list is first in, first
-//! out and each tensor's sums are added slice by slice, so no rounding depends on arrivals.
+//! out and each tensor's sums are added micro_batch by micro_batch, so no rounding depends on arrivals.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use crate::backend::Backend;
 use crate::error::Result;
 use crate::exchange::{Direction, Exchange};
 use crate::forward::Mode;
-use crate::half::{Half, LayerMemory, Made, Work};
+use crate::network::{DeviceNetwork, LayerMemory, Made, Work};
 use crate::ops::{
     Accumulate, ActivationBackward, Add, BiasBackward, ConvBackwardInputs, ConvBackwardWeights,
     Dropout, FcBackwardInputs, FcBackwardWeights, Images, LrnBackward, PoolBackward,
@@ -36,7 +36,7 @@ enum What {
     Bias,
 }
 
-impl<B: Backend> Half<B> {
+impl<B: Backend> DeviceNetwork<B> {
     /// Computes all gradients of the first `n` images from the gradient of the logits.
     pub(crate) fn backward(
         &mut self,
@@ -64,25 +64,25 @@ impl<B: Backend> Half<B> {
     ) -> Result<()> {
         let segment = self.segments[k].clone();
         let first = segment.start;
-        let slices = self.slices(first, n);
-        for (number, slice) in slices.iter().enumerate() {
+        let micro_batches = self.micro_batches(first, n);
+        for (number, micro_batch) in micro_batches.iter().enumerate() {
             for layer in segment.clone().rev() {
-                self.back_through(dev, layer, slice.clone(), mode)?;
-                self.list(layer, slice, pending);
+                self.back_through(dev, layer, micro_batch.clone(), mode)?;
+                self.list(layer, micro_batch, pending);
                 if layer > first {
-                    self.gradient_of_own_inputs(dev, layer, slice.clone())?;
+                    self.gradient_of_own_inputs(dev, layer, micro_batch.clone())?;
                 }
                 self.lap(dev, layer, Pass::Inputs)?;
             }
-            self.send_gradient(dev, exchange, first, number, slice.clone())?;
+            self.send_gradient(dev, exchange, first, number, micro_batch.clone())?;
         }
         if first > 0 {
-            for slice in &slices {
-                self.gradient_of_own_inputs(dev, first, slice.clone())?;
+            for micro_batch in &micro_batches {
+                self.gradient_of_own_inputs(dev, first, micro_batch.clone())?;
                 self.lap(dev, first, Pass::Inputs)?;
             }
-            for (number, slice) in slices.iter().enumerate() {
-                self.take_gradient(dev, exchange, first, number, slice.clone(), pending)?;
+            for (number, micro_batch) in micro_batches.iter().enumerate() {
+                self.take_gradient(dev, exchange, first, number, micro_batch.clone(), pending)?;
             }
         }
         Ok(())
@@ -98,13 +98,13 @@ impl<B: Backend> Half<B> {
     ) -> Result<()> {
         let mask = self.dropout_mask(layer, mode);
         let activation = self.recipe.activation;
-        let links = &mut self.layers[layer].links;
-        for i in (0..links.len()).rev() {
-            let (before, rest) = links.split_at_mut(i);
-            let link = &mut rest[0];
-            let len = link.shape.len();
-            for op in link.in_place.iter().rev() {
-                let (images, y, dy) = (images.clone(), &link.value, &mut link.gradient);
+        let stages = &mut self.layers[layer].stages;
+        for i in (0..stages.len()).rev() {
+            let (before, rest) = stages.split_at_mut(i);
+            let stage = &mut rest[0];
+            let len = stage.shape.len();
+            for op in stage.in_place.iter().rev() {
+                let (images, y, dy) = (images.clone(), &stage.value, &mut stage.gradient);
                 match (op, &mask) {
                     (After::Dropout, Some(mask)) => dev.run(Dropout { mask, images, y: dy })?,
                     (After::Activation, _) => {
@@ -113,8 +113,8 @@ impl<B: Backend> Half<B> {
                     _ => {}
                 }
             }
-            let (images, y, dy) = (images.clone(), &link.value, &link.gradient);
-            match (&link.made, before.last_mut()) {
+            let (images, y, dy) = (images.clone(), &stage.value, &stage.gradient);
+            match (&stage.made, before.last_mut()) {
                 (Made::Lrn { lrn, scale }, Some(before)) => {
                     let (x, dx) = (&before.value, &mut before.gradient);
                     dev.run(LrnBackward { lrn, images, x, scale, y, dy, dx })?;
@@ -129,7 +129,7 @@ impl<B: Backend> Half<B> {
         Ok(())
     }
 
-    /// Puts a layer's weight and bias gradients for one slice on the list.
+    /// Puts a layer's weight and bias gradients for one micro_batch on the list.
     fn list(&self, layer: usize, images: &Images, pending: &mut VecDeque<Pending>) {
         let mut add = |what| pending.push_back(Pending { layer, images: images.clone(), what });
         add(What::OwnWeights);
@@ -146,11 +146,11 @@ impl<B: Backend> Half<B> {
         let accumulate = if images.start == 0 { Accumulate::Overwrite } else { Accumulate::Add };
         let (below, rest) = self.layers.split_at_mut(layer);
         let own_x = below.last().map_or(&self.input.x, |l| &l.last().value);
-        let LayerMemory { work, own, peer, weight, bias, links, .. } = &mut rest[0];
-        let dy = &links[0].gradient;
+        let LayerMemory { work, own, peer, weight, bias, stages, .. } = &mut rest[0];
+        let dy = &stages[0].gradient;
         let (x, range) = match (what, peer) {
             (What::Bias, _) => {
-                let shape = links[0].shape;
+                let shape = stages[0].shape;
                 let (maps, pixels) = (shape.maps, shape.side * shape.side);
                 let db = &mut bias.gradient;
                 dev.run(BiasBackward { maps, pixels, images, dy, accumulate, db })?;
@@ -176,8 +176,8 @@ impl<B: Backend> Half<B> {
     fn gradient_of_own_inputs(&mut self, dev: &mut B, layer: usize, images: Images) -> Result<()> {
         let (below, rest) = self.layers.split_at_mut(layer);
         let Some(dx) = below.last_mut().map(|l| &mut l.last_mut().gradient) else { return Ok(()) };
-        let LayerMemory { work, own, weight, links, .. } = &rest[0];
-        let (dy, w, range) = (&links[0].gradient, &weight.value, own);
+        let LayerMemory { work, own, weight, stages, .. } = &rest[0];
+        let (dy, w, range) = (&stages[0].gradient, &weight.value, own);
         match work {
             Work::Conv(conv) => dev.run(ConvBackwardInputs { conv, images, dy, w, range, dx }),
             Work::Fc(fc) => dev.run(FcBackwardInputs { fc, images, dy, w, range, dx }),
@@ -193,10 +193,10 @@ impl<B: Backend> Half<B> {
         number: usize,
         images: Images,
     ) -> Result<()> {
-        let LayerMemory { name, work, peer, weight, links, .. } = &mut self.layers[layer];
+        let LayerMemory { name, work, peer, weight, stages, .. } = &mut self.layers[layer];
         let Some(peer) = peer else { return Ok(()) };
         let sent = images.start * peer.len..images.end * peer.len;
-        let (dy, w) = (&links[0].gradient, &weight.value);
+        let (dy, w) = (&stages[0].gradient, &weight.value);
         let (range, dx) = (&peer.range, &mut peer.gradient);
         match work {
             Work::Conv(conv) => {

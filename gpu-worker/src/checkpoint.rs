@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, SafeTensors, View};
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::half::Half;
+use crate::network::DeviceNetwork;
 
 pub(crate) mod store; // to and from the coordinator
 
@@ -65,7 +65,7 @@ impl<B: Backend> View for DeviceTensor<'_, '_, B> {
     }
 }
 
-impl<B: Backend> Half<B> {
+impl<B: Backend> DeviceNetwork<B> {
     /// Weights and momentum as safetensors bytes: `conv1.weight`, `conv1.weight.momentum`, …, each
     /// with this half's rows of the whole tensor.
     ///

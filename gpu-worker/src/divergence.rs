@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::half::{Half, download};
+use crate::network::{DeviceNetwork, download};
 
 /// A tensor to search.
 struct Tensor<'a, F> {
@@ -11,7 +11,7 @@ struct Tensor<'a, F> {
     what: String,
 }
 
-impl<B: Backend> Half<B> {
+impl<B: Backend> DeviceNetwork<B> {
     /// The error for a loss that has diverged.
     ///
     /// Names the first tensor of this half, from the pictures on, with a number that isn't finite;
@@ -54,9 +54,9 @@ impl<B: Backend> Half<B> {
             for (param, what) in [(&layer.weight, "weights"), (&layer.bias, "biases")] {
                 list.push(tensor(&param.value, param.param.len(), format!("{name}'s {what}")));
             }
-            for link in &layer.links {
+            for stage in &layer.stages {
                 let what = format!("{name}'s activations");
-                list.push(tensor(&link.value, n * link.shape.len(), what));
+                list.push(tensor(&stage.value, n * stage.shape.len(), what));
             }
         }
         if let Some(peer) = &self.output.peer {

@@ -23,7 +23,7 @@ use crate::checkpoint::store;
 use crate::error::{Error, Result};
 use crate::exchange::grpc::GrpcPeer;
 use crate::exchange::{BatchId, Exchange, Peer, ms};
-use crate::half::Half;
+use crate::network::DeviceNetwork;
 use crate::receive::{Feed, Loaders, Minibatch};
 use crate::step::Done;
 use crate::timing::Timing;
@@ -114,7 +114,7 @@ impl NetworkThread {
 /// One incarnation, from its command to begin.
 struct Running<B: Backend> {
     incarnation: u64,
-    half: Half<B>,
+    half: DeviceNetwork<B>,
     /// `A`, `B` or `whole`, for spans.
     name: &'static str,
     /// Whether this partition logs evaluations: half A and the whole do.
@@ -149,7 +149,7 @@ impl<B: Backend> Running<B> {
             .handle
             .block_on(network.loaders.mean(&begin.data_set, network.data_deadline))?;
         let plan = Plan::new(&sized, &recipe, partition);
-        let mut half = Half::new(dev, plan, &recipe, begin.seed, &mean)?;
+        let mut half = DeviceNetwork::new(dev, plan, &recipe, begin.seed, &mean)?;
         if begin.shard.is_empty() {
             info!(step = begin.step, device = dev.name(), "initial values");
         } else {
@@ -230,7 +230,11 @@ impl<B: Backend> Running<B> {
     }
 
     /// The exchange of one minibatch, which borrows the connection, and beside it the half.
-    fn exchange(&mut self, batch: BatchId, minibatch: &Minibatch) -> (&mut Half<B>, Exchange<'_>) {
+    fn exchange(
+        &mut self,
+        batch: BatchId,
+        minibatch: &Minibatch,
+    ) -> (&mut DeviceNetwork<B>, Exchange<'_>) {
         let peer = self.peer.as_mut().map(|peer| peer as &mut dyn Peer);
         (&mut self.half, Exchange::new(peer, batch, minibatch.digest, self.encoding, self.deadline))
     }

@@ -11,7 +11,7 @@ use tracing::debug_span;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::exchange::{Direction, Exchange, LOGITS};
-use crate::half::{Half, Input, LayerMemory, Made, Work};
+use crate::network::{DeviceNetwork, Input, LayerMemory, Made, Work};
 use crate::ops::{
     self, Accumulate, ActivationForward, ConvForward, Dropout, DropoutMask, Epilogue, FcForward,
     Images, LrnForward, PoolForward, Scale, Softmax,
@@ -27,7 +27,7 @@ pub(crate) enum Mode {
     Test,
 }
 
-impl<B: Backend> Half<B> {
+impl<B: Backend> DeviceNetwork<B> {
     /// Runs the first `n` images of the minibatch through the network; probabilities, losses and
     /// the gradient of the logits are there afterwards.
     pub(crate) fn forward(
@@ -53,31 +53,31 @@ impl<B: Backend> Half<B> {
     ) -> Result<()> {
         let segment = self.segments[k].clone();
         let first = segment.start;
-        let slices = self.slices(first, n);
+        let micro_batches = self.micro_batches(first, n);
         let exchanges = self.layers[first].peer.is_some();
         if exchanges {
             // Own inputs first: this covers the transfer of the other half's.
-            for slice in &slices {
-                self.sum_own(dev, first, slice.clone())?;
+            for micro_batch in &micro_batches {
+                self.sum_own(dev, first, micro_batch.clone())?;
                 self.lap(dev, first, Pass::Forward)?;
             }
         }
-        for (number, slice) in slices.iter().enumerate() {
+        for (number, micro_batch) in micro_batches.iter().enumerate() {
             if exchanges {
-                self.take_activations(dev, exchange, first, slice, n)?;
-                self.sum_peer(dev, first, slice.clone())?;
+                self.take_activations(dev, exchange, first, micro_batch, n)?;
+                self.sum_peer(dev, first, micro_batch.clone())?;
             } else {
                 if first == 0 {
-                    self.read_pixels(dev, slice.clone())?;
+                    self.read_pixels(dev, micro_batch.clone())?;
                     self.stopwatch.lap(dev, INPUT, Pass::Forward)?;
                 }
-                self.sum_own(dev, first, slice.clone())?;
+                self.sum_own(dev, first, micro_batch.clone())?;
             }
-            self.follow(dev, first, slice.clone(), mode)?;
+            self.follow(dev, first, micro_batch.clone(), mode)?;
             self.lap(dev, first, Pass::Forward)?;
             for layer in first + 1..segment.end {
-                self.sum_own(dev, layer, slice.clone())?;
-                self.follow(dev, layer, slice.clone(), mode)?;
+                self.sum_own(dev, layer, micro_batch.clone())?;
+                self.follow(dev, layer, micro_batch.clone(), mode)?;
                 self.lap(dev, layer, Pass::Forward)?;
             }
             if let Some(next) = self.segments.get(k + 1).map(|s| self.layers[s.start].name) {
@@ -85,7 +85,7 @@ impl<B: Backend> Half<B> {
                 let len = last.shape.len();
                 let payload = dev.download(
                     &last.value,
-                    slice.start * len..slice.end * len,
+                    micro_batch.start * len..micro_batch.end * len,
                     exchange.encoding(next),
                 )?;
                 exchange.send(next, Direction::Forward, number, payload)?;
@@ -111,10 +111,10 @@ impl<B: Backend> Half<B> {
     fn sum_own(&mut self, dev: &mut B, layer: usize, images: Images) -> Result<()> {
         let (below, rest) = self.layers.split_at_mut(layer);
         let x = below.last().map_or(&self.input.x, |l| &l.last().value);
-        let LayerMemory { work, own, peer, weight, bias, links, .. } = &mut rest[0];
-        let link = &mut links[0];
-        let epilogue = peer.is_none().then(|| epilogue(&bias.value, &link.in_place, &self.recipe));
-        let (w, y) = (&weight.value, &mut link.value);
+        let LayerMemory { work, own, peer, weight, bias, stages, .. } = &mut rest[0];
+        let stage = &mut stages[0];
+        let epilogue = peer.is_none().then(|| epilogue(&bias.value, &stage.in_place, &self.recipe));
+        let (w, y) = (&weight.value, &mut stage.value);
         let (range, accumulate) = (&*own, Accumulate::Overwrite);
         match work {
             Work::Conv(conv) => {
@@ -126,11 +126,11 @@ impl<B: Backend> Half<B> {
 
     /// Adds the sum over the other half's inputs: own first, peer second, always.
     fn sum_peer(&mut self, dev: &mut B, layer: usize, images: Images) -> Result<()> {
-        let LayerMemory { work, peer, weight, bias, links, .. } = &mut self.layers[layer];
+        let LayerMemory { work, peer, weight, bias, stages, .. } = &mut self.layers[layer];
         let Some(peer) = peer else { return Ok(()) };
-        let link = &mut links[0];
-        let epilogue = Some(epilogue(&bias.value, &link.in_place, &self.recipe));
-        let (x, w, y) = (&peer.value, &weight.value, &mut link.value);
+        let stage = &mut stages[0];
+        let epilogue = Some(epilogue(&bias.value, &stage.in_place, &self.recipe));
+        let (x, w, y) = (&peer.value, &weight.value, &mut stage.value);
         let (range, accumulate) = (&peer.range, Accumulate::Add);
         match work {
             Work::Conv(conv) => {
@@ -140,29 +140,30 @@ impl<B: Backend> Half<B> {
         }
     }
 
-    /// What follows a layer's sum, link by link; the first activation went with the sum.
+    /// What follows a layer's sum, stage by stage; the first activation went with the sum.
     fn follow(&mut self, dev: &mut B, layer: usize, images: Images, mode: Mode) -> Result<()> {
         let mask = self.dropout_mask(layer, mode);
         let keep = 1.0 - self.recipe.dropout as f32;
-        let links = &mut self.layers[layer].links;
-        for i in 0..links.len() {
-            let (before, rest) = links.split_at_mut(i);
-            let link = &mut rest[0];
-            match (&mut link.made, before.last()) {
+        let stages = &mut self.layers[layer].stages;
+        for i in 0..stages.len() {
+            let (before, rest) = stages.split_at_mut(i);
+            let stage = &mut rest[0];
+            match (&mut stage.made, before.last()) {
                 (Made::Lrn { lrn, scale }, Some(before)) => {
-                    let (images, x, y) = (images.clone(), &before.value, &mut link.value);
+                    let (images, x, y) = (images.clone(), &before.value, &mut stage.value);
                     dev.run(LrnForward { lrn, images, x, scale, y })?;
                 }
                 (Made::Pool { pool, argmax }, Some(before)) => {
-                    let (images, x, y) = (images.clone(), &before.value, &mut link.value);
+                    let (images, x, y) = (images.clone(), &before.value, &mut stage.value);
                     dev.run(PoolForward { pool, images, x, argmax, y })?;
                 }
                 _ => {}
             }
-            let len = link.shape.len();
-            let with_sum = usize::from(i == 0 && link.in_place.first() == Some(&After::Activation));
-            for op in &link.in_place[with_sum..] {
-                let (images, y) = (images.clone(), &mut link.value);
+            let len = stage.shape.len();
+            let with_sum =
+                usize::from(i == 0 && stage.in_place.first() == Some(&After::Activation));
+            for op in &stage.in_place[with_sum..] {
+                let (images, y) = (images.clone(), &mut stage.value);
                 match (op, &mask) {
                     (After::Activation, _) => {
                         let activation = self.recipe.activation;
@@ -202,19 +203,19 @@ impl<B: Backend> Half<B> {
         images: &Images,
         n: usize,
     ) -> Result<()> {
-        let sent_in = self.slices(layer - 1, n);
+        let sent_in = self.micro_batches(layer - 1, n);
         let LayerMemory { name, peer, .. } = &mut self.layers[layer];
         let Some(peer) = peer else { return Ok(()) };
         let _span = debug_span!("exchange", at = name, direction = "forward").entered();
-        for (number, slice) in sent_in.iter().enumerate().filter(|(_, s)| within(s, images)) {
+        for (number, micro_batch) in sent_in.iter().enumerate().filter(|(_, s)| within(s, images)) {
             let received =
                 exchange.receive(dev, name, Direction::Forward, number, |_| Ok(false))?;
             self.stopwatch.waited(dev, name, Direction::Forward, received.late)?;
             received.upload(
                 dev,
                 &mut peer.value,
-                slice.start * peer.len,
-                slice.len() * peer.len,
+                micro_batch.start * peer.len,
+                micro_batch.len() * peer.len,
             )?;
             self.stopwatch.lap(dev, name, Pass::Forward)?;
         }
@@ -224,13 +225,13 @@ impl<B: Backend> Half<B> {
     /// Sends own logits, takes the other half's; both take the full softmax in the same order.
     fn meet_logits(&mut self, dev: &mut B, exchange: &mut Exchange<'_>, n: usize) -> Result<()> {
         let Some(last) = self.layers.last_mut() else { return Ok(()) };
-        let link = last.last_mut();
+        let stage = last.last_mut();
         let output = &mut self.output;
         if let Some(peer) = &mut output.peer {
-            let own = link.shape.len();
+            let own = stage.shape.len();
             let others = output.classes.classes - own;
             let _span = debug_span!("exchange", at = LOGITS).entered();
-            let payload = dev.download(&link.value, 0..n * own, exchange.encoding(LOGITS))?;
+            let payload = dev.download(&stage.value, 0..n * own, exchange.encoding(LOGITS))?;
             exchange.send(LOGITS, Direction::Forward, 0, payload)?;
             self.stopwatch.lap(dev, LOGITS, Pass::Forward)?;
             let received = exchange.receive(dev, LOGITS, Direction::Forward, 0, |_| Ok(false))?;
@@ -241,20 +242,20 @@ impl<B: Backend> Half<B> {
         dev.run(Softmax {
             classes: &output.classes,
             images: 0..n,
-            own: &link.value,
+            own: &stage.value,
             peer: output.peer.as_ref(),
             labels: &self.input.labels,
             probabilities: &mut output.probabilities,
             loss: &mut output.loss,
-            dlogits: &mut link.gradient,
+            dlogits: &mut stage.gradient,
         })?;
         self.stopwatch.lap(dev, SOFTMAX, Pass::Forward)
     }
 }
 
-/// Whether a slice lies inside a range.
-pub(crate) fn within(slice: &Range<usize>, range: &Range<usize>) -> bool {
-    range.start <= slice.start && slice.end <= range.end
+/// Whether a micro_batch lies inside a range.
+pub(crate) fn within(micro_batch: &Range<usize>, range: &Range<usize>) -> bool {
+    range.start <= micro_batch.start && micro_batch.end <= range.end
 }
 
 fn epilogue<'a, F>(

@@ -3,7 +3,7 @@
 
 pub mod step; // a whole step, top to bottom: start here
 pub mod receive; // the minibatch, from the loader
-pub mod half; // this half's weights, activations, gradients
+pub mod network; // this partition's weights, activations, gradients
 mod forward;
 pub mod exchange; // with the other half, at the plan's exchange points
 mod backward;

@@ -14,7 +14,7 @@ use crate::backend::Backend;
 use crate::error::Result;
 use crate::exchange::in_process::{InProcessPeer, pair};
 use crate::exchange::{BatchId, Exchange, Peer};
-use crate::half::{Half, Mean};
+use crate::network::{DeviceNetwork, Mean};
 use crate::receive::Minibatch;
 use crate::step::{Done, Output};
 use crate::update::Rates;
@@ -33,7 +33,7 @@ pub struct Pair<B: Backend> {
 #[derive(Debug)]
 struct OnDevice<B: Backend> {
     dev: B,
-    half: Half<B>,
+    half: DeviceNetwork<B>,
     peer: Option<InProcessPeer>,
 }
 
@@ -67,7 +67,7 @@ where
         for partition in cut {
             let mut dev = device()?;
             let plan = Plan::new(network, recipe, *partition);
-            let half = Half::new(&mut dev, plan, recipe, seed, mean)?;
+            let half = DeviceNetwork::new(&mut dev, plan, recipe, seed, mean)?;
             let peer = if *partition == Partition::Whole { None } else { ends.next() };
             partitions.push(OnDevice { dev, half, peer });
         }

@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::error::{Error, Result};
-use crate::half::Mean;
+use crate::network::Mean;
 
 /// Longest minibatch accepted: 1,024 crops of 512 × 512.
 const LONGEST: u64 = 1024 * 3 * 512 * 512;

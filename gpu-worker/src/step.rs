@@ -9,7 +9,7 @@ use crate::backend::{Backend, Download};
 use crate::error::Result;
 use crate::exchange::{Exchange, ExchangeStats, Transfer, ms};
 use crate::forward::Mode;
-use crate::half::{Half, floats, upload};
+use crate::network::{DeviceNetwork, floats, upload};
 use crate::receive::Minibatch;
 use crate::timing::{self, INPUT, Pass, SOFTMAX, Timing};
 use crate::update::Rates;
@@ -54,7 +54,7 @@ pub struct Output {
     pub losses: Vec<f32>,
 }
 
-impl<B: Backend> Half<B> {
+impl<B: Backend> DeviceNetwork<B> {
     /// Sets whether the next steps are timed, layer by layer; the results are the same.
     pub fn time(&mut self, timed: bool) {
         self.timed = timed;

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::half::Half;
+use crate::network::DeviceNetwork;
 use crate::ops::{Sgd, SgdRates};
 use crate::timing::Pass;
 
@@ -15,7 +15,7 @@ pub struct Rates {
     pub biases: f64,
 }
 
-impl<B: Backend> Half<B> {
+impl<B: Backend> DeviceNetwork<B> {
     /// Takes one step along the gradients.
     pub(crate) fn update(&mut self, dev: &mut B, rates: Rates) -> Result<()> {
         let (decay, momentum) = (self.recipe.decay, self.recipe.momentum as f32);

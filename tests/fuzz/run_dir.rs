@@ -5,7 +5,7 @@ use std::rc::Rc;
 use coordinator::checkpoint::{self, Manifest, parse_shard_name};
 use coordinator::run_dir::RunDir;
 use gpu_worker::backend::cpu::Cpu;
-use gpu_worker::half::{Half, Mean};
+use gpu_worker::network::{DeviceNetwork, Mean};
 use model::halves::{Partition, Plan};
 use model::recipe::Recipe;
 use model::shape::Network;
@@ -138,7 +138,7 @@ fn shard() -> Target {
     let plan = Plan::new(&network, &recipe, Partition::Half(model::halves::Half::A));
     let mean = Mean { side: 16, values: vec![0.0; 768] };
     let mut dev = Cpu::new(1);
-    let mut half = Half::new(&mut dev, plan, &recipe, 1, &mean).unwrap();
+    let mut half = DeviceNetwork::new(&mut dev, plan, &recipe, 1, &mean).unwrap();
     let seed = half.shard(&mut dev, 1).unwrap();
     let len = seed.len();
     let words: &[&str] = &["F32", "F16", "I64", "shape", "data_offsets", "conv1.weight"];

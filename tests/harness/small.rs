@@ -2,7 +2,7 @@
 
 use gpu_worker::backend::Backend;
 use gpu_worker::backend::cpu::Cpu;
-use gpu_worker::half::Mean;
+use gpu_worker::network::Mean;
 use gpu_worker::pair::Pair;
 use gpu_worker::receive::Minibatch;
 use model::recipe::{Init, Recipe};

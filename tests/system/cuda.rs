@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::program;
 use gpu_worker::Rates;
 use gpu_worker::backend::cpu::Cpu;
-use gpu_worker::half::Mean;
+use gpu_worker::network::Mean;
 use gpu_worker::pair::Pair;
 use gpu_worker::receive::Minibatch;
 use harness::cluster::shards;
@@ -314,7 +314,8 @@ fn a_half_fits_the_card_of_2012_at_batch_128() {
     let (before, _) = gpu.memory().unwrap();
     for half in [Half::A, Half::B] {
         let plan = Plan::new(&network, &recipe, Partition::Half(half));
-        let half = gpu_worker::half::Half::new(&mut gpu, plan, &recipe, 1, &mean).unwrap();
+        let half =
+            gpu_worker::network::DeviceNetwork::new(&mut gpu, plan, &recipe, 1, &mean).unwrap();
         let taken = before - gpu.memory().unwrap().0;
         eprintln!("a half at batch {}: {:.0} MB", recipe.batch, taken as f64 / 1e6);
         assert!(taken > 1_000_000_000, "{taken} bytes: nothing was counted");

@@ -12,7 +12,7 @@ use gpu_worker::backend::cpu::Cpu;
 use gpu_worker::backend::cuda::gemm::{MULTIPROCESSORS, Product, THREADS};
 use gpu_worker::backend::cuda::program::PROGRAMS;
 use gpu_worker::backend::cuda::{conv, fc};
-use gpu_worker::half::Work;
+use gpu_worker::network::Work;
 use gpu_worker::ops::{
     Accumulate, ConvBackwardInputs, ConvBackwardWeights, ConvForward, Fc, FcBackwardInputs,
     FcBackwardWeights, FcForward, InputRange,

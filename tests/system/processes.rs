@@ -149,7 +149,7 @@ fn update(recipe: &Recipe, after: &Tensors) -> Tensors {
 fn whole_run(recipe: &Recipe, data: &str) -> (std::collections::BTreeMap<u64, Tensors>, Vec<f64>) {
     let source = loader::Source::open(&data.parse().unwrap()).unwrap();
     let about = source.describe().clone();
-    let mean = gpu_worker::half::Mean { side: about.side, values: about.mean.to_vec() };
+    let mean = gpu_worker::network::Mean { side: about.side, values: about.mean.to_vec() };
     let network = model::shape::Network::new(recipe, about.classes.len()).unwrap();
     let device = || Ok(gpu_worker::backend::cpu::Cpu::new(1));
     let mut pair = gpu_worker::pair::Pair::new(recipe, &network, 7, &mean, true, device).unwrap();
@@ -288,7 +288,7 @@ fn predicted_here(run: &Path, picture: &Path) -> String {
         pixels: vec![pixels.into()],
         digest: 0,
     };
-    let mean = gpu_worker::half::Mean { side, values: about.mean.to_vec() };
+    let mean = gpu_worker::network::Mean { side, values: about.mean.to_vec() };
     let recipe = small::recipe();
     let network = model::shape::Network::new(&recipe, about.classes.len()).unwrap();
     let device = || Ok(gpu_worker::backend::cpu::Cpu::new(1));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use coordinator::checkpoint::Manifest;
 use coordinator::run_dir::RunDir;
 use gpu_worker::backend::cpu::Cpu;
-use gpu_worker::half::Mean;
+use gpu_worker::network::Mean;
 use gpu_worker::pair::Pair;
 use gpu_worker::receive::Minibatch;
 use gpu_worker::step::Output;

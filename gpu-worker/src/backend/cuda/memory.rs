@@ -133,7 +133,7 @@ pub(super) fn check_range(range: &InputRange, inputs: usize) -> Result<()> {
     Ok(())
 }
 
-/// Working memory of the products: one buffer, as large as the largest use so far. Half takes it
+/// Working memory of the products: one buffer, as large as the largest use so far. A network takes it
 /// at its full size before step 0 ([`crate::backend::Backend::reserve`]).
 #[derive(Debug, Default)]
 pub(super) struct Scratch(Option<Floats>);

@@ -1,7 +1,7 @@
 //! One process's part of the network on its device: weights, activations, gradients.
 //!
-//! All memory is taken here, before step 0. A layer is a chain of *links*: the sum, then what
-//! normalisation and pooling make of it; activation and dropout work in place on a link.
+//! All memory is taken here, before step 0. A layer is a chain of *stages*: the sum, then what
+//! normalisation and pooling make of it; activation and dropout work in place on a stage.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub struct Mean {
 
 /// One process's part of the network, with its memory.
 #[derive(Debug)]
-pub struct Half<B: Backend> {
+pub struct DeviceNetwork<B: Backend> {
     pub(crate) plan: Plan,
     pub(crate) recipe: Recipe,
     pub(crate) seed: u64,
@@ -75,7 +75,7 @@ pub(crate) struct LayerMemory<B: Backend> {
     pub(crate) peer: Option<PeerInputs<B>>,
     pub(crate) weight: Tensor<B>,
     pub(crate) bias: Tensor<B>,
-    pub(crate) links: Vec<Link<B>>,
+    pub(crate) stages: Vec<Stage<B>>,
 }
 
 /// What a layer computes.
@@ -144,7 +144,7 @@ pub(crate) struct Tensor<B: Backend> {
 
 /// Activations that have memory of their own, and their gradient.
 #[derive(Debug)]
-pub(crate) struct Link<B: Backend> {
+pub(crate) struct Stage<B: Backend> {
     pub(crate) made: Made<B>,
     pub(crate) shape: Shape,
     pub(crate) value: B::Floats,
@@ -153,7 +153,7 @@ pub(crate) struct Link<B: Backend> {
     pub(crate) in_place: Vec<After>,
 }
 
-/// What made a link from the one before.
+/// What made a stage from the one before.
 #[derive(Debug)]
 pub(crate) enum Made<B: Backend> {
     Sum,
@@ -161,7 +161,7 @@ pub(crate) enum Made<B: Backend> {
     Pool { pool: Pool, argmax: B::Bytes },
 }
 
-impl<B: Backend> Half<B> {
+impl<B: Backend> DeviceNetwork<B> {
     /// Takes all memory and sets the initial values.
     ///
     /// # Errors
@@ -212,8 +212,8 @@ impl<B: Backend> Half<B> {
     }
 
     /// The slices in which `n` images go through a layer: a fully-connected layer takes them at once, since
-    /// it would read its weights anew for each slice.
-    pub(crate) fn slices(&self, layer: usize, n: usize) -> Vec<Range<usize>> {
+    /// it would read its weights anew for each micro_batch.
+    pub(crate) fn micro_batches(&self, layer: usize, n: usize) -> Vec<Range<usize>> {
         let at_once = match self.layers[layer].work {
             Work::Conv(_) => self.recipe.batch.div_ceil(self.recipe.slices.max(1)),
             Work::Fc(_) => n,
@@ -258,10 +258,10 @@ impl<B: Backend> LayerMemory<B> {
         };
         let work = Work::of(layer);
         match &work {
-            // A convolution sees a slice at a time.
+            // A convolution sees a micro_batch at a time.
             Work::Conv(conv) => {
-                let slice = recipe.batch.div_ceil(recipe.slices.max(1));
-                dev.reserve(Some(conv), None, slice)?;
+                let micro_batch = recipe.batch.div_ceil(recipe.slices.max(1));
+                dev.reserve(Some(conv), None, micro_batch)?;
             }
             Work::Fc(fc) => dev.reserve(None, Some(fc), recipe.batch)?,
         }
@@ -273,17 +273,17 @@ impl<B: Backend> LayerMemory<B> {
             peer,
             weight: Tensor::new(dev, weight, seed)?,
             bias: Tensor::new(dev, bias, seed)?,
-            links: links(dev, layer, recipe)?,
+            stages: stages(dev, layer, recipe)?,
         })
     }
 
-    pub(crate) fn last(&self) -> &Link<B> {
-        &self.links[self.links.len() - 1]
+    pub(crate) fn last(&self) -> &Stage<B> {
+        &self.stages[self.stages.len() - 1]
     }
 
-    pub(crate) fn last_mut(&mut self) -> &mut Link<B> {
-        let last = self.links.len() - 1;
-        &mut self.links[last]
+    pub(crate) fn last_mut(&mut self) -> &mut Stage<B> {
+        let last = self.stages.len() - 1;
+        &mut self.stages[last]
     }
 }
 
@@ -300,10 +300,10 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// The sum, and a link for each operation that can't work in place.
-fn links<B: Backend>(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe) -> Result<Vec<Link<B>>> {
-    let link = |dev: &mut B, made, shape: Shape| -> Result<Link<B>> {
-        Ok(Link {
+/// The sum, and a stage for each operation that can't work in place.
+fn stages<B: Backend>(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe) -> Result<Vec<Stage<B>>> {
+    let stage = |dev: &mut B, made, shape: Shape| -> Result<Stage<B>> {
+        Ok(Stage {
             made,
             shape,
             value: dev.floats("activations", recipe.batch * shape.len())?,
@@ -311,13 +311,13 @@ fn links<B: Backend>(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe) -> Resu
             in_place: Vec::new(),
         })
     };
-    let mut links = vec![link(dev, Made::Sum, layer.pre_activation)?];
+    let mut stages = vec![stage(dev, Made::Sum, layer.pre_activation)?];
     let mut shape = layer.pre_activation;
     for op in &layer.after {
         let made = match op {
             After::Activation | After::Dropout => {
-                let last = links.len() - 1;
-                links[last].in_place.push(*op);
+                let last = stages.len() - 1;
+                stages[last].in_place.push(*op);
                 continue;
             }
             After::Lrn => {
@@ -340,9 +340,9 @@ fn links<B: Backend>(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe) -> Resu
                 }
             }
         };
-        links.push(link(dev, made, shape)?);
+        stages.push(stage(dev, made, shape)?);
     }
-    Ok(links)
+    Ok(stages)
 }
 
 fn lrn(recipe: &Recipe, maps: usize, pixels: usize, groups: usize) -> Lrn {
@@ -361,10 +361,10 @@ fn lrn(recipe: &Recipe, maps: usize, pixels: usize, groups: usize) -> Lrn {
 /// the slices of two exchange points, since a half that waits at the third has been told that the
 /// first were taken; and probabilities and losses, which leave beside them.
 fn transfers(plan: &Plan, recipe: &Recipe) -> (usize, usize) {
-    let slice = recipe.batch.div_ceil(recipe.slices.max(1));
+    let micro_batch = recipe.batch.div_ceil(recipe.slices.max(1));
     let exchanged = plan.layers.iter().filter(|layer| layer.exchanges).flat_map(|layer| {
         let a_map = layer.input.side * layer.input.side;
-        let n = if matches!(Work::of(layer), Work::Conv(_)) { slice } else { recipe.batch };
+        let n = if matches!(Work::of(layer), Work::Conv(_)) { micro_batch } else { recipe.batch };
         [layer.own_inputs.len(), layer.peer_inputs().len()].map(|maps| n * maps * a_map)
     });
     let outputs = recipe.batch * plan.classes;
