@@ -3,9 +3,9 @@
 //!
 //! `cargo bench -p gpu-worker --bench ops [-- --device cuda:0]`; `--help` lists the options. The
 //! table's last column is the share of the measured rate; the last lines sum up a step's operations
-//! and compare them with the time that their multiplications alone would take at it. A row's name is
-//! written before its operation starts, and the device is waited for after each row, so a fault or a
-//! hang shows where it is.
+//! and compare them with the time that their multiplications alone would take at it. A row's name
+//! is written before its operation starts, and the device is waited for after each row, so a fault
+//! or a hang shows where it is.
 #![expect(clippy::print_stdout, reason = "a table is what this is for")]
 
 use std::io::Write;
@@ -63,7 +63,7 @@ fn run(options: Options) -> std::result::Result<(), String> {
 const PRODUCT: usize = 16;
 const SIDE: usize = 2048;
 
-/// What a row of the table is about.
+/// Kind of a row of the table.
 #[derive(Clone, Copy)]
 enum Kind {
     /// A matrix product of so many GFLOP.
@@ -141,8 +141,8 @@ impl<B: Backend> Bench<B> {
         2.0 * (SIDE * SIDE * n) as f64 / ms.expect("a product") / 1e6
     }
 
-    /// The shortest of some runs by the device's own marks; all are queued before any is waited for,
-    /// so that a GPU is never idle between two.
+    /// The shortest of some runs by the device's own marks; all are queued before any is waited
+    /// for, so that a GPU is never idle between two.
     fn ms(&mut self, runs: usize, mut run: impl FnMut(&mut B) -> Result<()>) -> Result<f64> {
         let runs = if self.once { 1 } else { runs };
         if !self.once {

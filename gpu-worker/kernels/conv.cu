@@ -107,7 +107,7 @@ struct Windows {
     }
 };
 
-// Forward, and the gradient of the inputs with packed-out dy and rotated kernels. Grid: column tiles of
+// Forward, and the gradient of the inputs with packed dy and rotated kernels. Grid: column tiles of
 // (image, pixel), row tiles of maps, groups within splits.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_forward(
     float* __restrict__ y,                                         // [splits, n, groups · maps, pixels]
@@ -148,10 +148,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_forward(
     });
 }
 
-// Channels last, zeros around them: packed [images, line, line, maps] from x [images, maps, side, side], place (y, x) of it
-// being place (y − pad, x − pad) of x. Where windows of out_side² pixels begin is written beside, unless null.
+// Channels last, with zeros around the maps: packed [images, line, line, maps] from x [images, maps,
+// side, side]; place (y, x) of packed is place (y − pad, x − pad) of x. The places where windows of
+// out_side² pixels begin are written to `places`, unless it is null.
 //
-// Block (a line of an image, 32 columns, 32 maps) of 32 × 8 threads; a square of 32 × 32 turns in shared memory.
+// Block (a line of an image, 32 columns, 32 maps) of 32 × 8 threads; a square of 32 × 32 is transposed in
+// shared memory.
 extern "C" __global__ void conv_channels_last(
     float* __restrict__ packed, unsigned* __restrict__ places,
     const float* __restrict__ x,

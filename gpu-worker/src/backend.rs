@@ -147,7 +147,8 @@ pub trait Backend:
 
     // ---- transfers: queued in order with the operations
 
-    /// Copies floats (as f32 or f16, pieces in order, split anywhere) into `to` from number `at` on.
+    /// Copies floats (as f32 or f16, pieces in order, split anywhere) into `to` from number `at`
+    /// on.
     fn upload(
         &mut self,
         from: &[Bytes],

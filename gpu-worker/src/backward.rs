@@ -1,9 +1,10 @@
 //! Backward: gradients of activations, the other half's first; weight gradients while waiting.
 //!
-//! A layer at an exchange point first computes the gradient of the *other* half's inputs, micro_batch by
-//! micro_batch, and sends it; then that of its own; then adds what the other half sends. Weight gradients
-//! go on a list that is worked off whenever a receive is outstanding. The list is first in, first
-//! out and each tensor's sums are added micro_batch by micro_batch, so no rounding depends on arrivals.
+//! A layer at an exchange point first computes the gradient of the *other* half's inputs,
+//! micro_batch by micro_batch, and sends it; then that of its own; then adds what the other half
+//! sends. Weight gradients go on a list that is worked off whenever a receive is outstanding. The
+//! list is first in, first out and each tensor's sums are added micro_batch by micro_batch, so no
+//! rounding depends on arrivals.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! Forward: input, layers, exchange of activations, softmax.
 //!
 //! The network falls into segments, each beginning where the other half's activations are needed.
-//! Inside a segment slices go through one after the other, and each is sent as soon as it exists.
+//! Inside a segment micro-batches pass one after the other, and each is sent as soon as it exists.
 
 use std::ops::Range;
 
@@ -18,12 +18,12 @@ use crate::ops::{
 };
 use crate::timing::{INPUT, Pass, SOFTMAX};
 
-/// How a forward pass is meant.
+/// Mode of a forward pass: training or evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// With dropout; the minibatch's first image is this sample of the endless stream.
     Train { first_sample: u64 },
-    /// Dropout's units all speak, at the strength they have on average (paper §4.2).
+    /// At test time all units are active and scaled by 1 − p (paper §4.2).
     Test,
 }
 
@@ -95,7 +95,7 @@ impl<B: Backend> DeviceNetwork<B> {
         Ok(())
     }
 
-    /// What was queued last was this pass of a layer.
+    /// Records a lap: the operations queued last belong to this pass of the layer.
     pub(crate) fn lap(&mut self, dev: &mut B, layer: usize, pass: Pass) -> Result<()> {
         self.stopwatch.lap(dev, self.layers[layer].name, pass)
     }
@@ -140,7 +140,8 @@ impl<B: Backend> DeviceNetwork<B> {
         }
     }
 
-    /// What follows a layer's sum, stage by stage; the first activation went with the sum.
+    /// Runs the operations behind a layer's pre-activation, stage by stage; the first activation
+    /// was part of the epilogue.
     fn follow(&mut self, dev: &mut B, layer: usize, images: Images, mode: Mode) -> Result<()> {
         let mask = self.dropout_mask(layer, mode);
         let keep = 1.0 - self.recipe.dropout as f32;
@@ -194,7 +195,7 @@ impl<B: Backend> DeviceNetwork<B> {
         })
     }
 
-    /// Takes the slices of the other half's activations that `images` needs.
+    /// Receives the micro-batches of the other half's activations that `images` needs.
     fn take_activations(
         &mut self,
         dev: &mut B,

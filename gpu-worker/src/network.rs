@@ -1,7 +1,7 @@
 //! One process's part of the network on its device: weights, activations, gradients.
 //!
 //! All memory is taken here, before step 0. A layer is a chain of *stages*: the sum, then what
-//! normalisation and pooling make of it; activation and dropout work in place on a stage.
+//! normalization and pooling make of it; activation and dropout work in place on a stage.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::ops::{Classes, Conv, Fc, InputRange, Lrn, Pool};
 use crate::timing::Stopwatch;
 
-/// What the pictures are measured against: the training set's mean image.
+/// The training set's mean image, which is subtracted from every crop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mean {
     /// Side of the stored pictures.
@@ -78,7 +78,7 @@ pub(crate) struct LayerMemory<B: Backend> {
     pub(crate) stages: Vec<Stage<B>>,
 }
 
-/// What a layer computes.
+/// Computation of a layer, with its sizes.
 #[derive(Debug, Clone, Copy)]
 pub enum Work {
     /// A convolution.
@@ -88,7 +88,7 @@ pub enum Work {
 }
 
 impl Work {
-    /// What a planned layer computes.
+    /// The computation of a planned layer.
     pub fn of(layer: &PlannedLayer) -> Self {
         match layer.kind {
             Kind::Conv { kernel, stride, pad } => Self::Conv(Conv {
@@ -122,13 +122,13 @@ impl Work {
 #[derive(Debug)]
 pub(crate) struct PeerInputs<B: Backend> {
     pub(crate) range: InputRange,
-    /// Numbers an image.
+    /// Numbers per image.
     pub(crate) len: usize,
-    /// What it sent.
+    /// Activations that the other half sent.
     pub(crate) value: B::Floats,
-    /// What this half sends back.
+    /// Gradient of these activations, which this half sends back.
     pub(crate) gradient: B::Floats,
-    /// What the other half sends back for this half's own maps, `own_len` numbers an image.
+    /// Gradient of this half's own maps from the other half, `own_len` numbers per image.
     pub(crate) arriving: B::Floats,
     pub(crate) own_len: usize,
 }
@@ -153,7 +153,7 @@ pub(crate) struct Stage<B: Backend> {
     pub(crate) in_place: Vec<After>,
 }
 
-/// What made a stage from the one before.
+/// Operation that made a stage from the one before.
 #[derive(Debug)]
 pub(crate) enum Made<B: Backend> {
     Sum,
@@ -211,8 +211,8 @@ impl<B: Backend> DeviceNetwork<B> {
         })
     }
 
-    /// The slices in which `n` images go through a layer: a fully-connected layer takes them at once, since
-    /// it would read its weights anew for each micro_batch.
+    /// The micro-batches in which `n` images pass a layer. A fully-connected layer takes them at
+    /// once, since it would read its weights anew for each micro_batch.
     pub(crate) fn micro_batches(&self, layer: usize, n: usize) -> Vec<Range<usize>> {
         let at_once = match self.layers[layer].work {
             Work::Conv(_) => self.recipe.batch.div_ceil(self.recipe.slices.max(1)),
@@ -358,7 +358,7 @@ fn lrn(recipe: &Recipe, maps: usize, pixels: usize, groups: usize) -> Lrn {
 }
 
 /// The longest tensor that leaves or arrives in a step, and how many may be on their way at once:
-/// the slices of two exchange points, since a half that waits at the third has been told that the
+/// the micro-batches of two exchange points, since a half that waits at the third knows that the
 /// first were taken; and probabilities and losses, which leave beside them.
 fn transfers(plan: &Plan, recipe: &Recipe) -> (usize, usize) {
     let micro_batch = recipe.batch.div_ceil(recipe.slices.max(1));

@@ -370,7 +370,8 @@ pub struct PoolForward<'a, F, B> {
     pub images: Images,
     /// `[n, maps, side, side]`.
     pub x: &'a F,
-    /// `[n, maps, out_side, out_side]`: the position in the window, row by row; the first of equals.
+    /// `[n, maps, out_side, out_side]`: the position in the window, row by row; the first of
+    /// equals.
     pub argmax: &'a mut B,
     /// `[n, maps, out_side, out_side]`.
     pub y: &'a mut F,

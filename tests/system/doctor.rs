@@ -1,5 +1,5 @@
-//! `alexnet doctor` as a person runs it, on machines with something amiss. What each number means is
-//! tested beside the code that judges it (`deploy/cli/src/commands/doctor`).
+//! `alexnet doctor` as a person runs it, on machines with something amiss. What each number means
+//! is tested beside the code that judges it (`deploy/cli/src/commands/doctor`).
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! What can be said of the kernels' speed without a GPU: their machine code, how many blocks each
-//! launch has, and what the emulated driver counts of their traffic. All of it stands in
-//! `gpu-worker/kernels/FIGURES.md`, which these tests hold to be true.
+//! The kernels' speed as far as it can be known without a GPU: their machine code, the blocks of
+//! each launch, and the traffic that the emulated driver counts. All of it stands in
+//! `gpu-worker/kernels/FIGURES.md`, which these tests keep true.
 
 mod page; // of figures
 
@@ -225,7 +225,7 @@ fn read<B: Backend>(dev: &mut B, from: &B::Floats, len: usize) -> Vec<f32> {
     proto::chunk::bytes_to_floats(&bytes).unwrap()
 }
 
-/// What the emulated driver counted of one product: what was needed, and the fewest that could do.
+/// Traffic of one product as the emulated driver counted it, over the fewest requests that could do.
 struct Traffic {
     layer: &'static str,
     pass: &'static str,

@@ -1,6 +1,7 @@
 //! Whoever is killed, and whenever: the run ends with the same bits.
 //!
-//! A few schedules as a rule; `SCHEDULES=0..100 cargo test -p system-tests --test system schedules::
+//! A few schedules as a rule; `SCHEDULES=0..100 cargo test -p system-tests --test system
+//! schedules::
 //! -- --nocapture` plays a hundred and prints how long each recovery took.
 
 use std::ops::Range;

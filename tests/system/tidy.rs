@@ -106,18 +106,18 @@ fn every_kernel_is_listed_with_its_program() {
     }
 }
 
-/// What `deny.toml` allows is all there is: the licences of every crate that the program is built
-/// from, and the one registry they come from. (`cargo deny check` reads the same file and says
+/// Every crate that the program is built from has a license that `deny.toml` allows, and comes from
+/// the one registry. (`cargo deny check` reads the same file and says
 /// more.)
 #[test]
-fn every_dependency_has_an_allowed_licence_and_comes_from_the_registry() {
+fn every_dependency_has_an_allowed_license_and_comes_from_the_registry() {
     let deny: toml::Value =
         toml::from_str(&std::fs::read_to_string(root().join("deny.toml")).unwrap()).unwrap();
     let allowed: Vec<&str> = deny["licenses"]["allow"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|licence| licence.as_str().unwrap())
+        .map(|license| license.as_str().unwrap())
         .collect();
     let output = std::process::Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked"])
@@ -133,19 +133,19 @@ fn every_dependency_has_an_allowed_licence_and_comes_from_the_registry() {
         let Some(source) = package["source"].as_str() else { continue }; // our own
         others += 1;
         assert!(source.starts_with("registry+"), "{name} comes from {source}");
-        let licence = package["license"].as_str().unwrap_or_default();
+        let license = package["license"].as_str().unwrap_or_default();
         let mode = spdx::ParseMode::LAX;
-        let terms = spdx::Expression::parse_mode(licence, mode)
-            .unwrap_or_else(|e| panic!("{name}: {licence:?}: {e}"));
+        let terms = spdx::Expression::parse_mode(license, mode)
+            .unwrap_or_else(|e| panic!("{name}: {license:?}: {e}"));
         let fits = terms.evaluate(|term| {
             let term = term.to_string();
             let fits = allowed.contains(&term.as_str());
             used.extend(fits.then_some(term));
             fits
         });
-        assert!(fits, "{name} is under {licence}, deny.toml allows {allowed:?}");
+        assert!(fits, "{name} is under {license}, deny.toml allows {allowed:?}");
     }
     assert!(others > 100, "{others} crates");
-    let unused: Vec<_> = allowed.iter().filter(|licence| !used.contains(**licence)).collect();
+    let unused: Vec<_> = allowed.iter().filter(|license| !used.contains(**license)).collect();
     assert!(unused.is_empty(), "no crate needs {unused:?}");
 }

@@ -1,10 +1,10 @@
-//! What the bench is asked for on its command line.
+//! Options of the bench.
 
 use std::path::PathBuf;
 
 use gpu_worker::backend::cuda::Gpu;
 
-/// How to call the bench.
+/// Usage of the bench.
 pub(crate) const USAGE: &str = "\
 cargo bench -p gpu-worker --bench ops -- [OPTIONS]
 
@@ -13,7 +13,7 @@ cargo bench -p gpu-worker --bench ops -- [OPTIONS]
   --nvrtc PATH     Compile kernels with this NVRTC: the library or its folder
   --once           Run each operation once, without a run to warm up: for a checker or a profiler";
 
-/// Which device, which work, how often.
+/// Device, images and repetitions of one run of the bench.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) device: Device,
@@ -22,7 +22,7 @@ pub(crate) struct Options {
     pub(crate) once: bool,
 }
 
-/// Where the operations run.
+/// Device on which the operations run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Device {
     /// On the CPU with so many threads.

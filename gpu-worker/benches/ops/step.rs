@@ -96,7 +96,7 @@ impl<B: Backend> Bench<B> {
         });
     }
 
-    /// What lies between convolutions.
+    /// Operations between convolutions: normalization and pooling.
     pub(crate) fn between(&mut self) {
         for (name, maps, side, out_side) in
             [("1", 48, 55, 27), ("2", 128, 27, 13), ("5", 128, 13, 6)]

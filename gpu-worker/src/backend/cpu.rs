@@ -1,6 +1,6 @@
 //! The CPU: the reference for every kernel, and the default where there is no GPU.
 //!
-//! Everything has run when a method returns. Work is cut into fixed shares, one a thread, and no
+//! Everything has run when a method returns. Work is cut into fixed shares, one per thread, and no
 //! sum ever crosses two shares: the bits are the same every run, and the same however a minibatch
 //! is sliced (weight and bias gradients excepted: their sums follow the slices). This file is the
 //! list of operations; each has its own file. Their loops are compiled for several sets of vector
@@ -42,7 +42,7 @@ pub use gemm::kernel as product_kernel;
 pub struct Cpu {
     name: String,
     pool: rayon::ThreadPool,
-    /// One a thread, grown on first use and kept.
+    /// One per thread, grown on first use and kept.
     scratch: Vec<Scratch>,
 }
 
@@ -92,7 +92,7 @@ impl Cpu {
         self.scratch.len()
     }
 
-    /// How many of `n` items a thread gets.
+    /// Number of items out of `n` that one thread gets.
     fn share(&self, n: usize) -> usize {
         n.div_ceil(self.threads()).max(1)
     }

@@ -54,14 +54,14 @@ pub use libraries::{driver_version, install_nvrtc, survey};
 pub use memory::{Bytes, Floats};
 pub use search::{Place, Search};
 
-/// How a device is to be opened.
+/// Options for opening a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Which.
+    /// The GPU to open.
     pub gpu: Gpu,
-    /// Where NVRTC may be.
+    /// Places to search for NVRTC.
     pub search: Search,
-    /// Where compiled kernels are kept; None: nowhere.
+    /// Folder for compiled kernels; None keeps none.
     pub cache: Option<PathBuf>,
     /// Kernels to be read instead of the built-in ones: files as in `gpu-worker/kernels`.
     pub kernels: Option<PathBuf>,
@@ -95,9 +95,10 @@ impl Cuda {
     /// Opens the device, compiles and loads the kernels, takes some memory for transfers.
     ///
     /// # Errors
-    /// [`Error::Device`] if the driver's library or the device is missing, [`Error::DeviceUnusable`]
-    /// if NVRTC or a new enough driver is, with what to do; [`Error::DeviceFull`] if the device has
-    /// no room; [`Error::Kernel`] if a kernel doesn't compile.
+    /// [`Error::Device`] if the driver's library or the device is missing,
+    /// [`Error::DeviceUnusable`] if NVRTC or a new enough driver is, with what to do;
+    /// [`Error::DeviceFull`] if the device has no room; [`Error::Kernel`] if a kernel doesn't
+    /// compile.
     pub fn new(options: &Options) -> Result<Self> {
         let label = options.gpu.to_string();
         let (found, compiler) = fitting(&options.gpu, &options.search)?;
@@ -191,7 +192,7 @@ pub fn usable(search: &Search) -> Result<Vec<Found>> {
     why.filter(|_| usable.is_empty()).map_or(Ok(usable), Err)
 }
 
-/// What an error of the driver means, noticed while `doing`; it may belong to an earlier launch.
+/// Explains an error of the driver, noticed while `doing`; it may belong to an earlier launch.
 fn fault<'a>(device: &'a str, doing: &'a str) -> impl Fn(DriverError) -> Error + 'a {
     move |why| match why.0 {
         // Not a broken device: a new process would find it as full.

@@ -18,7 +18,7 @@ const CLOSE_DIFFERENCE: f64 = 1e-6;
 
 const STEP: f64 = 1e-5;
 
-/// What buffers hold before an operation writes: images outside its range must keep it.
+/// Value of all numbers before an operation writes: images outside its range must keep it.
 pub(crate) const BEFORE: f32 = -77.0;
 
 /// Normal numbers, always the same for a seed.

@@ -1,4 +1,4 @@
-//! Response normalisation.
+//! Response normalization.
 
 use gpu_worker::backend::Backend;
 use gpu_worker::ops::{Lrn, LrnBackward, LrnForward};
@@ -8,7 +8,7 @@ use crate::harness::{
     upload, wide,
 };
 
-/// Constants that make the normalisation matter at unit-size numbers.
+/// Constants that make the normalization matter at unit-size numbers.
 const STRONG: Lrn = Lrn { maps: 7, pixels: 10, groups: 1, size: 5, k: 2.0, alpha: 0.1, beta: 0.75 };
 
 const PAPER: Lrn = Lrn { maps: 16, pixels: 729, alpha: 1e-4, ..STRONG };
@@ -94,7 +94,7 @@ pub(crate) fn divides_ones_by_the_papers_constant<B: Backend>(b: &mut B) {
     b.run(op).unwrap();
     let y = read_images(b, &y, 1, &(0..1), len);
     let inner = 1.0 / 2.0005_f64.powf(0.75);
-    let outer = 1.0 / 2.0003_f64.powf(0.75); // two neighbours only
+    let outer = 1.0 / 2.0003_f64.powf(0.75); // two neighbors only
     assert!((f64::from(y[8 * 3]) - inner).abs() < 1e-6);
     assert!((f64::from(y[0]) - outer).abs() < 1e-6);
 }

@@ -1,4 +1,4 @@
-//! Where the tests and the bench look for NVRTC: where the program does.
+//! The places where the tests and the bench look for NVRTC: those of the program.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Turns any picture file into a square of pixels, and a stored JPEG back into its pixels.
 //!
-//! The same for training pictures and for `predict`: the short side is scaled to `side` (up where it
-//! must be) and the center cut out. Pictures are turned as their EXIF data says; transparent
+//! The same for training pictures and for `predict`: the short side is scaled to `side` (up where
+//! it must be) and the center cut out. Pictures are turned as their EXIF data says; transparent
 //! pixels lie over white; 16 bits become 8; gray and CMYK become RGB.
 //!
 //! A crate of its own, since decoders and filters are most of what the loader compiles and change

@@ -95,43 +95,51 @@ fn allowed(arch: u32, share: f64) -> f64 {
 const INTRODUCTION: &str = "\
 # Figures of the kernels, without a GPU
 
-**Not timed on a GPU.** This page is made by `cargo test -p system-tests kernels`, which fails if it is not true; it stands for NVRTC 12.9.86.
-Machine code is read by nvdisasm and cuobjdump, traffic is counted by the tests' emulated driver. These are regression gates and upper
-bounds, not predictions of TFLOP/s.
+**Not timed on a GPU.** This page is written by `cargo test -p system-tests kernels`, which fails if
+it is not true; it stands for NVRTC 12.9.86. Machine code is read by nvdisasm and cuobjdump, traffic
+is counted by the tests' emulated driver. The figures are regression gates and upper bounds, not
+predictions of TFLOP/s.
 
-Five kernels multiply; all others move each number a few times and are bound by memory. A block of 128 threads makes a tile of 64 × 128
-outputs, 8 × 8 a thread, from strips of depth 8, two of them in shared memory, with 128-bit loads (`gemm_tile.cu`).
+Five kernels multiply; all others move each number a few times and are bound by memory. A block of
+128 threads makes a tile of 64 × 128 outputs, 8 × 8 per thread, from strips of depth 8, two of them
+in shared memory, with 128-bit loads (`gemm_tile.cu`).
 ";
 
 const LOOPS: &str = "
 ## Main loops
 
-The bars: no spills, two blocks a multiprocessor, fused multiply-adds (FFMA) at least 70 % of the instructions for convolutions and 78 % for
-full layers, one FFMA or more a byte loaded from shared memory, no load of less than 128 bits. They hold on sm_75, 80, 86, 89, 90, 100 and 120.
-The last column is the share of the fp32 peak that the mix allows: sm_80 issues two instructions in the time of one FFMA.
+The bars: no spills, two blocks per multiprocessor, fused multiply-adds (FFMA) at least 70 % of the
+instructions for convolutions and 78 % for fully-connected layers, at least one FFMA per byte loaded
+from shared memory, no load of less than 128 bits. They hold on sm_75, 80, 86, 89, 90, 100 and 120.
+The last column is the share of the fp32 peak that the mix allows: sm_80 issues two instructions in
+the time of one FFMA.
 
-| kernel | architecture | registers | bytes spilled | blocks a multiprocessor | FFMA of the loop | FFMA a shared byte | allowed |
+| kernel | architecture | registers | bytes spilled | blocks per multiprocessor | FFMA of the loop | FFMA per shared byte | allowed |
 |---|---|---|---|---|---|---|---|
 ";
 
 const LAUNCHES: &str = "
 ## Launches of a step
 
-Half A at batch 128: convolutions in slices of 32 images, so each line of theirs is launched four times a step; conv3 and fc6 to fc8 once more
-over the other half's inputs, with the same sizes. Floors: GFLOP, and MB that must be moved if every number is read or written once.
-Sums are cut into splits where there are fewer than two tiles for each of an A100's 108 multiprocessors. *Useful*: of the multiplications that
-whole tiles make. *Allowed*: share of the fp32 peak, useful × balance (blocks over multiprocessors, A100, RTX A6000, H100) × mix.
+Half A at batch 128. Convolutions run in micro-batches of 32 images, so each of their lines is
+launched four times per step; conv3 and fc6 to fc8 run once more over the other half's inputs, with
+the same sizes. Floors: GFLOP, and MB that must be moved if every number is read or written once.
+Sums are divided into splits where there are fewer than two tiles for each of an A100's 108
+multiprocessors. *Useful*: share of the multiplications of whole tiles that is asked for. *Allowed*:
+share of the fp32 peak, useful × balance (blocks over multiprocessors, A100, RTX A6000, H100) × mix.
 
-| layer, pass | rows × columns × depth | GFLOP | MB | FLOP a byte | splits | blocks | useful | allowed, sm_80 | sm_86 | sm_90 |
+| layer, pass | rows × columns × depth | GFLOP | MB | FLOP per byte | splits | blocks | useful | allowed, sm_80 | sm_86 | sm_90 |
 |---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 const TRAFFIC_COUNTED: &str = "
 ## Traffic
 
-One image (full layers: 64) and one row tile of every layer, its inputs at full size. Wavefronts of shared memory and 32-byte sectors of global
-memory, over the fewest that could do: for the bytes of each request in a row from where they begin, and, in the last column, if all began at a
-sector's border. The bar is 1.1 for the first two; the last one is what lines of 13, 27 and 55 pixels cost, which no border of a sector fits.
+One image (fully-connected layers: 64) and one row tile of every layer, its inputs at full size.
+Wavefronts of shared memory and 32-byte sectors of global memory, divided by the fewest that could
+do: for the bytes of each contiguous request from where they begin and, in the last column, if all
+began at the border of a sector. The bar is 1.1 for the first two; the last one is the cost of rows
+of 13, 27 and 55 pixels, which fit no border of a sector.
 
 | layer, pass | shared wavefronts | global sectors | if aligned |
 |---|---|---|---|
@@ -142,6 +150,6 @@ const KERNELS: &str = "
 
 The most over the seven architectures; none spills.
 
-| kernel | registers | bytes of shared memory a block |
+| kernel | registers | bytes of shared memory per block |
 |---|---|---|
 ";

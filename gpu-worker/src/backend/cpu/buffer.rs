@@ -49,12 +49,12 @@ impl Floats {
         Named::zeros(tensor, len).map(Self)
     }
 
-    /// The numbers of `images`, `len` an image.
+    /// The numbers of `images`, `len` per image.
     pub(super) fn images(&self, images: &Images, len: usize) -> Result<&[f32]> {
         self.0.range(images.start * len..images.end * len)
     }
 
-    /// The numbers of `images`, `len` an image.
+    /// The numbers of `images`, `len` per image.
     pub(super) fn images_mut(&mut self, images: &Images, len: usize) -> Result<&mut [f32]> {
         self.0.range_mut(images.start * len..images.end * len)
     }
@@ -91,12 +91,12 @@ impl Bytes {
         Named::zeros(tensor, len).map(Self)
     }
 
-    /// The bytes of `images`, `len` an image.
+    /// The bytes of `images`, `len` per image.
     pub(super) fn images(&self, images: &Images, len: usize) -> Result<&[u8]> {
         self.0.range(images.start * len..images.end * len)
     }
 
-    /// The bytes of `images`, `len` an image.
+    /// The bytes of `images`, `len` per image.
     pub(super) fn images_mut(&mut self, images: &Images, len: usize) -> Result<&mut [u8]> {
         self.0.range_mut(images.start * len..images.end * len)
     }

@@ -26,8 +26,8 @@ impl Run<FcForward<'_, Floats>> for Cpu {
         let activation = epilogue.as_ref().and_then(|epilogue| epilogue.activation);
         let y = y.images_mut(&images, units)?;
 
-        // The product is computed transposed, images side by side: so the weights, which are most of
-        // the memory, are read in place and once.
+        // The product is computed transposed, images side by side: so the weights, which are most
+        // of the memory, are read in place and once.
         let padded = n.next_multiple_of(BLOCK);
         let (share, image_share) = (self.share(units), self.share(n));
         let Cpu { pool, scratch, .. } = self;
@@ -84,7 +84,8 @@ impl Run<FcBackwardInputs<'_, Floats>> for Cpu {
             work.zip(scratch).for_each(|((dx, dy), Scratch { columns, .. })| {
                 let n = dx.len() / inputs;
                 if n == 1 {
-                    // One row would take another path in the library, with other bits: take it twice.
+                    // One row would take another path in the library, with other bits: take it
+                    // twice.
                     let twice = columns.take(2 * inputs);
                     let dy = Matrix::rows(dy, 0);
                     product([2, inputs, units], Accumulate::Overwrite, dy, w, twice, inputs);

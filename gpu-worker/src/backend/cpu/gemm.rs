@@ -104,7 +104,7 @@ fn pass(
     // SAFETY: by the asserts no size is 0 and every element of a, b and c lies inside its slice;
     // lengths of slices fit isize, so the strides of more than one row or column do. Elements of c
     // don't overlap (stride ≥ n), and c is borrowed exclusively, so it overlaps neither a nor b.
-    // All of it is initialised f32.
+    // All of it is initialized f32.
     unsafe {
         gemm::gemm(
             m,

@@ -1,4 +1,4 @@
-//! Pixels to the numbers the network reads: minus the mean, mirrored, with the colour shift.
+//! Pixels to the numbers the network reads: minus the mean, mirrored, with the color shift.
 
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -10,7 +10,7 @@ use crate::ops::Input;
 
 const COLORS: usize = 3;
 
-/// What `crops` says of each image: row, column, flip, three shifts.
+/// Numbers per image in `crops`: row, column, flip, three shifts.
 const PLACES: usize = 6;
 
 impl Run<Input<'_, Floats, Bytes>> for Cpu {

@@ -1,4 +1,4 @@
-//! Response normalisation (paper §3.3): each number by its neighbours in adjacent maps.
+//! Response normalization (paper §3.3): each number by its neighbors in adjacent maps.
 
 use std::ops::Range;
 
@@ -42,8 +42,8 @@ fn forward_image(lrn: &Lrn, x: &[f32], scale: &mut [f32], y: &mut [f32]) {
         for map in 0..lrn.maps {
             let mut squares = [0.0_f32; BLOCK];
             let squares = &mut squares[..n];
-            for neighbour in window(lrn, map, lrn.size / 2) {
-                let x = &x[neighbour * lrn.pixels + pixel..][..n];
+            for neighbor in window(lrn, map, lrn.size / 2) {
+                let x = &x[neighbor * lrn.pixels + pixel..][..n];
                 for (sum, x) in squares.iter_mut().zip(x) {
                     *sum += x * x;
                 }
@@ -136,8 +136,8 @@ fn backward_image(
         }
         for map in 0..lrn.maps {
             let mut sums = [0.0_f32; BLOCK];
-            for neighbour in window(lrn, map, before) {
-                let shares = &shares[neighbour * BLOCK..][..BLOCK];
+            for neighbor in window(lrn, map, before) {
+                let shares = &shares[neighbor * BLOCK..][..BLOCK];
                 for (sum, share) in sums.iter_mut().zip(shares) {
                     *sum += share;
                 }

@@ -14,7 +14,7 @@ use crate::ops::Conv;
 /// Numbers that are copied and added at once. Rows are padded to whole blocks.
 pub(super) const BLOCK: usize = 16;
 
-/// How one convolution reads `maps` maps.
+/// Geometry with which one convolution reads `maps` maps.
 #[derive(Debug, Clone)]
 pub(super) struct Windows {
     conv: Conv,
@@ -23,7 +23,7 @@ pub(super) struct Windows {
     rows: usize,
     /// Numbers of one remainder in a padded row.
     pitch: usize,
-    /// Where the first row of windows starts to read, for each row of the matrix.
+    /// First number that the first row of windows reads, for each row of the matrix.
     starts: Vec<usize>,
 }
 
@@ -170,7 +170,7 @@ impl Windows {
         (skip, skip * stride + remainder - pad)
     }
 
-    /// Where row `row` of windows starts to read, for each row of the matrix.
+    /// First number that row `row` of windows reads, for each row of the matrix.
     #[inline(always)]
     pub(super) fn places(&self, row: usize) -> impl Iterator<Item = usize> {
         let row = row * self.conv.stride * self.conv.stride * self.pitch;

@@ -13,8 +13,8 @@ impl Run<BiasBackward<'_, Floats>> for Cuda {
         let at = dy.images(&images, maps * pixels)?;
         db.exactly(maps)?;
         let add = adds(accumulate);
-        // SAFETY (both launches): order and types are those of bias.cu; dy holds these images, db `maps`
-        // numbers.
+        // SAFETY (both launches): order and types are those of bias.cu; dy holds these images, db
+        // `maps` numbers.
         if pixels == 1 {
             // SAFETY: see above.
             unsafe {

@@ -19,8 +19,8 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// A compiler for compute capability `arch` (major × 10 + minor), with the NVRTC that is taken of
-    /// those that `search` finds.
+    /// A compiler for compute capability `arch` (major × 10 + minor), with the NVRTC that is taken
+    /// of those that `search` finds.
     ///
     /// # Errors
     /// [`Error::DeviceUnusable`] if the architecture is older than supported, or no NVRTC is there

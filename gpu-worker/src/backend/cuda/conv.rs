@@ -56,7 +56,7 @@ impl Run<ConvBackwardInputs<'_, Floats>> for Cuda {
     }
 }
 
-/// Where a row's range of the weights begins, and the length of a row.
+/// Start of a row's range of the weights, and the length of a row.
 fn range_of_weights(conv: &Conv, range: &InputRange) -> (usize, usize) {
     let kernel = conv.kernel * conv.kernel;
     (range.0.start * kernel, conv.inputs / conv.groups * kernel)
@@ -135,8 +135,8 @@ impl Packing<'_> {
         let [offsets, places, packed, w] = sizes.regions(n);
         let launch = |to: u64, epilogue: &KernelEpilogue<'_>| {
             // SAFETY: order and types are those of conv.cu; at `to` there is room for all splits of
-            // n images; the regions of `work` are as pack_maps() and pack_weights() left them and go
-            // by address, since they lie in one buffer.
+            // n images; the regions of `work` are as pack_maps() and pack_weights() left them and
+            // go by address, since they lie in one buffer.
             unsafe {
                 dev.call("conv_forward")
                     .long(to)
@@ -201,9 +201,9 @@ impl Run<ConvBackwardWeights<'_, Floats>> for Cuda {
             };
             source.pack(dev, n, (x, x_at), work.address(packed))?;
             output.pack(dev, n, (dy, dy_at), work.address(packed_dy))?;
-            // SAFETY: order and types are those of conv.cu; the regions of `work` are as pack() left
-            // them, the last has room for all splits, and they go by address, since they lie in one
-            // buffer.
+            // SAFETY: order and types are those of conv.cu; the regions of `work` are as pack()
+            // left them, the last has room for all splits, and they go by address, since they lie
+            // in one buffer.
             unsafe {
                 dev.call("conv_backward_weights")
                     .long(work.address(partial))

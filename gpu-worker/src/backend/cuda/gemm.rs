@@ -1,4 +1,4 @@
-//! What the matrix products share: the sizes of tile.cu, and how a sum's depth is cut.
+//! Sizes that all matrix products share (gemm_tile.cu), and the split of their depth (split-K).
 
 use super::Floats;
 use crate::error::Result;
@@ -14,19 +14,19 @@ pub const STRIP: usize = 8;
 /// Threads of a block.
 pub const THREADS: u32 = 128;
 
-/// Multiprocessors of an A100, which the cut is made for. A constant, since bits depend on it.
+/// Multiprocessors of an A100, for which splits are chosen. A constant, since bits depend on it.
 pub const MULTIPROCESSORS: usize = 108;
 /// Blocks that a launch whose sums may be cut should have: as many as run at once, in one wave.
 const BLOCKS: usize = 3 * MULTIPROCESSORS;
-/// And the fewest that keep a multiprocessor busy.
+/// Fewest blocks that keep every multiprocessor busy.
 const FEWEST: usize = 2 * MULTIPROCESSORS;
 
-/// How a sum is cut: `count` splits of `strips` strips each, the last one shorter.
+/// Split-K of a product: `count` splits of `strips` strips each, the last one shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Splits {
-    /// How many.
+    /// Number of splits.
     pub count: usize,
-    /// Strips of one.
+    /// Strips of one split.
     pub strips: usize,
 }
 
@@ -41,7 +41,7 @@ pub struct Product {
     pub depth: usize,
     /// Independent products, of groups of maps.
     pub groups: usize,
-    /// How the depth is cut.
+    /// Split of the depth.
     pub splits: Splits,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Partial<'a> {
     pub(super) splits: Splits,
 }
 
-/// What becomes of the sums of outputs.
+/// Epilogue as the kernels take it.
 pub(super) struct KernelEpilogue<'a> {
     pub(super) accumulate: Accumulate,
     pub(super) bias: Option<&'a Floats>,
@@ -108,7 +108,7 @@ pub(super) fn padded(depth: usize) -> usize {
     depth.next_multiple_of(STRIP)
 }
 
-/// The kernels' word for it.
+/// The kernels' flag: 1 adds to the destination, 0 overwrites it.
 pub(super) fn adds(accumulate: Accumulate) -> usize {
     usize::from(accumulate == Accumulate::Add)
 }

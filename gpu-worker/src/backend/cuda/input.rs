@@ -7,7 +7,7 @@ use crate::ops::Input;
 
 const COLORS: usize = 3;
 
-/// What `crops` says of each image: row, column, flip, three shifts.
+/// Numbers per image in `crops`: row, column, flip, three shifts.
 const PLACES: usize = 6;
 
 impl Run<Input<'_, Floats, Bytes>> for Cuda {

@@ -139,8 +139,8 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Refuses a grid beyond the driver's limits (2³¹ − 1 blocks along x, 65,535 along y and z), and one
-/// of more threads than a 32-bit `int` counts: kernels number their threads in one.
+/// Refuses a grid beyond the driver's limits (2³¹ − 1 blocks along x, 65,535 along y and z), and
+/// one of more threads than a 32-bit `int` counts: kernels number their threads in one.
 fn check_grid(grid: [usize; 3], threads: u32) -> Result<()> {
     let limits = [i32::MAX as usize, 65_535, 65_535];
     if let Some((&got, want)) = grid.iter().zip(limits).find(|(blocks, limit)| *blocks > limit) {

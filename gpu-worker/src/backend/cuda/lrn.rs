@@ -1,4 +1,4 @@
-//! Response normalisation (paper §3.3).
+//! Response normalization (paper §3.3).
 
 use super::launch::THREADS;
 use super::{Cuda, Floats};

@@ -1,5 +1,5 @@
-//! Measurements for `alexnet doctor`, beyond a worker's needs: free memory, the speed of page-locked
-//! copies, and which GPUs reach each other's memory.
+//! Measurements for `alexnet doctor`, beyond a worker's needs: free memory, the speed of
+//! page-locked copies, and which GPUs reach each other's memory.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

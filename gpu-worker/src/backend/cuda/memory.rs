@@ -60,7 +60,7 @@ macro_rules! buffer {
                 Named::zeros(dev, tensor, len).map(Self)
             }
 
-            /// Where `images` of `len` numbers each begin, if they are all here.
+            /// First number of `images`, of `len` numbers each, if all of them are here.
             pub(super) fn images(&self, images: &Images, len: usize) -> Result<usize> {
                 self.0.at_least(images.end.saturating_mul(len))?;
                 Ok(images.start * len)
@@ -108,7 +108,7 @@ impl Cuda {
         })
     }
 
-    /// What an allocation that failed means.
+    /// Explains a failed allocation.
     pub(super) fn full(&self, tensor: &'static str, bytes: usize, error: DriverError) -> Error {
         if error.0 != sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
             return fault(&self.label, tensor)(error);
@@ -133,8 +133,8 @@ pub(super) fn check_range(range: &InputRange, inputs: usize) -> Result<()> {
     Ok(())
 }
 
-/// Working memory of the products: one buffer, as large as the largest use so far. A network takes it
-/// at its full size before step 0 ([`crate::backend::Backend::reserve`]).
+/// Working memory of the products: one buffer, as large as the largest use so far. A network takes
+/// it at its full size before step 0 ([`crate::backend::Backend::reserve`]).
 #[derive(Debug, Default)]
 pub(super) struct Scratch(Option<Floats>);
 

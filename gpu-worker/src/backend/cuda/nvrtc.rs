@@ -61,8 +61,8 @@ impl Nvrtc {
     }
 
     /// Loads the library's other half, which lies beside it. NVRTC asks for that by name at its
-    /// first compilation and gets one that is loaded already; NVRTC 13.0 does not look beside itself.
-    /// Where it cannot be loaded, the compilation says so.
+    /// first compilation and gets one that is loaded already; NVRTC 13.0 does not look beside
+    /// itself. Where it cannot be loaded, the compilation says so.
     fn load_builtins(&self, path: &Path) {
         let (major, minor) = self.version();
         let builtins = path.with_file_name(format!("libnvrtc-builtins.so.{major}.{minor}"));

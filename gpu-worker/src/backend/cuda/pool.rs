@@ -28,8 +28,8 @@ impl Run<PoolForward<'_, Floats, Bytes>> for Cuda {
         let to = y.images(&images, pool.maps * out)?;
         argmax.images(&images, pool.maps * out)?;
         let n = images.len() * pool.maps * out;
-        // SAFETY: order and types are those of pool.cu; x, y and argmax hold these images, and windows
-        // begin inside the map.
+        // SAFETY: order and types are those of pool.cu; x, y and argmax hold these images, and
+        // windows begin inside the map.
         unsafe {
             self.call("pool_forward")
                 .write(y, to)

@@ -19,9 +19,9 @@ pub struct Program {
     pub name: &'static str,
     /// Text that precedes it: other files of the same folder.
     pub prelude: &'static [(&'static str, &'static str)],
-    /// Its text.
+    /// Text of the file.
     pub source: &'static str,
-    /// What it defines.
+    /// Names of the kernels that it defines.
     pub kernels: &'static [&'static str],
 }
 
@@ -128,7 +128,7 @@ fn load(
     })
 }
 
-/// What the driver says of code that it does not take, however often it is asked.
+/// Whether the driver refuses the code for good: trying again gives the same answer.
 fn is_refusal(why: DriverError) -> bool {
     use sys::CUresult as Code;
     matches!(

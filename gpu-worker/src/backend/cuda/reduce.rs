@@ -15,8 +15,8 @@ pub(super) fn outputs(
     y: &mut Floats,
     at: usize,
 ) -> Result<()> {
-    // SAFETY: order and types are those of reduce.cu; the callers saw that y holds n numbers from `at`
-    // on, the bias `maps`, and the working memory all splits of n.
+    // SAFETY: order and types are those of reduce.cu; the callers saw that y holds n numbers from
+    // `at` on, the bias `maps`, and the working memory all splits of n.
     unsafe {
         dev.call("reduce_outputs")
             .write(y, at)
@@ -32,8 +32,8 @@ pub(super) fn outputs(
     }
 }
 
-/// Adds the splits of `[rows, places, inputs]` up, into `[rows, inputs, places]` of `dw` from `at` on,
-/// with rows `pitch` apart: the caller saw them to be there.
+/// Adds the splits of `[rows, places, inputs]` up, into `[rows, inputs, places]` of `dw` from `at`
+/// on, with rows `pitch` apart: the caller saw them to be there.
 pub(super) fn weights(
     dev: &Cuda,
     [rows, inputs, places, pitch]: [usize; 4],
@@ -42,8 +42,8 @@ pub(super) fn weights(
     dw: &mut Floats,
     at: usize,
 ) -> Result<()> {
-    // SAFETY: order and types are those of reduce.cu; the callers saw that dw holds the rows and the
-    // working memory all splits of them.
+    // SAFETY: order and types are those of reduce.cu; the callers saw that dw holds the rows and
+    // the working memory all splits of them.
     unsafe {
         dev.call("reduce_weights")
             .write(dw, at)

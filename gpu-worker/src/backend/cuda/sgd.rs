@@ -11,8 +11,8 @@ impl Run<Sgd<'_, Floats>> for Cuda {
         let n = w.len();
         v.exactly(n)?;
         g.exactly(n)?;
-        // SAFETY: order and types are those of sgd.cu; w, v and g hold n numbers, and the kernel stays
-        // inside [0, n).
+        // SAFETY: order and types are those of sgd.cu; w, v and g hold n numbers, and the kernel
+        // stays inside [0, n).
         unsafe {
             self.call("sgd")
                 .write(w, 0)

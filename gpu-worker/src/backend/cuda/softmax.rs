@@ -26,8 +26,8 @@ impl Run<Softmax<'_, Floats>> for Cuda {
         let all_at = probabilities.images(&images, classes.classes)?;
         loss.images(&images, 1)?;
         dlogits.images(&images, n_own)?;
-        // SAFETY: order and types are those of softmax.cu; all buffers hold these images, and own and
-        // peer together have `classes` logits.
+        // SAFETY: order and types are those of softmax.cu; all buffers hold these images, and own
+        // and peer together have `classes` logits.
         unsafe {
             self.call("softmax")
                 .write(probabilities, all_at)

@@ -92,7 +92,7 @@ impl Sizes {
         (self.stride.min(self.kernel) * line).pow(2)
     }
 
-    /// Where the regions of the working memory begin, `n` images at once: offsets of k, places of
+    /// Starts of the regions of the working memory, `n` images at once: offsets of k, places of
     /// pixels, packed maps, and the rest.
     pub(super) fn regions(&self, n: usize) -> [usize; 4] {
         let places = (padded(self.depth()) + 8).next_multiple_of(ALIGNED);
@@ -140,8 +140,8 @@ impl Sizes {
         self.stride * (self.out_side - 1) + self.kernel
     }
 
-    /// As [`Self::regions`], for the gradient of the weights: places of windows, source maps, output
-    /// maps, and the rest.
+    /// As [`Self::regions`], for the gradient of the weights: places of windows, source maps,
+    /// output maps, and the rest.
     pub(super) fn weight_regions(&self, n: usize) -> [usize; 4] {
         let packed = (padded(n * self.pixels()) + 8).next_multiple_of(ALIGNED);
         let len = n * self.groups * self.inputs * self.line().pow(2);
