@@ -42,6 +42,21 @@ pub struct Request {
 }
 
 impl Request {
+    /// The request for a training step's minibatch, with the recipe's crops and augmentation.
+    pub fn of_training(recipe: &model::recipe::Recipe, seed: u64, step: u64) -> Self {
+        Self {
+            split: Split::Train,
+            step,
+            n_images: recipe.batch,
+            seed,
+            crop: recipe.crop,
+            crop_offsets: recipe.crop_offsets,
+            flip: recipe.flip,
+            color_noise: recipe.color_noise,
+            view: 0,
+        }
+    }
+
     /// The request for the minibatch after this one.
     pub fn next(&self) -> Self {
         Self { step: self.step.saturating_add(1), ..self.clone() }

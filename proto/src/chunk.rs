@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::wire::Chunk;
 
 /// Payload of one chunk: between 512 KiB and 1 MiB a chunk stays in cache from one copy to the
-/// next, which makes gRPC as fast as a raw socket (measured; ARCHITECTURE, "how a tensor travels").
+/// next, which makes gRPC as fast as a raw socket (measured; decision 9).
 pub const CHUNK_BYTES: usize = 1 << 20;
 
 /// Why chunks don't make the bytes that were announced.

@@ -84,17 +84,7 @@ pub fn training_minibatch(
     seed: u64,
     step: u64,
 ) -> Minibatch {
-    let request = loader::batch::Request {
-        split: loader::Split::Train,
-        step,
-        n_images: recipe.batch,
-        seed,
-        crop: recipe.crop,
-        crop_offsets: recipe.crop_offsets,
-        flip: recipe.flip,
-        color_noise: recipe.color_noise,
-        view: 0,
-    };
+    let request = loader::batch::Request::of_training(recipe, seed, step);
     let batch = source.minibatch(&request).expect("a minibatch");
     Minibatch::from_wire((&batch).into(), vec![batch.pixels]).expect("a loader's own minibatch")
 }

@@ -11,18 +11,41 @@ fn root() -> PathBuf {
     cuda_emulator::root().canonicalize().unwrap()
 }
 
+fn page(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap()
+}
+
 #[test]
-fn the_readme_names_every_recipe_and_its_commands_exist() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+fn the_page_on_recipes_names_every_recipe_and_every_key() {
+    let recipes = page("docs/recipes.md");
     for recipe in model::recipe::Recipe::builtin_names() {
-        assert!(readme.contains(&format!("`{recipe}`")), "README.md: recipe {recipe}?");
+        assert!(recipes.contains(&format!("`{recipe}`")), "docs/recipes.md: recipe {recipe}?");
     }
+    let paper = model::recipe::Recipe::default().to_toml();
+    let keys = paper.lines().filter_map(|line| line.split_once(" = ").map(|(key, _)| key));
+    let mut some = 0;
+    for key in keys.filter(|key| !key.contains('.') && *key != "name") {
+        some += 1;
+        assert!(recipes.contains(&format!("`{key}`")), "docs/recipes.md: key {key}?");
+    }
+    assert!(some > 30, "{some} keys");
+}
+
+#[test]
+fn every_command_that_a_page_shows_exists() {
     let help = std::process::Command::new(program()).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
-    for command in readme.lines().filter_map(|line| line.strip_prefix("alexnet ")) {
-        let command = command.split_whitespace().next().unwrap();
-        assert!(help.contains(&format!("  {command} ")), "README.md: alexnet {command}?");
+    let pages = ["README.md", "docs/pictures.md", "docs/recipes.md", "docs/gpus.md"];
+    let pages = pages.into_iter().chain(["docs/machines.md", "docs/timing.md", "docs/watching.md"]);
+    let mut some = 0;
+    for name in pages {
+        for command in page(name).lines().filter_map(|line| line.strip_prefix("alexnet ")) {
+            some += 1;
+            let command = command.split_whitespace().next().unwrap();
+            assert!(help.contains(&format!("  {command} ")), "{name}: alexnet {command}?");
+        }
     }
+    assert!(some > 10, "{some} commands");
 }
 
 /// `unsafe` is allowed where its argument stands, and nowhere else.

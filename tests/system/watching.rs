@@ -141,10 +141,10 @@ fn halves_agree(pages: &[&&Samples], steps: &[Value]) {
     assert!(compared > 0, "no scrape of {} saw both halves at one step", pages.len());
 }
 
-/// Every metric that `deploy/observe` and the README name is on a page of a run that has begun.
+/// Every metric that `deploy/observe` and docs/watching.md name is on a page of a run that has begun.
 fn what_people_are_given_asks_for_nothing_else(page: &Samples) {
     let there: BTreeSet<&str> = page.keys().filter_map(|name| name.split('{').next()).collect();
-    for file in ["deploy/observe/dashboard.json", "deploy/observe/alerts.yml", "README.md"] {
+    for file in ["deploy/observe/dashboard.json", "deploy/observe/alerts.yml", "docs/watching.md"] {
         let text = std::fs::read_to_string(cuda_emulator::root().join(file)).unwrap();
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let mut asked = 0;

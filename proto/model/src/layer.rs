@@ -20,7 +20,7 @@ pub enum Kind {
         /// Distance between two windows.
         stride: usize,
         /// Zeros added on each side; windows that still overhang on the right and at the bottom
-        /// read zeros (ARCHITECTURE, decision 1).
+        /// read zeros (decision 1).
         pad: usize,
     },
     /// A fully-connected layer: every output reads every input.

@@ -1,5 +1,5 @@
-//! Memory and disk that a run takes. The numbers are measured; README.md has the same, which a test
-//! checks.
+//! Memory and disk that a run takes. The numbers are measured; docs/speed.md has the same,
+//! which a test checks.
 
 /// Memory of one half of the full network on the CPU, batch 128.
 pub(super) const WORKER: u64 = 1_620_000_000;
@@ -20,13 +20,13 @@ mod tests {
     use crate::print::thousands;
 
     #[test]
-    fn the_readme_has_the_same_numbers() {
-        let readme = include_str!("../../../../../README.md");
+    fn the_page_on_speed_has_the_same_numbers() {
+        let page = include_str!("../../../../../docs/speed.md");
         let speed =
             format!("peak memory | worker {} MB, loader 136 MB", thousands(WORKER / 1_000_000));
-        assert!(readme.contains(&speed), "{speed}");
+        assert!(page.contains(&speed), "{speed}");
         let gpu = format!("{:.2} GB", HALF_ON_GPU as f64 / 1e9);
-        assert!(readme.contains(&gpu), "{gpu}");
-        assert!(readme.contains(&format!("{} MB", CHECKPOINT / 1_000_000)));
+        assert!(page.contains(&gpu), "{gpu}");
+        assert!(page.contains(&format!("{} MB", CHECKPOINT / 1_000_000)));
     }
 }
