@@ -13,7 +13,7 @@ const DEPTH: usize = 512;
 /// The kernel that the library picks on this CPU, in the library's own names; `scalar` is many
 /// times slower than the others.
 ///
-/// The library does not tell. These are its questions (gemm 0.19, `gemm_fn!`, with `x86-v4`).
+/// The library does not tell. These are its questions (gemm-f32 0.19, `gemm_fn!`, with `x86-v4`).
 pub fn kernel() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
@@ -106,13 +106,17 @@ fn pass(
     // don't overlap (stride ≥ n), and c is borrowed exclusively, so it overlaps neither a nor b.
     // All of it is initialized f32.
     unsafe {
-        gemm::gemm(
+        // Of the library's crates only the one of f32, which its front (`gemm::gemm`) calls in the
+        // same way: with a column-major c, so a row-major product is passed as its transpose.
+        let (m, n, a, b) = if stride > 1 { (n, m, b.t(), a.t()) } else { (m, n, a, b) };
+        let (column_stride, row_stride) = if stride > 1 { (stride, 1) } else { (1, stride) };
+        gemm_f32::gemm::f32::get_gemm_fn()(
             m,
             n,
             k,
             c.as_mut_ptr(),
-            1,
-            stride as isize,
+            column_stride as isize,
+            row_stride as isize,
             accumulate == Accumulate::Add,
             a.values.as_ptr(),
             a.column_stride as isize,
@@ -125,7 +129,7 @@ fn pass(
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            gemm_common::Parallelism::None,
         );
     }
 }
