@@ -11,13 +11,13 @@ use proto::timing::clock_ns;
 use proto::wire::coordinator_client::CoordinatorClient;
 use proto::wire::worker_command::Command as WireCommand;
 use proto::wire::worker_event::Event;
-use proto::wire::{Finish, Heartbeat, Join, Pong, WorkerCommand, WorkerEvent};
+use proto::wire::{DeviceKind, Finish, Heartbeat, Join, Pong, WorkerCommand, WorkerEvent};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, Device};
 use crate::engine::Command;
 use crate::error::{Error, Result};
 use crate::exchange::grpc::ExchangeService;
@@ -94,6 +94,10 @@ impl ControlSession {
             run_id: String::new(),
             device: self.device.clone(),
             exchange: self.address.clone(),
+            device_kind: match self.config.device {
+                Device::Cpu { .. } => DeviceKind::Cpu.into(),
+                Device::Cuda(_) => DeviceKind::Cuda.into(),
+            },
         };
         let first = WorkerEvent { event: Some(Event::Join(join)) };
         events.send(first).await.map_err(|_| Status::internal("own stream closed"))?;
