@@ -136,9 +136,7 @@ impl<'a> Exchange<'a> {
         let key = self.key(at, direction, micro_batch);
         match &mut self.peer {
             Some(peer) => peer.send(key, payload),
-            None => Err(Error::PeerLost {
-                why: "this network is not cut in two: it has no other half".into(),
-            }),
+            None => Err(no_peer()),
         }
     }
 
@@ -155,11 +153,7 @@ impl<'a> Exchange<'a> {
         work: impl FnMut(&mut B) -> Result<bool>,
     ) -> Result<Received> {
         let key = self.key(at, direction, micro_batch);
-        let Some(peer) = &mut self.peer else {
-            return Err(Error::PeerLost {
-                why: "this network is not cut in two: it has no other half".into(),
-            });
-        };
+        let Some(peer) = &mut self.peer else { return Err(no_peer()) };
         let tensor = work_until_received(*peer, dev, self.deadline, work)?;
         let blocked = Instant::now();
         let was_there = tensor.is_some();
@@ -212,8 +206,14 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// Works until a tensor arrives or the work is done. A device that queues gets one piece of work
-/// beyond the present one, so that a tensor never waits behind all the rest.
+fn no_peer() -> Error {
+    Error::PeerLost { why: "this network is not cut in two: it has no other half".into() }
+}
+
+/// Works until a tensor arrives, or the work is done.
+///
+/// A device that queues gets only one piece of work beyond the present one, so that a tensor never
+/// waits behind all the rest.
 fn work_until_received<B: Backend>(
     peer: &mut dyn Peer,
     dev: &mut B,

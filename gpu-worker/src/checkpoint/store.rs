@@ -29,7 +29,7 @@ pub(crate) async fn put(
     shard: Bytes,
 ) -> Result<String> {
     let failed = |why: String| Error::Shard { shard: name.into(), why };
-    // Beside the network's thread, which the exchange needs meanwhile.
+    // Hashed on another thread, since the exchange needs this one.
     let hashed = shard.clone();
     let sha256 = tokio::task::spawn_blocking(move || sha256(&hashed)).await;
     let sha256 = sha256.map_err(|e| failed(e.to_string()))?;
@@ -64,7 +64,7 @@ pub(crate) async fn get(
     let broke_off = |why: String| Error::Store { shard: name.into(), why };
     let bytes = tokio::time::timeout(DEADLINE, fetch(trust, coordinator, name))
         .await
-        .map_err(|_| broke_off(format!("not here after {} s", DEADLINE.as_secs())))?
+        .map_err(|_| broke_off(format!("not received after {} s", DEADLINE.as_secs())))?
         .map_err(broke_off)?;
     let got = sha256(&bytes);
     if got != sha256_wanted {
@@ -76,16 +76,18 @@ pub(crate) async fn get(
 async fn fetch(trust: &Trust, coordinator: &str, name: &str) -> std::result::Result<Bytes, String> {
     let channel = dial(trust, Role::Coordinator, coordinator, OWN).await.map_err(|e| e.by(OWN))?;
     let mut client = StoreClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
-    let said = |status: tonic::Status| status.message().to_string();
+    let message = |status: tonic::Status| status.message().to_string();
     let mut stream =
-        client.get(FileRequest { name: name.into() }).await.map_err(said)?.into_inner();
+        client.get(FileRequest { name: name.into() }).await.map_err(message)?.into_inner();
     let mut file = Assembler::new(LONGEST);
-    while let Some(part) = stream.message().await.map_err(said)? {
-        let chunk = part.chunk.ok_or("a part without a chunk")?;
+    while let Some(part) = stream.message().await.map_err(message)? {
+        let chunk = part.chunk.ok_or("a message without a chunk")?;
         file.take(chunk).map_err(|e| e.to_string())?;
     }
     if !file.is_complete() {
-        return Err(format!("the stream ended early: {:?} bytes", file.progress()));
+        let (have, total) = file.progress();
+        let total = total.map_or("an unknown number".into(), |total| total.to_string());
+        return Err(format!("the stream ended early, after {have} of {total} bytes"));
     }
     Ok(file.into_bytes())
 }
