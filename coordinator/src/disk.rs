@@ -1,5 +1,5 @@
-//! Files of a run that must survive a crash: the run directory, its checkpoints, and the shards that
-//! workers store and fetch.
+//! Files of a run that must survive a crash: the run directory, its checkpoints, and the shards
+//! that workers store and fetch.
 
 pub mod run_dir; // recipe, record and mean image of a run; its lock
 pub mod checkpoint; // shards and manifest of one step

@@ -1,6 +1,6 @@
 //! The I/O around the state machine: timers, calls, files. Carries out its actions.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -29,13 +29,15 @@ use crate::run::status::RunStatus;
 use crate::run::{Run, Settings};
 use crate::serve::{Inbox, Serve, Streams};
 
+mod open; // the run on the disk when a coordinator starts
+
+use open::Opened;
+
 const TICK: Duration = Duration::from_millis(200);
 /// Time between two reminders of a run that waits.
 const REMINDER: Duration = Duration::from_secs(10);
 /// Time for all connections to close after `Finish`.
 const GOODBYE: Duration = Duration::from_secs(3);
-/// Time for another coordinator to leave the run directory.
-const LOCKED_FOR: Duration = Duration::from_secs(3);
 /// Most events that wait between the services and this loop.
 const EVENTS: usize = 1024;
 /// Windows for incoming shards. Bytes that are not on the disk yet wait in them, so they limit the
@@ -92,7 +94,7 @@ async fn run_until(
     let path = config.run_dir.clone();
     let (recipe, seed) = (config.recipe.clone(), config.seed);
     let linger = config.linger;
-    let opened = open_soon(&path, &recipe, seed).await?;
+    let opened = open::open_soon(&path, &recipe, seed).await?;
     let trust = config.trust.clone();
     let mut driver = Driver::new(config, opened)?;
     let nothing_left = driver.run.is_finished();
@@ -132,7 +134,9 @@ async fn run_until(
     let mut server = tokio::spawn(server);
     let span = tracing::info_span!(RUN, id = driver.owned.dir.record.run_id);
     let ending = tokio::select! {
-        ending = driver.until_the_end(events, shutdown).instrument(span), if !nothing_left => ending?,
+        ending = driver.until_the_end(events, shutdown).instrument(span), if !nothing_left => {
+            ending?
+        }
         () = std::future::ready(()), if nothing_left => Ending::AlreadyFinished,
         ended = &mut server => match ended {
             Ok(Err(error)) => return Err(error.into()),
@@ -165,64 +169,6 @@ async fn run_until(
     }
 }
 
-/// The same as [`open`], but gives an earlier coordinator a moment to end.
-async fn open_soon(
-    path: &Path,
-    recipe: &model::recipe::Recipe,
-    seed: u64,
-) -> Result<Opened, Error> {
-    let since = Instant::now();
-    loop {
-        let (path, recipe) = (path.to_path_buf(), recipe.clone());
-        match blocking(move || open(&path, &recipe, seed)).await {
-            Err(Error::Locked { .. }) if since.elapsed() < LOCKED_FOR => {
-                tokio::time::sleep(TICK).await;
-            }
-            other => return other,
-        }
-    }
-}
-
-/// The run on the disk when a coordinator starts.
-struct Opened {
-    owned: Owned,
-    kept: Option<Manifest>,
-    notices: Vec<String>,
-}
-
-fn open(path: &Path, recipe: &model::recipe::Recipe, seed: u64) -> Result<Opened, Error> {
-    let owned = Owned::open(path, recipe, seed)?;
-    checkpoint::remove_unfinished(path)?;
-    let (kept, mut notices) = checkpoint::newest(path)?;
-    for refused in &notices {
-        tracing::warn!(kept = kept.as_ref().map_or(0, |m| m.step), "{refused}");
-    }
-    // To begin anew would erase the run's history: a person decides that.
-    if kept.is_none() && !notices.is_empty() {
-        return Err(Error::NoneWhole { path: path.to_path_buf(), refused: notices.join("; ") });
-    }
-    if let Some(manifest) = &kept
-        && manifest.run_id != owned.dir.record.run_id
-    {
-        let differences = format!(
-            "run {} in run.json, run {} in the checkpoint of step {}",
-            owned.dir.record.run_id, manifest.run_id, manifest.step
-        );
-        return Err(Error::OtherRun { path: path.to_path_buf(), differences });
-    }
-    notices.extend(owned.notices());
-    Ok(Opened { owned, kept, notices })
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
-}
-
 /// The state machine and everything that its actions need.
 struct Driver {
     run: Run,
@@ -245,7 +191,7 @@ struct Driver {
 
 impl Driver {
     fn new(config: Config, opened: Opened) -> Result<Self, Error> {
-        let Opened { owned, kept, notices } = opened;
+        let Opened { owned, newest, notices } = opened;
         let path = &owned.dir.path;
         let record = &owned.dir.record;
         let lines = Progress::new(config.progress_every, config.recipe.batch, Instant::now());
@@ -264,11 +210,11 @@ impl Driver {
             replacement_deadline: config.replacement_deadline,
             ready_deadline: config.ready_deadline,
         };
-        let bytes = kept.as_ref().map_or(0, |m| m.metrics_bytes);
+        let bytes = newest.as_ref().map_or(0, |m| m.metrics_bytes);
         let metrics = Metrics::open(&owned.dir.metrics_path(), bytes)?;
         let tensorboard = TensorBoard::new(path);
-        let kept_at = kept.as_ref().and_then(|m| checkpoint::made_at(path, m.step));
-        let run = Run::new(settings, kept, record.data_set.clone(), record.incarnation, notices);
+        let kept_at = newest.as_ref().and_then(|m| checkpoint::made_at(path, m.step));
+        let run = Run::new(settings, newest, record.data_set.clone(), record.incarnation, notices);
         let status = watch::Sender::new(RunStatus { checkpoint_at: kept_at, ..run.status() });
         let store = Store::new(path);
         let recorder = Recorder::new(&owned.dir, config.timing_every);
@@ -435,7 +381,7 @@ impl Driver {
         }
     }
 
-    /// Makes a checkpoint exist, then removes those that are too old.
+    /// Makes a checkpoint exist, then removes old ones.
     async fn write_manifest(&mut self, manifest: Manifest) -> Result<Manifest, Error> {
         self.metrics.sync()?;
         let bytes = self.mark;
@@ -474,5 +420,14 @@ impl Driver {
             images_per_s,
             notices: status.notices,
         }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }

@@ -38,7 +38,8 @@ pub enum Error {
     },
     /// The run directory belongs to another run.
     #[error(
-        "{path} holds another run: {differences}; choose another --run, or resume with the same values"
+        "{path} holds another run: {differences}; choose another --run, or resume with the same \
+         values"
     )]
     OtherRun {
         /// The run directory.
@@ -64,7 +65,8 @@ pub enum Error {
     },
     /// There are checkpoints, but each is damaged.
     #[error(
-        "no checkpoint in {path} can be used: {refused}; repair the disk, choose another --run, or remove its checkpoints to begin anew"
+        "no checkpoint in {path} can be used: {refused}; repair the disk, choose another --run, or \
+         remove its checkpoints to begin anew"
     )]
     NoneWhole {
         /// The run directory.

@@ -1,5 +1,5 @@
-//! How a run and its workers stand: types and sentences, declared once for coordinator and command
-//! line.
+//! The status of a run and its workers: types and sentences, declared once for the coordinator and
+//! the command line.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::convert;
 use crate::wire;
 pub use crate::wire::DeviceKind;
 
-/// What a run is doing, or waiting for.
+/// The present work of a run, or the members that it waits for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Phase {
     /// No loader has offered the run's pictures yet.

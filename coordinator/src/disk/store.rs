@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use proto::chunk::{CHUNK_BYTES, ChunkError};
+use proto::chunk::{CHUNK_BYTES, ChunkChecker};
+use proto::wire::Chunk;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -107,8 +108,7 @@ impl Store {
             want: sha256.to_string(),
             file: None,
             hash: Sha256::new(),
-            have: 0,
-            total: None,
+            checker: ChunkChecker::new(u64::MAX),
         };
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         let file = File::create(&incoming.part).map_err(Error::io("create", &incoming.part))?;
@@ -142,8 +142,7 @@ pub(crate) struct Incoming {
     want: String,
     file: Option<File>,
     hash: Sha256,
-    have: u64,
-    total: Option<u64>,
+    checker: ChunkChecker,
 }
 
 impl Incoming {
@@ -151,48 +150,20 @@ impl Incoming {
         &self.key.1
     }
 
-    /// Checks the next chunk and writes it; true once all bytes are there.
+    /// Checks the next chunk and writes it; returns whether it was the last one.
     ///
     /// # Errors
     /// [`Error::Chunk`] or [`Error::Io`].
-    pub(crate) fn write(
-        &mut self,
-        offset: u64,
-        total: u64,
-        crc32: u32,
-        payload: &[u8],
-    ) -> Result<bool, Error> {
-        self.check_chunk(offset, total, crc32, payload)
+    pub(crate) fn write(&mut self, chunk: &Chunk) -> Result<bool, Error> {
+        let is_over = self
+            .checker
+            .check(chunk)
             .map_err(|source| Error::Chunk { name: self.name().to_string(), source })?;
         if let Some(file) = &mut self.file {
-            file.write_all(payload).map_err(Error::io("write", &self.part))?;
+            file.write_all(&chunk.payload).map_err(Error::io("write", &self.part))?;
         }
-        self.hash.update(payload);
-        self.have += payload.len() as u64;
-        Ok(self.have == total)
-    }
-
-    /// The same rules as [`proto::chunk::Assembler`], which would keep the bytes.
-    fn check_chunk(
-        &mut self,
-        offset: u64,
-        total: u64,
-        want: u32,
-        payload: &[u8],
-    ) -> Result<(), ChunkError> {
-        let announced = *self.total.get_or_insert(total);
-        let end = offset.saturating_add(payload.len() as u64);
-        if total != announced || end > total || (payload.is_empty() && total > 0) {
-            return Err(ChunkError::Length { got: total.max(end), want: announced });
-        }
-        if offset != self.have {
-            return Err(ChunkError::OutOfOrder { got: offset, want: self.have });
-        }
-        let got = crc32fast::hash(payload);
-        if got != want {
-            return Err(ChunkError::Checksum { offset, got, want });
-        }
-        Ok(())
+        self.hash.update(&chunk.payload);
+        Ok(is_over)
     }
 
     /// Makes the file durable under its name; returns length and SHA-256.
@@ -202,9 +173,9 @@ impl Incoming {
     /// [`Error::Io`].
     pub(crate) fn finish(mut self) -> Result<(u64, String), Error> {
         let name = self.name().to_string();
-        if self.total != Some(self.have) {
-            let want = self.total.unwrap_or(0);
-            return Err(Error::CutShort { name, got: self.have, want });
+        let (have, total) = self.checker.progress();
+        if !self.checker.is_complete() {
+            return Err(Error::CutShort { name, got: have, want: total.unwrap_or(0) });
         }
         let got = hex(&std::mem::take(&mut self.hash).finalize());
         if got != self.want {
@@ -216,7 +187,7 @@ impl Incoming {
         self.store.check(&name, self.key.0)?;
         fs::rename(&self.part, &self.path).map_err(Error::io("write", &self.path))?;
         sync_folder(&self.path)?;
-        Ok((self.have, got))
+        Ok((have, got))
     }
 }
 
@@ -270,11 +241,16 @@ mod tests {
         (store, name)
     }
 
+    fn chunk(offset: usize, total: u64, piece: &[u8]) -> Chunk {
+        let payload = Bytes::copy_from_slice(piece);
+        Chunk { offset: offset as u64, total, crc32: crc32fast::hash(piece), payload }
+    }
+
     fn send(incoming: &mut Incoming, bytes: &[u8]) -> Result<bool, Error> {
         let total = bytes.len() as u64;
         let mut done = false;
         for (i, piece) in bytes.chunks(1000).enumerate() {
-            done = incoming.write(1000 * i as u64, total, crc32fast::hash(piece), piece)?;
+            done = incoming.write(&chunk(1000 * i, total, piece))?;
         }
         Ok(done)
     }
@@ -309,17 +285,18 @@ mod tests {
     }
 
     #[test]
-    fn damaged_and_cut_files_leave_nothing() {
+    fn damaged_and_cut_off_files_leave_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let (store, name) = accepting(dir.path());
         let mut incoming = store.put(&name, "abc", 3).unwrap();
-        assert!(matches!(incoming.write(0, 4, 0, &[1; 4]), Err(Error::Chunk { .. })));
+        let damaged = Chunk { crc32: 0, ..chunk(0, 4, &[1; 4]) };
+        assert!(matches!(incoming.write(&damaged), Err(Error::Chunk { .. })));
         drop(incoming);
         let mut incoming = store.put(&name, "abc", 3).unwrap();
         send(&mut incoming, &[1; 4]).unwrap();
         assert!(matches!(incoming.finish(), Err(Error::Digest { .. })));
         let mut incoming = store.put(&name, "abc", 3).unwrap();
-        incoming.write(0, 4, crc32fast::hash(&[1; 2]), &[1; 2]).unwrap();
+        incoming.write(&chunk(0, 4, &[1; 2])).unwrap();
         assert!(matches!(incoming.finish(), Err(Error::CutShort { got: 2, want: 4, .. })));
         assert_eq!(fs::read_dir(folder(dir.path(), 10)).unwrap().count(), 0);
     }

@@ -1,5 +1,5 @@
-//! The endpoint that Prometheus scrapes: `GET /metrics`, and nothing more. The run does not depend on
-//! it in any way.
+//! The endpoint that Prometheus scrapes: `GET /metrics`, and nothing more. The run does not depend
+//! on it in any way.
 
 mod page; // the text of the page
 

@@ -1,9 +1,10 @@
 //! `tensorboard/train` and `tensorboard/val`: the lines of `metrics.jsonl` in TensorBoard's format.
 //!
 //! Written records stay, because a viewer may be reading them. A rollback is a record of its own,
-//! after which TensorBoard ignores the later steps that it has read. Training and evaluation are two
-//! of TensorBoard's "runs", so that both are drawn into one chart, and so that each rolls back to its
-//! own last step: an evaluation may be missing from the checkpoint of the step at which it was made.
+//! after which TensorBoard ignores the later steps that it has read. Training and evaluation are
+//! two of TensorBoard's "runs", so that both are drawn into one chart, and so that each rolls back
+//! to its own last step: an evaluation may be missing from the checkpoint of the step at which it
+//! was made.
 
 mod event; // records, as bytes
 

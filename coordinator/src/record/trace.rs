@@ -1,8 +1,8 @@
 //! `trace.json`: a Chrome trace of the first timed steps, all processes on one clock. Opens in
 //! Perfetto.
 //!
-//! An array of events, one per line, whole after each addition. Times are microseconds since the run
-//! began. Processes are shown as processes, their streams as threads; an arrow leads from the
+//! An array of events, one per line, whole after each addition. Times are microseconds since the
+//! run began. Processes are shown as processes, their streams as threads; an arrow leads from the
 //! beginning of a tensor's sending to the end of its receiving.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -181,8 +181,8 @@ impl Trace {
         }
     }
 
-    /// Numbers of a process and of one of its rows that is free at the time. Writes the names of new
-    /// ones.
+    /// Numbers of a process and of one of its rows that is free at the time. Writes the names of
+    /// new ones.
     fn row(&mut self, process: &str, row: &str, time: Option<(i64, i64)>) -> (usize, usize) {
         let pid = self.process(process);
         for lane in 1.. {

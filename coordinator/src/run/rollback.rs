@@ -81,8 +81,8 @@ impl Run {
         self.failed_checkpoint = None;
     }
 
-    /// Takes the report of a failure that each half finds by itself, in its own layers. The run ends
-    /// once both halves have reported.
+    /// Takes the report of a failure that each half finds by itself, in its own layers. The run
+    /// ends once both halves have reported.
     pub(super) fn shared_failure(&mut self, seat: usize, reason: String, now: Instant) {
         self.members.seats[seat].failure = Some(reason);
         self.shared_failure_since.get_or_insert(now);

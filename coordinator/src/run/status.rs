@@ -14,7 +14,7 @@ use crate::record::metrics::Evaluation;
 pub struct RunStatus {
     /// Id of the run.
     pub run_id: String,
-    /// What the run is doing, or waiting for.
+    /// Phase: the run's present work, or the members that it waits for.
     pub phase: Phase,
     /// Number of times that work has begun, rollbacks included.
     pub incarnation: u64,

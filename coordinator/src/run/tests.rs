@@ -214,7 +214,10 @@ impl World {
     /// Lets everything happen that was set going, oldest first.
     fn plays(&mut self) -> &mut Self {
         let pause = self.pause_at.unwrap_or(u64::MAX);
-        let beyond = |event: &Event| matches!(event, Event::Message { message: WorkerMessage::StepDone(r), .. } if r.step > pause);
+        let beyond = |event: &Event| match event {
+            Event::Message { message: WorkerMessage::StepDone(done), .. } => done.step > pause,
+            _ => false,
+        };
         while self.ending.is_none()
             && let Some(next) = self.inbox.iter().position(|event| !beyond(event))
         {
@@ -338,7 +341,10 @@ fn nobody_is_granted_more_than_three_steps_ahead_or_beyond_a_boundary() {
         }
     }
     for boundary in [4, 8, 10, 12, 16, 20] {
-        let stops = |c: &&(WorkerId, Command)| matches!(c.1, Command::Train(train) if train.until == boundary);
+        let stops = |(_, command): &&(WorkerId, Command)| match command {
+            Command::Train(train) => train.until == boundary,
+            _ => false,
+        };
         assert_eq!(world.commands.iter().filter(stops).count(), 2, "{boundary}");
     }
 }

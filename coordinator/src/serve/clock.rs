@@ -25,7 +25,7 @@ pub(super) struct Clock {
 
 #[derive(Debug, Clone, Copy)]
 struct Answer {
-    /// Their time minus ours.
+    /// The other clock's time minus ours.
     ahead_ns: i64,
     round_trip_ns: i64,
 }
@@ -128,7 +128,7 @@ impl<E> Timed<E> {
 mod tests {
     use super::*;
 
-    /// Their clock is 5 ms ahead; answers take their time on the way there or back.
+    /// The other clock is 5 ms ahead; answers are slow on the way there or back.
     #[test]
     fn the_fastest_answer_gives_the_distance_of_the_clocks() {
         let mut clock = Clock::default();

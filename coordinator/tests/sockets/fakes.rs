@@ -24,7 +24,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
-/// What a fake worker does besides its work.
+/// Misbehavior of a fake worker besides its work.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Habits {
     /// Drops its connection after this step.
@@ -39,7 +39,7 @@ pub(crate) struct Habits {
     pub(crate) version: Option<&'static str>,
 }
 
-/// How a fake worker ended.
+/// The end of a fake worker.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum End {
     Finished { reason: String, failed: bool },

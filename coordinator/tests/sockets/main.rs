@@ -74,7 +74,7 @@ fn finished() -> End {
     End::Finished { reason: "finished".into(), failed: false }
 }
 
-/// Both shards of the last checkpoint of a run nobody disturbed.
+/// Both shards of the last checkpoint of an undisturbed run.
 async fn undisturbed(steps: u64) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let coordinator = Coordinator::start(dir.path(), steps, |_| {}).await;
@@ -215,7 +215,7 @@ async fn a_run_that_is_stopped_resumes_where_it_was() {
 }
 
 #[tokio::test]
-async fn whoever_comes_after_the_end_is_told_so_by_a_coordinator_that_lingers() {
+async fn late_workers_and_loaders_are_told_to_finish_by_a_coordinator_that_lingers() {
     let dir = tempfile::tempdir().unwrap();
     let linger = |c: &mut Config| c.linger = Duration::from_secs(3);
     let mut coordinator = Coordinator::start(dir.path(), 4, linger).await;
@@ -291,7 +291,7 @@ async fn without_a_replacement_the_run_ends_and_says_which_half_is_missing() {
 }
 
 #[tokio::test]
-async fn strangers_are_told_why_they_are_refused() {
+async fn refused_connections_are_told_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let mut coordinator = Coordinator::start(dir.path(), 1_000_000, |_| {}).await;
     let _loader = loader(&coordinator.address, "d1").await;

@@ -1,4 +1,4 @@
-//! The `Store` service: streams on one side, blocking disk work on the other.
+//! The `Store` service, between gRPC streams and blocking disk work.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Incoming, Store};
 use crate::error::Error;
 
-/// Megabytes between the network and the disk, a stream.
+/// Megabytes between the network and the disk, per stream.
 const IN_FLIGHT: usize = 2;
-/// How long one megabyte may take.
+/// Longest time for one megabyte.
 const STALLED: Duration = Duration::from_secs(10);
 
 fn stalled(what: &str) -> Status {
@@ -43,13 +43,13 @@ impl store_server::Store for Store {
         });
         let mut next = first.chunk;
         loop {
-            // A writer that has ended says why below.
+            // If the writer has ended, its error is reported below.
             if let Some(chunk) = next
                 && to_disk.send(chunk).await.is_err()
             {
                 break;
             }
-            // One that stops in the middle keeps others from sending the file.
+            // A sender that stops in the middle would keep others from sending the file.
             let part = timeout(STALLED, parts.message()).await;
             match part.map_err(|_| stalled("sent"))?? {
                 Some(part) => next = part.chunk,
@@ -85,7 +85,7 @@ impl store_server::Store for Store {
                     Ok(Some((offset, payload))) => Ok(part(&mut head, offset, out.total, payload)),
                     Err(error) => Err(error.into()),
                 };
-                // Nobody listens any more, or nothing is left to be said.
+                // After an error, or once the receiver is gone, nothing more is sent.
                 let over = part.is_err();
                 let sent = network.block_on(timeout(STALLED, to_network.send(part)));
                 if over || !matches!(sent, Ok(Ok(()))) {
@@ -97,13 +97,13 @@ impl store_server::Store for Store {
     }
 }
 
-/// Writes chunks until no more come.
+/// Writes chunks until the stream ends.
 fn write(
     mut incoming: Incoming,
     mut chunks: mpsc::Receiver<wire::Chunk>,
 ) -> Result<(u64, String), Error> {
     while let Some(chunk) = chunks.blocking_recv() {
-        incoming.write(chunk.offset, chunk.total, chunk.crc32, &chunk.payload)?;
+        incoming.write(&chunk)?;
     }
     incoming.finish()
 }

@@ -1,5 +1,5 @@
-//! Records of TensorBoard: `Event` of TensorFlow's `event.proto`, as far as scalars need it, each in
-//! the frame of a TFRecord file.
+//! Records of TensorBoard: `Event` of TensorFlow's `event.proto`, as far as scalars need it, each
+//! in the frame of a TFRecord file.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -42,7 +42,8 @@ struct Summary {
 struct Value {
     #[prost(string, tag = "1")]
     tag: String,
-    /// A oneof in the original, which is the same on the wire; optional, so that a 0 is written too.
+    /// A oneof in the original, which is the same on the wire; optional, so that a 0 is written
+    /// too.
     #[prost(float, optional, tag = "2")]
     simple_value: Option<f32>,
 }
@@ -92,8 +93,8 @@ impl Event {
     }
 }
 
-/// Rotates and shifts a CRC as TensorFlow stores it, so that data that contains CRCs itself does not
-/// check out by chance.
+/// Rotates and shifts a CRC as TensorFlow stores it, so that data that contains CRCs itself does
+/// not check out by chance.
 fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -102,7 +103,8 @@ fn masked(crc: u32) -> u32 {
 mod tests {
     use super::*;
 
-    /// Made by `tensorboard.summary.writer.record_writer` of tensorboard 2.21.0 from the same event.
+    /// Made by `tensorboard.summary.writer.record_writer` of tensorboard 2.21.0 from the same
+    /// event.
     #[test]
     fn a_record_is_byte_for_byte_that_of_the_original() {
         let now = UNIX_EPOCH + std::time::Duration::from_millis(1_000_500);
