@@ -1,29 +1,29 @@
-//! Wire ⇄ model, both ways, checked; nowhere else.
+//! The only conversions between wire types and the model's, in both directions, checked.
 
 use model::halves::{Half, Partition};
 use model::recipe::Recipe;
 
 use crate::wire;
 
-/// A message that doesn't mean anything here.
+/// A message that means nothing here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConvertError {
-    /// A field that must be there.
+    /// A required field is missing.
     #[error("{message} without its {field}")]
     Missing {
-        /// The message.
+        /// Name of the message.
         message: &'static str,
-        /// The field.
+        /// Name of the field.
         field: &'static str,
     },
-    /// A value outside its range.
+    /// A value is outside its range.
     #[error("{message}.{field}: {why}")]
     Invalid {
-        /// The message.
+        /// Name of the message.
         message: &'static str,
-        /// The field.
+        /// Name of the field.
         field: &'static str,
-        /// What is wrong with it.
+        /// Reason for the refusal.
         why: String,
     },
 }
@@ -41,7 +41,7 @@ impl From<Partition> for wire::Partition {
 /// The partition that a message names.
 ///
 /// # Errors
-/// [`ConvertError`] if it names none.
+/// [`ConvertError`] if the number names no partition.
 pub fn partition(number: i32) -> Result<Partition, ConvertError> {
     match wire::Partition::try_from(number) {
         Ok(wire::Partition::Whole) => Ok(Partition::Whole),
@@ -58,10 +58,10 @@ pub fn partition(number: i32) -> Result<Partition, ConvertError> {
     }
 }
 
-/// The recipe an order carries.
+/// The recipe that a `Begin` carries.
 ///
 /// # Errors
-/// [`ConvertError`] if it isn't one.
+/// [`ConvertError`] if the text is no valid recipe.
 pub fn recipe(toml: &str) -> Result<Recipe, ConvertError> {
     Recipe::from_toml(toml).map_err(|e| ConvertError::Invalid {
         message: "Begin",

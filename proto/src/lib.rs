@@ -1,4 +1,4 @@
-//! What the processes agree on: the bytes (`schema/`) and how they are handled.
+//! Everything that the processes agree on: the bytes (`schema/`) and how they are handled.
 //!
 //! ```text
 //!   loader ──Serve──▶ coordinator ◀──Work── gpu-worker A ══Exchange══▶ gpu-worker B
@@ -7,12 +7,15 @@
 
 pub mod convert; // wire ⇄ model, both ways, checked
 pub mod chunk; // long runs of bytes ⇄ chunks below the message limit
-pub mod timing; // which steps are timed; a clock each
+pub mod step; // the figures of a step, and how each is recorded and shown
+pub mod status; // how a run and its workers stand
+pub mod command; // what the coordinator tells a worker
+pub mod timing; // which steps are timed; each process's clock
 
-/// The program's version: both ends of every connection must run the same.
+/// Version of the program; both ends of every connection must run the same.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Largest message any service takes: one chunk and its header, with room.
+/// Largest message that a service accepts: one chunk and its header, with room to spare.
 pub const MESSAGE_LIMIT: usize = 4 << 20;
 
 /// Largest description of a data set: a mean image of side 2,048 has 50 MB.

@@ -1,21 +1,22 @@
-//! What timing needs all processes to agree on: which steps are timed, and a clock each.
+//! Timing, as far as all processes must agree on it: which steps are timed, and each one's clock.
 
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// Steps between two timed ones, unless told otherwise.
+/// Default number of steps between two timed ones.
 pub const EVERY: u64 = 50;
 
-/// Timed too, so that a short run has some; the first step of all is slow in its own ways.
+/// Steps that are timed in every run, so that a short one has some; the very first step is left
+/// out, because it is slow for reasons of its own.
 const FIRST: RangeInclusive<u64> = 2..=4;
 
-/// Whether the step that has this number once it is done is timed; `every` 0: none is.
+/// Whether the step that will be number `step` once it is done is timed; `every` 0 means none.
 pub fn is_timed(step: u64, every: u64) -> bool {
     every > 0 && (FIRST.contains(&step) || step.is_multiple_of(every))
 }
 
-/// A moment on this process's clock, in nanoseconds; before its first use: negative.
+/// A moment on this process's clock, in nanoseconds; negative before the clock's first use.
 pub fn clock_ns(at: Instant) -> i64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let start = *START.get_or_init(Instant::now);
