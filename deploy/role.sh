@@ -1,31 +1,32 @@
 #!/bin/sh
-# What a container of the compose files does: one role of a run, or a question about it. Makes the program's command line of
-# the settings in .env; `docker run IMAGE …` reaches the program itself.
+# Runs one role of a run, or a question about it, in a container of the compose files: turns the
+# settings in .env into a command line. `docker run IMAGE …` runs the program itself.
 set -euf
 
 fail() { echo "error: $*" >&2; exit 1; }
 
 run=/run/alexnet
-# All talk on a network of their own on this machine: --insecure below means, without certificates.
+# --insecure (no certificates) is safe here: all containers share a private network on this machine.
 coordinator=coordinator:4000
 data=${DATA:-}
 recipe=${RECIPE:-$([ -n "$data" ] && echo caffe || echo demo)}
 [ -n "${RUST_LOG:-}" ] || unset RUST_LOG
-export NO_COLOR=1 # Docker keeps what is printed
+export NO_COLOR=1 # Docker stores the output
 
-# Side of the stored pictures, as `alexnet up` chooses it.
+# Prints the side of the stored pictures, the same that `alexnet up` chooses.
 side() {
     case $recipe in demo) echo 72 ;; cifar10-*) echo 32 ;; *) echo 256 ;; esac
 }
 
-# Sets `pictures`: the built-in ones; DATA's, which lie in /data here; or what was made of those in the volume /prepared. Only
-# one loader prepares, the others wait for it.
+# Sets `pictures` to the built-in pictures, to DATA (mounted at /data), or to the prepared form of
+# DATA in the volume /prepared.
 find_pictures() {
     side=${SIDE:-$(side)}
     if [ -z "$data" ]; then
         pictures=synthetic:$side
     elif [ -z "$(ls -A /data)" ]; then
-        fail "DATA=$data is an empty folder: it holds train/<class>/* and val/<class>/*, or was made by \`alexnet prepare\`"
+        fail "DATA=$data is an empty folder: it needs train/<class>/* and val/<class>/*, or the" \
+            "output of \`alexnet prepare\`"
     elif [ -f /data/dataset.json ]; then
         pictures=/data
     else
@@ -33,12 +34,13 @@ find_pictures() {
     fi
 }
 
+# Prepares the pictures once: one loader does it, and the others wait for the lock.
 prepare() {
     case $pictures in /prepared/*) ;; *) return 0 ;; esac
     exec 9>/prepared/lock
     flock 9
     if [ ! -f "$pictures/dataset.json" ]; then
-        echo "DATA=$data isn't prepared yet: making pictures of side $side of it (once)"
+        echo "DATA=$data is not prepared yet: preparing pictures of side $side (once)"
         alexnet prepare /data "$pictures" --side "$side" --name "$(basename "$data")"
     fi
     exec 9>&-
@@ -49,20 +51,23 @@ shift
 case $role in
 coordinator)
     for value in ${SET:-}; do set -- "$@" --set "$value"; done
-    exec alexnet coordinator --listen 0.0.0.0:4000 --insecure --run "$run" --recipe "$recipe" --linger 10 \
-        ${SEED:+--seed "$SEED"} ${EPOCHS:+--epochs "$EPOCHS"} ${STEPS:+--steps "$STEPS"} \
+    exec alexnet coordinator --listen 0.0.0.0:4000 --insecure --run "$run" --recipe "$recipe" \
+        --linger 10 ${SEED:+--seed "$SEED"} \
+        ${EPOCHS:+--epochs "$EPOCHS"} ${STEPS:+--steps "$STEPS"} \
         ${CHECKPOINT_EVERY:+--checkpoint-every "$CHECKPOINT_EVERY"} ${KEEP:+--keep "$KEEP"} "$@"
     ;;
 worker-*)
     cores=$(nproc)
-    exec alexnet worker --listen 0.0.0.0:4002 --insecure --advertise "$role:4002" --coordinator "$coordinator" \
+    exec alexnet worker --listen 0.0.0.0:4002 --insecure --advertise "$role:4002" \
+        --coordinator "$coordinator" \
         --device "${DEVICE:-cpu:${THREADS:-$((cores > 1 ? cores / 2 : 1))}}" "$@"
     ;;
 loader)
     find_pictures
     prepare
-    # Its own name, not the service's: there may be several.
-    exec alexnet loader --listen "$HOSTNAME:4001" --insecure --coordinator "$coordinator" --data "$pictures" "$@"
+    # The container's own name, because there may be several loaders.
+    exec alexnet loader --listen "$HOSTNAME:4001" --insecure --coordinator "$coordinator" \
+        --data "$pictures" "$@"
     ;;
 eval)
     find_pictures
@@ -72,16 +77,21 @@ predict | export | plot)
     exec alexnet "$role" "$run" "$@"
     ;;
 status)
-    # A run that is over has no coordinator. Its directory says how it stands.
+    # A run that has ended has no coordinator, so its directory is read.
     answer=$(alexnet status "$coordinator" "$@" 2>/dev/null) || answer=$(alexnet status "$run" "$@")
     printf '%s\n' "$answer"
     ;;
 healthy)
-    # The coordinator answers, and it knows this worker or loader.
-    case $1 in coordinator) part=$run ;; loader) part=$(hostname -i):4001 ;; *) part=$1:4002 ;; esac
-    alexnet status "$coordinator" | grep -qF "$part"
+    # Healthy: the coordinator answers, and it lists this worker or loader.
+    case $1 in
+    coordinator) listed=$run ;;
+    loader) listed=$(hostname -i):4001 ;;
+    *) listed=$1:4002 ;;
+    esac
+    alexnet status "$coordinator" | grep -qF "$listed"
     ;;
 *)
-    fail "$role is no role: coordinator, worker-a, worker-b, loader, eval, predict, export, plot, status"
+    fail "unknown role $role: use coordinator, worker-a, worker-b, loader, eval, predict, export," \
+        "plot or status"
     ;;
 esac

@@ -59,6 +59,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// Default of [`Self::silence`].
+    pub const SILENCE: Duration = Duration::from_secs(10);
+    /// Default of [`Self::max_restarts`].
+    pub const MAX_RESTARTS: u32 = 10;
+    /// Default of [`Self::wait_for_workers`].
+    pub const WAIT_FOR_WORKERS: Duration = Duration::from_secs(60);
+
     /// The defaults, for this directory, recipe and seed.
     pub fn new(run_dir: impl Into<PathBuf>, recipe: Recipe, seed: u64) -> Self {
         Self {
@@ -70,9 +77,9 @@ impl Config {
             checkpoint_every: 200,
             timing_every: proto::timing::EVERY,
             keep: 3,
-            silence: Duration::from_secs(10),
-            max_restarts: 10,
-            wait_for_workers: Duration::from_secs(60),
+            silence: Self::SILENCE,
+            max_restarts: Self::MAX_RESTARTS,
+            wait_for_workers: Self::WAIT_FOR_WORKERS,
             wait_for_ready: Duration::from_secs(180),
             progress_every: crate::progress::EVERY,
             metrics: None,

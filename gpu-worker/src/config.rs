@@ -36,6 +36,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// Default of [`Self::peer_deadline`].
+    pub const PEER_DEADLINE: Duration = Duration::from_secs(60);
+    /// Default of [`Self::data_deadline`].
+    pub const DATA_DEADLINE: Duration = Duration::from_secs(60);
+    /// Default of [`Self::device_deadline`].
+    pub const DEVICE_DEADLINE: Duration = Duration::from_secs(120);
+    /// Default of [`Self::coordinator_deadline`].
+    pub const COORDINATOR_DEADLINE: Duration = Duration::from_secs(60);
+
     /// The usual deadlines.
     pub fn new(coordinator: impl Into<String>, device: Device) -> Self {
         Self {
@@ -45,10 +54,10 @@ impl Config {
             kernel_cache: None,
             advertise: None,
             trust: Trust::default(),
-            peer_deadline: Duration::from_secs(60),
-            data_deadline: Duration::from_secs(60),
-            device_deadline: Duration::from_secs(120),
-            coordinator_deadline: Duration::from_secs(60),
+            peer_deadline: Self::PEER_DEADLINE,
+            data_deadline: Self::DATA_DEADLINE,
+            device_deadline: Self::DEVICE_DEADLINE,
+            coordinator_deadline: Self::COORDINATOR_DEADLINE,
         }
     }
 }
@@ -84,7 +93,7 @@ impl FromStr for Device {
             None if text == "cpu" => Ok(Self::Cpu { threads: 1 }),
             Some(("cpu", n)) => match n.parse() {
                 Ok(threads @ 1..=256) => Ok(Self::Cpu { threads }),
-                _ => Err(refused("after cpu: stands a number of threads from 1 to 256")),
+                _ => Err(refused("cpu:N needs a thread count from 1 to 256")),
             },
             Some(("cuda", gpu)) => gpu.parse().map(Self::Cuda).map_err(|why: String| refused(&why)),
             _ => Err(refused(

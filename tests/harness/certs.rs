@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use alexnet::certs::Order;
+use alexnet::CertificateRequest;
 use net::Role;
 
 /// A run's certificates in `folder/name`, valid for a day.
@@ -15,7 +15,7 @@ pub fn certificates(folder: &Path, name: &str) -> PathBuf {
 pub fn certificates_until(folder: &Path, name: &str, until: SystemTime) -> PathBuf {
     let folder = folder.join(name);
     let from = SystemTime::now() - Duration::from_secs(3600);
-    let order = Order { folder, roles: Role::ALL.to_vec(), renew: false, from, until };
+    let order = CertificateRequest { folder, roles: Role::ALL.to_vec(), renew: false, from, until };
     order.make().expect("certificates");
     order.folder
 }

@@ -141,7 +141,7 @@ fn trouble_costs_no_bits(trouble: &str, more: &[&str]) -> Option<String> {
     let once = folder.path().join("came");
     let (said, bits) = up("troubled", &format!("{trouble},fault_file={}", once.display()));
     assert!(once.is_file(), "it came");
-    assert!(said.contains("started again"), "{said}");
+    assert!(said.contains("restarting it"), "{said}");
     assert!(bits == undisturbed, "recovered, other bits");
     Some(said)
 }

@@ -64,7 +64,8 @@ fn the_image_holds_the_program_and_nothing_of_the_tests() {
 fn a_changed_source_compiles_no_dependency_again() {
     let Some(docker_here) = Docker::here() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let homes = ["proto", "proto/model", "loader", "gpu-worker", "coordinator", "deploy/cli"];
+    let homes =
+        ["proto", "proto/model", "proto/net", "loader", "gpu-worker", "coordinator", "deploy/cli"];
     let copy = "tar -c .dockerignore Cargo.* tests/Cargo.toml tests/cuda-emulator/Cargo.toml deploy proto \
                 loader gpu-worker coordinator | tar -x -C \"$0\"";
     let mut sh = std::process::Command::new("sh");
@@ -184,11 +185,11 @@ fn own_pictures_are_prepared_once_and_bad_ones_are_said() {
     let mut project = docker_here.project("own", &[CPU], &settings);
     let said = project.done(&["up", "--scale", "loader=2"]);
     assert_all_ended_well(&project, &said);
-    assert_eq!(said.matches("isn't prepared yet").count(), 1, "{said}");
+    assert_eq!(said.matches("is not prepared yet").count(), 1, "{said}");
     project.set("STEPS", "3");
     let said = project.done(&["up"]);
     assert_all_ended_well(&project, &said);
-    assert_eq!(said.matches("isn't prepared yet").count(), 0, "{said}");
+    assert_eq!(said.matches("is not prepared yet").count(), 0, "{said}");
     assert_eq!(newest_step(project.run_dir().path()), 3);
 
     let empty = folder.path().join("empty");

@@ -1,5 +1,5 @@
 //! `alexnet doctor` as a person runs it, on machines with something amiss. What each number means is
-//! tested beside the code that judges it (`deploy/cli/src/doctor`).
+//! tested beside the code that judges it (`deploy/cli/src/commands/doctor`).
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -106,7 +106,7 @@ fn a_machine_without_a_gpu_trains_on_its_cpu() {
     assert_eq!(report.code, Some(0), "{:#}", report.json);
     report.assert("gpu.device", "look", "nvidia-smi -L");
     assert_eq!(report.line("nvrtc.taken")["verdict"], "ok");
-    assert!(report.line("devices.taken")["measured"].as_str().unwrap().contains("takes cpu:"));
+    assert!(report.line("devices.taken")["measured"].as_str().unwrap().contains("uses cpu:"));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn two_gpus_are_measured_and_taken() {
     assert_eq!(report.line("nvrtc.found")["subject"], "12.9");
     assert_eq!(report.line("nvrtc.taken")["verdict"], "ok");
     let taken = report.line("devices.taken");
-    assert!(taken["measured"].as_str().unwrap().ends_with("takes cuda:0 and cuda:1"), "{taken:#}");
+    assert!(taken["measured"].as_str().unwrap().ends_with("uses cuda:0 and cuda:1"), "{taken:#}");
 }
 
 #[test]
@@ -244,14 +244,15 @@ fn ctrl_c_ends_the_report_and_removes_its_files() {
 fn the_documentation_names_every_key() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let doc = std::fs::read_to_string(root.join("docs/doctor.md")).unwrap();
-    let files = std::fs::read_dir(root.join("deploy/cli/src/doctor")).unwrap();
+    let files = std::fs::read_dir(root.join("deploy/cli/src/commands/doctor")).unwrap();
     let files = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
     // Its tests are at the end of each file, with keys of their own.
     let code = |file: PathBuf| {
         let text = std::fs::read_to_string(file).unwrap();
         text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
     };
-    let source: String = files.chain([root.join("deploy/cli/src/doctor.rs")]).map(code).collect();
+    let source: String =
+        files.chain([root.join("deploy/cli/src/commands/doctor.rs")]).map(code).collect();
     let mut keys = 0;
     for call in ["Check::ok(\"", "self.line(\"", "Part::quick(\""] {
         let found = source.split(call).skip(1).filter_map(|rest| rest.split_once('"'));

@@ -54,7 +54,7 @@ fn a_killed_worker_and_a_killed_coordinator_leave_no_trace_in_the_bits() {
     let run = up.run_dir();
     let output = up.end();
     assert!(output.status.success(), "{}", text(&output));
-    assert!(text(&output).contains("started again"), "{}", text(&output));
+    assert!(text(&output).contains("restarting it"), "{}", text(&output));
     assert!(undisturbed(folder.path()) == shards(&run, 60), "recovered, other bits");
 }
 

@@ -141,7 +141,7 @@ fn a_certificate_that_expires_is_refused_at_the_next_connection() {
     let folder = folder.path();
     let certs = certificates(folder, "certs");
     let until = SystemTime::now() + Duration::from_secs(3);
-    let short = alexnet::certs::Order {
+    let short = alexnet::CertificateRequest {
         folder: copy(&certs, &folder.join("short")),
         roles: vec![Role::Worker],
         renew: true,

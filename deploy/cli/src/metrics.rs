@@ -1,4 +1,4 @@
-//! `metrics.jsonl` as the coordinator writes it: a line a step, a line an evaluation.
+//! `metrics.jsonl` as the coordinator writes it: one line per step, one per evaluation.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(crate) struct Step {
     pub loss: f64,
     /// Fraction of the minibatch.
     pub top1_error: f64,
-    /// Images a second.
+    /// Images per second.
     pub images_per_s: f64,
     /// The whole step.
     pub step_ms: f64,
@@ -35,7 +35,7 @@ pub(crate) struct Step {
 pub(crate) struct Eval {
     /// After this step.
     pub step: u64,
-    /// And this many epochs.
+    /// Epochs done.
     pub epoch: f64,
     /// Mean over the pictures.
     pub loss: f64,
@@ -54,7 +54,7 @@ enum Line {
     Other,
 }
 
-/// A run's course.
+/// Steps and evaluations of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Metrics {
     /// In order.
@@ -70,7 +70,10 @@ impl Metrics {
     /// If the file is missing or a line other than the last is not readable.
     pub(crate) fn read(file: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(file).with_context(|| {
-            format!("{} can't be read: is its folder a run directory?", file.display())
+            format!(
+                "{} can't be read: a run directory has this file after the first step",
+                file.display()
+            )
         })?;
         Self::parse(&text).with_context(|| format!("{} is damaged", file.display()))
     }

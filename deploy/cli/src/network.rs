@@ -1,4 +1,4 @@
-//! A trained network in this process, both halves: what `eval` and `predict` ask.
+//! A trained network in this process, both halves, for `eval` and `predict`.
 
 use std::path::Path;
 
@@ -14,19 +14,19 @@ use gpu_worker::step::Output;
 use model::recipe::Recipe;
 use model::shape::Network;
 
-use crate::args::Which;
-use crate::say;
+use crate::options::WhichCheckpoint;
+use crate::print;
 
 /// A trained network.
 #[derive(Debug)]
 pub(crate) struct Trained {
-    /// How it was trained.
+    /// Recipe of the run, with the batch limited to what is asked for.
     pub recipe: Recipe,
-    /// In label order.
+    /// Names of the classes, in label order.
     pub classes: Vec<String>,
     /// Side of the stored pictures.
     pub side: usize,
-    /// Steps it was trained for.
+    /// Number of steps that it was trained for.
     pub step: u64,
     pair: Pair<Cpu>,
 }
@@ -36,7 +36,7 @@ impl Trained {
     ///
     /// # Errors
     /// If the folder is no run, or the checkpoint is damaged or another network's.
-    pub(crate) fn load(run: &Path, which: Which, batch: usize) -> Result<Self> {
+    pub(crate) fn load(run: &Path, which: WhichCheckpoint, batch: usize) -> Result<Self> {
         let dir = RunDir::open(run)?;
         let manifest = checkpoint(&dir, which)?;
         let data = dir.data_set()?;
@@ -54,7 +54,7 @@ impl Trained {
         Ok(Self { recipe, classes, side, step: manifest.step, pair })
     }
 
-    /// What the network makes of a minibatch.
+    /// Runs a minibatch forward.
     ///
     /// # Errors
     /// If the minibatch doesn't fit the network.
@@ -64,7 +64,7 @@ impl Trained {
     }
 }
 
-/// Numbers of the test views that are averaged.
+/// Numbers of the views that are averaged.
 pub(crate) fn views(views: u32) -> std::ops::RangeInclusive<u32> {
     match views {
         1 => 0..=0,
@@ -72,26 +72,26 @@ pub(crate) fn views(views: u32) -> std::ops::RangeInclusive<u32> {
     }
 }
 
-/// A run's checkpoint; damaged ones that were passed over are said.
+/// A checkpoint of a run. Damaged checkpoints that were skipped are printed.
 ///
 /// # Errors
 /// If there is none, or the one asked for is damaged.
-pub(crate) fn checkpoint(dir: &RunDir, which: Which) -> Result<Manifest> {
+pub(crate) fn checkpoint(dir: &RunDir, which: WhichCheckpoint) -> Result<Manifest> {
     match which {
-        Which::Best | Which::Last => {
+        WhichCheckpoint::Best | WhichCheckpoint::Last => {
             let (manifest, refused) =
-                if which == Which::Best { dir.best()? } else { dir.newest()? };
-            refused.iter().for_each(say::line);
+                if which == WhichCheckpoint::Best { dir.best()? } else { dir.newest()? };
+            refused.iter().for_each(print::line);
             Ok(manifest)
         }
-        Which::Step(step) => {
+        WhichCheckpoint::Step(step) => {
             let steps = dir.steps()?;
             if !steps.contains(&step) {
                 let there: Vec<String> = steps.iter().map(u64::to_string).collect();
+                let there = if there.is_empty() { "none".into() } else { there.join(", ") };
                 bail!(
-                    "{} has no checkpoint of step {step}; there are those of {}",
-                    dir.path.display(),
-                    if there.is_empty() { "none".into() } else { there.join(", ") }
+                    "{} has no checkpoint of step {step}; existing steps: {there}",
+                    dir.path.display()
                 );
             }
             Ok(dir.at(step)?)
@@ -99,7 +99,7 @@ pub(crate) fn checkpoint(dir: &RunDir, which: Which) -> Result<Manifest> {
     }
 }
 
-/// The bytes of a checkpoint's shards, half A's first.
+/// The bytes of a checkpoint's shards, half A first.
 ///
 /// # Errors
 /// If one can't be read.
@@ -112,7 +112,7 @@ pub(crate) fn shards(dir: &RunDir, manifest: &Manifest) -> Result<Vec<Bytes>> {
     paths.map(read).collect()
 }
 
-/// A loader's minibatch as a worker has it.
+/// A loader's minibatch in the form that a worker receives.
 pub(crate) fn received(batch: &loader::batch::Minibatch) -> Minibatch {
     let places = (0..batch.n)
         .map(|i| {

@@ -1,19 +1,17 @@
-//! From `--recipe`, `--set`, `--data` and `--run` to what is trained, on what, and where.
+//! A recipe by name or file, and the names of runs and pictures that follow from it.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use model::recipe::{NetworkName, Recipe};
 
-use crate::args::RecipeArgs;
-
-/// Folder of the run directories that have no `--run`.
+/// Folder of run directories, unless `--run` names another place.
 pub(crate) const RUNS: &str = "runs";
 
 /// A built-in recipe or a TOML file, with `key=value` changes.
 ///
 /// # Errors
-/// If there is no such recipe, or it is impossible.
+/// If there is no such recipe, or its values are impossible.
 pub(crate) fn load(name: &str, sets: &[String]) -> Result<Recipe> {
     let looks_like_file = name.ends_with(".toml") || name.contains('/');
     let mut recipe = if looks_like_file {
@@ -27,16 +25,10 @@ pub(crate) fn load(name: &str, sets: &[String]) -> Result<Recipe> {
     Ok(recipe)
 }
 
-/// Where to stop; `None`: the recipe's epochs.
-pub(crate) fn until(args: &RecipeArgs) -> Option<coordinator::Until> {
-    let steps = args.steps.map(coordinator::Until::Steps);
-    steps.or(args.epochs.map(coordinator::Until::Epochs))
-}
-
 /// Side of the stored pictures that leave a recipe's crops room to move: 256 for 224.
 pub(crate) fn stored_side(recipe: &Recipe) -> usize {
     let room = match (recipe.network, recipe.crop_offsets) {
-        (NetworkName::Cifar10, _) => return recipe.crop, // it sees pictures as they are
+        (NetworkName::Cifar10, _) => return recipe.crop, // whole pictures
         (_, 0) => recipe.crop / 8,                       // everywhere: an eighth, as 224 has in 256
         (_, n) => n - 1,
     };
@@ -48,8 +40,8 @@ pub(crate) fn built_in_pictures(recipe: &Recipe) -> String {
     format!("synthetic:{}", stored_side(recipe))
 }
 
-/// Last part of a data set's place, without the side that `up` adds: `flowers` for
-/// `data/flowers-256/`.
+/// Name of a data set: the last part of its path, without the side that `up` adds, such as
+/// `flowers` for `data/flowers-256/`.
 pub(crate) fn data_name(data: &str, side: usize) -> String {
     if data == "synthetic" || data.starts_with("synthetic:") {
         return "built-in".into();

@@ -1,4 +1,10 @@
-//! `alexnet up`: the whole run on this machine, each role a process of its own.
+//! A whole run on this machine: its processes, started, watched and ended. `up` trains with it,
+//! `bench` measures with it.
+
+mod children; // processes: start, restart, end
+mod progress; // the live line
+pub(crate) mod report; // what a run reached, and what to type next
+mod state; // what is remembered in a run directory
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -7,159 +13,113 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use model::recipe::Recipe;
-use net::{Backoff, asked_to_stop};
-use net::{Role as Certified, Trust};
+use net::{Backoff, Trust, asked_to_stop};
 use proto::wire::RunStatus;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::args::{DEFAULT_SEED, LogFormat, RecipeArgs, UpArgs};
-use crate::certs::CertsArgs;
-use crate::children::{self, End, Role, Running};
-use crate::devices::{Devices, GpuArgs, devices};
-use crate::memory::Memory;
-use crate::patience::{LossArgs, WaitArgs};
-use crate::progress::Progress;
-use crate::report;
-use crate::roles::{self, one_thread};
-use crate::status;
-use crate::{prepare, recipe, say};
+use crate::client;
+use crate::devices::Devices;
+use crate::options::TlsArgs;
+use crate::{print, recipe, role};
+use children::End;
+use progress::Progress;
 
-/// How often the coordinator is asked how it goes.
+pub(crate) use children::{ChildCommand, Running, logs};
+pub(crate) use state::Remembered;
+
+/// Time between two questions to the coordinator about the state of the run.
 const ASK_EVERY: Duration = Duration::from_millis(300);
-/// How long workers and loaders may take to end with the run.
+/// Time that workers and loaders have to end with the run.
 const LEAVES_WITHIN: Duration = Duration::from_secs(10);
-/// A coordinator that has answered before and says nothing for so long hangs.
+/// A coordinator that has answered before and is silent for this long hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(30);
-/// A coordinator that was killed is started again this often.
+/// Most restarts of a coordinator that was killed.
 const COORDINATOR_RESTARTS: u32 = 10;
 
-/// What to start, decided before anything is.
+/// A run on this machine, decided before anything is started.
 #[derive(Debug)]
-pub(crate) struct Plan {
-    /// What is trained.
+pub(crate) struct LocalRun {
+    /// The recipe, with its changes.
     pub recipe: Recipe,
     /// `--recipe` for the coordinator: a name or a file.
     pub recipe_name: String,
-    /// Everything else about it, as typed.
-    pub typed: RecipeArgs,
     /// Seed of the run.
     pub seed: u64,
     /// A prepared folder, or `synthetic:SIDE`.
     pub data: String,
     /// The run directory.
-    pub run: PathBuf,
-    /// One a worker.
+    pub dir: PathBuf,
+    /// One device per worker.
     pub devices: Devices,
-    /// Where the GPUs' libraries are.
-    pub gpu: GpuArgs,
-    /// For TLS between the processes.
-    pub certs: CertsArgs,
-    /// Loader processes.
+    /// Certificates for TLS between the processes.
+    pub tls: TlsArgs,
+    /// Number of loader processes.
     pub loaders: u16,
     /// `--metrics`, as typed.
     pub metrics: Option<String>,
-    /// When who counts as lost.
-    pub loss: LossArgs,
-    /// How long workers wait.
-    pub wait: WaitArgs,
-    /// Of the children's logs.
-    pub log_format: LogFormat,
+    /// Options that are handed on as they were typed.
+    pub options: ChildOptions,
 }
 
-/// Trains, or goes on training.
-pub(crate) fn run(args: &UpArgs, log_format: LogFormat) -> Result<()> {
-    let plan = Plan::new(args, log_format)?;
-    plan.announce();
-    let started = Instant::now();
-    let ended = one_thread()?.block_on(plan.train(|_| ()))?;
-    report::ended(&plan, &ended, started.elapsed())
+/// Options for the command lines of the children.
+#[derive(Debug, Default)]
+pub(crate) struct ChildOptions {
+    /// For every child.
+    pub every: Vec<OsString>,
+    /// For the coordinator.
+    pub coordinator: Vec<OsString>,
+    /// For each worker.
+    pub worker: Vec<OsString>,
 }
 
-impl Plan {
-    fn new(args: &UpArgs, log_format: LogFormat) -> Result<Self> {
-        let given = args.run.as_deref();
-        let remembered = given.and_then(Memory::read);
-        let data = args.data.clone().or(remembered.map(|memory| memory.data));
-        let default = if data.is_some() { "caffe" } else { "demo" };
-        let run_of = |name: &str| -> Result<PathBuf> {
-            let recipe = recipe::load(name, &args.recipe.sets)?;
-            let data = data.clone().unwrap_or_else(|| recipe::built_in_pictures(&recipe));
-            Ok(given.map_or_else(|| recipe::default_run_dir(&recipe, &data), Path::to_owned))
-        };
-        // A run that is there goes on with its own recipe; --set may then only repeat it.
-        let (run, recipe_name) = match &args.recipe.recipe {
-            Some(name) => (run_of(name)?, name.clone()),
-            None => {
-                let run = run_of(default)?;
-                let kept = run.join("recipe.toml");
-                let there = kept.is_file().then(|| kept.to_string_lossy().into_owned());
-                (run, there.unwrap_or_else(|| default.to_owned()))
-            }
-        };
-        let recipe = recipe::load(&recipe_name, &args.recipe.sets)?;
-        let seed = args.recipe.seed.unwrap_or_else(|| {
-            coordinator::run_dir::RunDir::open(&run).map_or(DEFAULT_SEED, |dir| dir.record.seed)
-        });
-        let devices = devices(&args.devices, recipe.columns, &args.gpu)?;
-        let data = match data {
-            Some(data) => prepare::ready(&data, &recipe)?,
-            None => recipe::built_in_pictures(&recipe),
-        };
-        Ok(Self {
-            recipe,
-            recipe_name,
-            typed: args.recipe.clone(),
-            seed,
-            data,
-            run,
-            devices,
-            gpu: args.gpu.clone(),
-            certs: args.certs.clone(),
-            loaders: args.loaders,
-            metrics: args.watch.metrics.clone(),
-            loss: args.loss.clone(),
-            wait: args.wait.clone(),
-            log_format,
-        })
-    }
-
-    fn announce(&self) {
-        let again = self.run.join("run.json").is_file();
-        say::line(format_args!(
-            "{} {} on {}, {} and {}, in {}",
-            if again { "going on with" } else { "training" },
+impl LocalRun {
+    /// Prints what is going to be trained, on what, and where.
+    pub(crate) fn announce(&self) {
+        let again = self.dir.join("run.json").is_file();
+        print::line(format_args!(
+            "{} {} on {} with {} and {}, in {}",
+            if again { "resuming" } else { "training" },
             self.recipe.name,
-            recipe::data_name(&self.data, recipe::stored_side(&self.recipe)),
-            say::count(self.devices.names.len() as u64, "worker", "workers"),
-            say::count(self.loaders.into(), "loader", "loaders"),
-            self.run.display()
+            self.pictures(),
+            print::count(self.devices.names.len() as u64, "worker", "workers"),
+            print::count(self.loaders.into(), "loader", "loaders"),
+            self.dir.display()
         ));
         if let Some(why) = &self.devices.why {
-            say::line(format_args!("on {}: {why}", self.devices.names.join(" and ")));
+            print::line(format_args!("using {}: {why}", self.devices.names.join(" and ")));
         }
         if std::io::stderr().is_terminal() {
-            say::line("Ctrl-C writes a checkpoint and ends; the same command goes on from there");
+            print::line("Ctrl-C writes a checkpoint and ends; the same command resumes the run");
         }
     }
 
-    /// Starts everything, shows how it goes, and returns what the coordinator said at its end;
-    /// `started` is told the processes, for `bench` to measure them.
+    /// Name of the pictures, for people.
+    fn pictures(&self) -> String {
+        match self.data.starts_with("synthetic") {
+            true => "built-in pictures".into(),
+            false => recipe::data_name(&self.data, recipe::stored_side(&self.recipe)),
+        }
+    }
+
+    /// Starts all processes, shows progress, and returns the coordinator's last line.
+    ///
+    /// `started` receives name and number of each process, which `bench` measures.
     ///
     /// # Errors
-    /// If a process can't be started or the run can't go on.
+    /// If a process can't be started or the run can't continue.
     pub(crate) async fn train(&self, started: impl FnOnce(Vec<(String, u32)>)) -> Result<String> {
-        let trust = self.certs.trust(Certified::Operator)?;
-        let logs = children::logs(&self.run)?;
+        let trust = self.tls.trust(net::Role::Operator, None)?;
+        let logs = children::logs(&self.dir)?;
         let args = self.coordinator("127.0.0.1:0", self.metrics.as_deref());
-        let coordinator = Role::new("coordinator", &logs, args).start().await?;
+        let coordinator = ChildCommand::new("coordinator", &logs, args).start().await?;
         let address = coordinator.address.clone();
         if let Some(metrics) = &coordinator.metrics {
-            say::line(format_args!("metrics at {metrics}"));
+            print::line(format_args!("metrics at {metrics}"));
         }
         let mut others = Vec::new();
-        for role in self.others(&logs, &address) {
-            others.push(role.start().await?);
+        for child in self.others(&logs, &address) {
+            others.push(child.start().await?);
         }
         let pids = others.iter().chain([&coordinator]);
         started(pids.filter_map(|r| Some((r.name().to_owned(), r.pid()?))).collect());
@@ -167,30 +127,31 @@ impl Plan {
         let (over, is_over) = watch::channel(None);
         let (tell, notices) = mpsc::unbounded_channel();
         let mut kept_alive = JoinSet::new();
-        let states = ask_again_and_again(&trust, &address)?;
+        let states = poll_states(&trust, &address)?;
         for running in others {
             let (is_over, states, tell) = (is_over.clone(), states.clone(), tell.clone());
             kept_alive.spawn(children::keep_alive(running, is_over, states, tell));
         }
-        // Restarted, it listens where everyone looks for it.
+        // A restarted coordinator listens on the same address, which the others know.
         let metrics = coordinator.metrics.as_deref().map(host_and_port);
-        let again = Role::new("coordinator", &logs, self.coordinator(&address, metrics));
+        let again = ChildCommand::new("coordinator", &logs, self.coordinator(&address, metrics));
         let ended = self.watch(&trust, coordinator, again, &mut kept_alive, states, notices).await;
         if let Ok(said) = &ended {
-            // At a run's end everyone leaves by itself; where none began, nobody was told to.
-            let began = said != roles::ALREADY_FINISHED;
+            // The others end with the run by themselves. If no run began, nothing tells them to.
+            let began = said != role::ALREADY_FINISHED;
             let _ = over.send(Some(if began { LEAVES_WITHIN } else { Duration::ZERO }));
             while kept_alive.join_next().await.is_some() {}
         }
         ended
     }
 
-    /// Until the coordinator ends.
+    /// Shows progress, restarts a coordinator that was killed, and passes Ctrl-C on, until the
+    /// coordinator ends.
     async fn watch(
         &self,
         trust: &Trust,
         mut coordinator: Running,
-        again: Role,
+        again: ChildCommand,
         others: &mut JoinSet<Result<()>>,
         mut states: watch::Receiver<RunStatus>,
         mut notices: mpsc::UnboundedReceiver<String>,
@@ -201,7 +162,7 @@ impl Plan {
         let mut born = Instant::now();
         let mut heard = None;
         let mut look = tokio::time::interval(ASK_EVERY);
-        let mut memory = Some(Memory {
+        let mut remembered = Some(Remembered {
             data: self.data.clone(),
             coordinator: Some(coordinator.address.clone()),
         });
@@ -214,7 +175,7 @@ impl Plan {
                             (restarts, backoff) = (0, Backoff::default());
                         }
                         progress.notice(&format!(
-                            "coordinator ended: {}; started again", end.why()
+                            "coordinator ended: {}; restarting it", end.why()
                         ));
                         restarts += 1;
                         backoff.pause().await;
@@ -224,33 +185,33 @@ impl Plan {
                     end => break Err(anyhow::anyhow!("{}", end.why())),
                 },
                 Some(done) = others.join_next() => {
-                    if let Err(error) = done.context("a watching task broke")? {
+                    if let Err(error) = done.context("a task that watches a process failed")? {
                         break Err(error);
                     }
                 }
                 Some(notice) = notices.recv() => progress.notice(&notice),
                 Ok(()) = states.changed() => {
                     heard = Some(Instant::now());
-                    // It answers: it has taken this run directory, so these are its pictures.
-                    if let Some(memory) = memory.take() {
-                        memory.write(&self.run)?;
+                    // The coordinator answers, so the run directory belongs to this run.
+                    if let Some(remembered) = remembered.take() {
+                        remembered.write(&self.dir)?;
                     }
                     progress.update(&states.borrow_and_update());
                 }
                 _ = look.tick() => {
                     if heard.is_some_and(|at: Instant| at.elapsed() > HANGS_AFTER) {
-                        // Its end is then seen above.
+                        // The first branch then sees its end.
                         heard = None;
-                        progress.notice("the coordinator does not answer and is ended");
+                        progress.notice("the coordinator does not answer: killing it");
                         coordinator.kill();
                     }
                 }
                 signal = &mut asked => {
-                    signal.context("signals can't be received")?;
+                    signal.context("Ctrl-C can't be received")?;
                     if stopping {
                         break Err(anyhow::anyhow!(
-                            "ended at once; the last checkpoint stands, the same command goes on \
-                             from there"
+                            "ended at once, without a new checkpoint; the same command resumes \
+                             from the last one"
                         ));
                     }
                     stopping = true;
@@ -265,44 +226,32 @@ impl Plan {
 
     fn coordinator(&self, listen: &str, metrics: Option<&str>) -> Vec<OsString> {
         let mut args = self.child("coordinator", listen);
-        let mut put = |key: &str, value: &dyn ToString| {
-            args.extend([key.into(), value.to_string().into()]);
-        };
-        put("--recipe", &self.recipe_name);
-        put("--seed", &self.seed);
-        metrics.iter().for_each(|address| put("--metrics", address));
-        self.typed.sets.iter().for_each(|set| put("--set", set));
-        let typed = &self.typed;
-        typed.epochs.iter().for_each(|n| put("--epochs", n));
-        typed.steps.iter().for_each(|n| put("--steps", n));
-        typed.checkpoint_every.iter().for_each(|n| put("--checkpoint-every", n));
-        typed.timing_every.iter().for_each(|n| put("--timing-every", n));
-        typed.keep.iter().for_each(|n| put("--keep", n));
-        args.extend(["--run".into(), self.run.clone().into()]);
-        args.extend(self.loss.typed());
+        args.extend(["--run".into(), self.dir.clone().into()]);
+        args.extend(["--recipe".into(), self.recipe_name.clone().into()]);
+        args.extend(["--seed".into(), self.seed.to_string().into()]);
+        args.extend(metrics.iter().flat_map(|address| ["--metrics".into(), address.into()]));
+        args.extend(self.options.coordinator.iter().cloned());
         args
     }
 
-    fn others(&self, logs: &Path, coordinator: &str) -> Vec<Role> {
-        let role = |name: String, kind: &str, own: [&str; 2], more: Vec<OsString>| {
+    fn others(&self, logs: &Path, coordinator: &str) -> Vec<ChildCommand> {
+        let child = |name: String, kind: &str, own: [&str; 2], more: &[OsString]| {
             let mut args = self.child(kind, "127.0.0.1:0");
             args.extend(["--coordinator", coordinator, own[0], own[1]].map(Into::into));
-            args.extend(more);
-            Role::new(name, logs, args)
+            args.extend(more.iter().cloned());
+            ChildCommand::new(name, logs, args)
         };
         let loaders = (0..self.loaders)
-            .map(|i| role(format!("loader-{i}"), "loader", ["--data", &self.data], Vec::new()));
-        let more = [self.gpu.typed(), self.wait.typed()].concat();
+            .map(|i| child(format!("loader-{i}"), "loader", ["--data", &self.data], &[]));
         let workers = self.devices.names.iter().enumerate().map(|(i, device)| {
-            role(format!("worker-{i}"), "worker", ["--device", device], more.clone())
+            child(format!("worker-{i}"), "worker", ["--device", device], &self.options.worker)
         });
         loaders.chain(workers).collect()
     }
 
     fn child(&self, kind: &str, listen: &str) -> Vec<OsString> {
-        let format = self.log_format.name();
-        let args = [kind, "--with-parent", "--listen", listen, "--log-format", format];
-        args.into_iter().map(Into::into).chain(self.certs.typed()).collect()
+        let args = [kind, "--with-parent", "--listen", listen];
+        args.into_iter().map(Into::into).chain(self.options.every.iter().cloned()).collect()
     }
 }
 
@@ -311,29 +260,29 @@ fn host_and_port(url: &str) -> &str {
     url.trim_start_matches("http://").trim_end_matches("/metrics")
 }
 
-/// Asks for a checkpoint and the end; says what the coordinator answered.
+/// Asks for a checkpoint and the end of the run; returns the answer as a sentence.
 async fn ask_to_stop(trust: &Trust, address: &str) -> String {
-    let answer = match status::client(trust, address) {
-        Ok(mut client) => status::stop(&mut client, "Ctrl-C").await,
+    let answer = match client::connect(trust, address) {
+        Ok(mut client) => client::stop(&mut client, "Ctrl-C").await,
         Err(error) => Err(error),
     };
     match answer {
         Ok(step) => format!(
             "stopping after step {}: writing its checkpoint (Ctrl-C again ends at once)",
-            say::thousands(step)
+            print::thousands(step)
         ),
         Err(error) => format!("the coordinator can't be asked to stop: {error:#}"),
     }
 }
 
-/// The coordinator's state, as often as [`ASK_EVERY`] says, until nobody looks.
-fn ask_again_and_again(trust: &Trust, address: &str) -> Result<watch::Receiver<RunStatus>> {
-    let mut client = status::client(trust, address)?;
+/// The state of the run, asked for every [`ASK_EVERY`] until the receiver is dropped.
+fn poll_states(trust: &Trust, address: &str) -> Result<watch::Receiver<RunStatus>> {
+    let mut client = client::connect(trust, address)?;
     let (show, states) = watch::channel(RunStatus::default());
     tokio::spawn(async move {
         while !show.is_closed() {
-            // A coordinator that is being restarted doesn't answer; the next question may do.
-            if let Ok(state) = status::ask(&mut client).await {
+            // A coordinator that is being restarted doesn't answer; a later one will.
+            if let Ok(state) = client::status(&mut client).await {
                 let _ = show.send(state);
             }
             tokio::time::sleep(ASK_EVERY).await;

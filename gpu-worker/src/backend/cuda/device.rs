@@ -37,7 +37,8 @@ impl FromStr for Gpu {
             Ok(ordinal) => Ok(Self::Ordinal(ordinal)),
             Err(_) if text.starts_with("GPU-") && text.len() > 4 => Ok(Self::Uuid(text.into())),
             Err(_) => {
-                Err("after cuda: stands a number, or a UUID as nvidia-smi -L prints it".into())
+                Err("cuda:N needs the number of a GPU, or its UUID as nvidia-smi -L prints it"
+                    .into())
             }
         }
     }

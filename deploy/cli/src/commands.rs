@@ -1,0 +1,160 @@
+//! The command line: a file per verb, each with its arguments, its help and what it does.
+
+mod up; // train on this machine
+mod prepare;
+mod eval;
+mod predict;
+mod export;
+mod preview;
+mod plot;
+mod timing;
+mod bench;
+mod doctor; // what this machine has, and what a run would miss
+mod status;
+mod certs; // a run's authority and certificates
+mod coordinator;
+mod worker;
+mod loader;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use net::start_tracing;
+
+use crate::environment::Environment;
+use crate::options::{Call, LogArgs};
+
+pub use certs::CertificateRequest;
+
+const EXAMPLES: &str = "\
+First steps:
+  alexnet doctor                            check whether this machine can train
+  alexnet up                                train a small network on built-in pictures (a minute)
+  alexnet up --data my-pictures             train AlexNet on my-pictures/{train,val}/<class>/*
+  alexnet predict runs/caffe-my-pictures photo.jpg
+  alexnet plot runs/caffe-my-pictures       draw loss and errors as SVG and PNG
+
+ImageNet, from the archives as distributed:
+  alexnet prepare ilsvrc2012/ data/imagenet
+  alexnet up --recipe paper --data data/imagenet
+
+`alexnet COMMAND --help` explains each command. RUST_LOG (info, gpu_worker=debug, …) filters logs.";
+
+/// Example of a run on two machines, in the help of each role.
+const ROLES_EXAMPLES: &str = "\
+One run on two machines, 10.0.0.1 (coordinator, half A) and 10.0.0.2 (half B). The environment
+variable ALEXNET_CERTS may replace --certs:
+  1$ alexnet certs certs                       copy authority.pem and worker*.pem to machine 2
+  1$ alexnet coordinator --certs certs --listen 10.0.0.1:4000 --run runs/two --recipe caffe
+  1$ alexnet loader --certs certs --coordinator 10.0.0.1:4000 --listen 10.0.0.1:4001 --data DIR
+  1$ alexnet worker --certs certs --coordinator 10.0.0.1:4000 --listen 10.0.0.1:4002
+  2$ alexnet worker --certs certs --coordinator 10.0.0.1:4000 --listen 10.0.0.2:4002";
+
+/// Train AlexNet as in 2012: in two halves, each in a process of its own
+#[derive(Debug, Parser)]
+#[command(name = "alexnet", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// The command.
+    #[command(subcommand)]
+    command: Command,
+
+    /// Log options of every command.
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train on this machine: start all processes, or resume a run
+    Up(up::UpArgs),
+    /// Turn a folder of pictures, ImageNet's archives or CIFAR-10 into shards
+    Prepare(prepare::PrepareArgs),
+    /// Measure a trained network: top-1 and top-5 error, loss, confusion matrix
+    Eval(eval::EvalArgs),
+    /// Name what is in pictures: the five most probable classes
+    Predict(predict::PredictArgs),
+    /// Write the whole network to one safetensors file with PyTorch's names and layout
+    Export(export::ExportArgs),
+    /// Draw an augmented minibatch as the network sees it
+    Preview(preview::PreviewArgs),
+    /// Draw loss, errors and speed of a run as SVG and PNG
+    Plot(plot::PlotArgs),
+    /// Show where the time of a run's steps went, per layer and half
+    Timing(timing::TimingArgs),
+    /// Measure this machine: images per second, where the time goes, memory
+    Bench(bench::BenchArgs),
+    /// Check this machine: what a run needs, what is missing, and what to do about it
+    Doctor(doctor::DoctorArgs),
+    /// Show the state of a run: ask its coordinator, or read its run directory
+    Status(status::StatusArgs),
+    /// Make the certificates that the processes of a run show each other
+    Certs(certs::CertsArgs),
+    /// Run one role: own the run directory and direct the workers
+    Coordinator(coordinator::CoordinatorArgs),
+    /// Run one role: train one half of the network
+    Worker(worker::WorkerArgs),
+    /// Run one role: serve minibatches
+    Loader(loader::LoaderArgs),
+    /// Measure the matrix product on one device; `bench` starts one of these per worker
+    #[command(hide = true)]
+    ProductRate(bench::ProductRateArgs),
+}
+
+/// Reads a command line: as arguments of its command, and as it was typed.
+///
+/// # Errors
+/// Help, the version, or what is wrong with the command line, to be printed.
+pub(crate) fn parse(
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<(Cli, ArgMatches), clap::Error> {
+    let typed = Cli::command().try_get_matches_from(args)?;
+    let cli = Cli::from_arg_matches(&typed).map_err(|error| error.format(&mut Cli::command()))?;
+    Ok((cli, typed))
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the command fails.
+pub(crate) fn run(cli: &Cli, typed: &ArgMatches, environment: &Environment) -> Result<ExitCode> {
+    start_logging(cli, environment)?;
+    let typed = typed.subcommand().map_or(typed, |(_, typed)| typed);
+    let call = Call { typed, environment };
+    match &cli.command {
+        Command::Doctor(args) => return doctor::run(args, call),
+        Command::Up(args) => up::run(args, call),
+        Command::Prepare(args) => prepare::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Preview(args) => preview::run(args),
+        Command::Plot(args) => plot::run(args),
+        Command::Timing(args) => timing::run(args),
+        Command::Bench(args) => bench::run(args, call),
+        Command::Status(args) => status::run(args, call),
+        Command::Certs(args) => certs::run(args),
+        Command::Coordinator(args) => coordinator::run(args, call),
+        Command::Worker(args) => worker::run(args, call),
+        Command::Loader(args) => loader::run(args, call),
+        Command::ProductRate(args) => bench::product_rate(args, call),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+/// Starts logging. Roles log their work. Other commands log only warnings and errors, so that the
+/// lines of results stay readable.
+fn start_logging(cli: &Cli, environment: &Environment) -> Result<()> {
+    let is_role =
+        matches!(cli.command, Command::Coordinator(_) | Command::Worker(_) | Command::Loader(_));
+    let default = if is_role { "info" } else { "warn" };
+    let filter = environment.rust_log.as_deref().unwrap_or(default);
+    start_tracing(cli.log.log_format.into(), filter)
+        .map_err(|why| anyhow!(why))
+        .context("logs can't be written")
+}
+
+#[cfg(test)]
+mod tests;

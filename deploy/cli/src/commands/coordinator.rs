@@ -1,0 +1,106 @@
+//! `alexnet coordinator`: the role that owns the run directory and directs the workers.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use coordinator::{Config, Ending};
+use net::Role;
+
+use crate::options::{Call, DEFAULT_SEED, FailureArgs, ListenArgs, MetricsArgs, TrainingArgs};
+use crate::role::{self, cant_listen, in_this_process};
+use crate::{print, recipe};
+
+/// Arguments of `alexnet coordinator`.
+#[derive(Debug, Args)]
+#[command(after_help = super::ROLES_EXAMPLES)]
+pub(super) struct CoordinatorArgs {
+    /// Address for workers, loaders and questions.
+    #[command(flatten)]
+    listen: ListenArgs,
+
+    /// Run directory
+    #[arg(long, value_name = "DIR")]
+    run: PathBuf,
+
+    /// Keep answering for this long after the end of the run
+    ///
+    /// Workers and loaders that something else restarts, such as Docker, then learn that the run
+    /// has ended, instead of looking for its coordinator.
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    linger: u64,
+
+    /// Log progress (step, loss, errors, speed, time left) at this interval; 0 turns it off
+    #[arg(
+        long,
+        default_value_t = coordinator::progress::EVERY.as_secs_f64(),
+        value_name = "SECONDS",
+        value_parser = seconds
+    )]
+    progress_every: f64,
+
+    /// Built-in recipe (README lists them) or TOML file
+    #[arg(long, value_name = "NAME|FILE", default_value = "caffe")]
+    recipe: String,
+
+    /// Seed of every random number
+    #[arg(long, default_value_t = DEFAULT_SEED)]
+    seed: u64,
+
+    /// Changes of the recipe, and the course of the run.
+    #[command(flatten)]
+    training: TrainingArgs,
+
+    /// Metrics over HTTP.
+    #[command(flatten)]
+    metrics: MetricsArgs,
+
+    /// Limits of the coordinator.
+    #[command(flatten)]
+    failure: FailureArgs,
+}
+
+/// Runs a coordinator.
+pub(super) fn run(args: &CoordinatorArgs, call: Call<'_>) -> Result<()> {
+    let recipe = recipe::load(&args.recipe, &args.training.changes())?;
+    let mut config = Config::new(&args.run, recipe, args.seed);
+    args.training.set(&mut config);
+    args.failure.set(&mut config);
+    config.metrics = args.metrics.metrics.as_deref().map(listen_for_metrics).transpose()?;
+    config.progress_every = Duration::from_secs_f64(args.progress_every);
+    config.linger = Duration::from_secs(args.linger);
+    config.trust = args.listen.trust(Role::Coordinator, call.environment)?;
+    let trust = config.trust.clone();
+    in_this_process(&args.listen, &trust, async move |listener, stop| {
+        let outcome = coordinator::run(config, listener, stop).await?;
+        print::line(match outcome.ending {
+            Ending::Finished => role::FINISHED,
+            Ending::AlreadyFinished => role::ALREADY_FINISHED,
+            Ending::Stopped => role::STOPPED,
+            Ending::Failed { reason } => bail!("{reason}"),
+        });
+        Ok(())
+    })
+}
+
+/// Listens for Prometheus, and prints the address.
+fn listen_for_metrics(address: &str) -> Result<TcpListener> {
+    let address = match address.parse::<u16>() {
+        Ok(port) => format!("127.0.0.1:{port}"),
+        Err(_) => address.to_owned(),
+    };
+    let listener =
+        TcpListener::bind(&address).with_context(|| cant_listen(&address, "--metrics"))?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    print::line(format_args!("{}http://{address}/metrics", role::METRICS));
+    Ok(listener)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=1e9).contains(&seconds) => Ok(seconds),
+        _ => Err("expected a number of seconds, such as 5 or 0.5".into()),
+    }
+}

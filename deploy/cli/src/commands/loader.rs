@@ -1,0 +1,50 @@
+//! `alexnet loader`: the role that serves minibatches.
+
+use anyhow::Result;
+use clap::Args;
+use loader::Config;
+use net::Role;
+
+use crate::options::{AdvertiseArgs, Call, ListenArgs};
+use crate::role::in_this_process;
+
+/// Arguments of `alexnet loader`.
+#[derive(Debug, Args)]
+#[command(after_help = super::ROLES_EXAMPLES)]
+pub(super) struct LoaderArgs {
+    /// Address for workers.
+    #[command(flatten)]
+    listen: ListenArgs,
+
+    /// Address of the coordinator; without one, serve minibatches until stopped
+    #[arg(long, value_name = "HOST:PORT")]
+    coordinator: Option<String>,
+
+    /// Prepared folder, or synthetic[:SIDE]
+    #[arg(long, value_name = "DIR")]
+    data: String,
+
+    /// Address that workers are given.
+    #[command(flatten)]
+    advertise: AdvertiseArgs,
+
+    /// Threads that decode pictures
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: u16,
+}
+
+/// Runs a loader.
+pub(super) fn run(args: &LoaderArgs, call: Call<'_>) -> Result<()> {
+    let trust = args.listen.trust(Role::Loader, call.environment)?;
+    let config = Config {
+        data: args.data.parse()?,
+        coordinator: args.coordinator.clone(),
+        advertise: args.advertise.advertise.clone(),
+        trust: trust.clone(),
+        threads: usize::from(args.threads),
+    };
+    in_this_process(&args.listen, &trust, async move |listener, stop| {
+        loader::run(config, listener, stop).await?;
+        Ok(())
+    })
+}

@@ -1,0 +1,127 @@
+//! `alexnet status`: the state of a run, from its coordinator or its run directory.
+
+mod on_disk; // a run's directory, for runs that no coordinator answers for
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use coordinator::progress;
+use net::{Role, Trust};
+use proto::wire::RunStatus;
+
+use crate::options::{Call, TlsArgs};
+use crate::recipe::RUNS;
+use crate::runtime::one_thread;
+use crate::up::Remembered;
+use crate::{client, print};
+
+use on_disk::OnDisk;
+
+/// Arguments of `alexnet status`.
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Run directory, or the coordinator's HOST:PORT [default: the newest run under runs/]
+    #[arg(value_name = "RUN|ADDRESS")]
+    run: Option<String>,
+
+    /// Certificates, of which the operator's is used.
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// Prints the state of a run, as its coordinator answers or its directory shows.
+pub(super) fn run(args: &StatusArgs, call: Call<'_>) -> Result<()> {
+    // A run that `up` began here has no certificates, unless they were typed.
+    let is_remote = args.run.as_deref().is_some_and(is_address);
+    let fallback = call.environment.certs.as_deref().filter(|_| is_remote);
+    let trust = args.tls.trust(Role::Operator, fallback)?;
+    match &args.run {
+        None => of_directory(&newest_run(Path::new(RUNS))?, &trust),
+        Some(run) if Path::new(run).is_dir() => of_directory(Path::new(run), &trust),
+        Some(address) if is_address(address) => {
+            let status = now(&trust, address).with_context(|| {
+                format!(
+                    "no coordinator answers at {address}: the run may have ended, or not started \
+                     yet; `{} status RUN` reads its directory",
+                    print::program()
+                )
+            })?;
+            show(&status);
+            Ok(())
+        }
+        Some(other) => bail!(
+            "{other} is neither a run directory nor a coordinator's HOST:PORT, such as \
+             127.0.0.1:4000"
+        ),
+    }
+}
+
+/// Whether this has the form `HOST:PORT`.
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+/// Asks the coordinator that `up` remembered. Reads the directory if that coordinator does not
+/// answer, or works on another run by now.
+fn of_directory(path: &Path, trust: &Trust) -> Result<()> {
+    let kept = OnDisk::read(path)?;
+    let coordinator = Remembered::read(path).and_then(|remembered| remembered.coordinator);
+    let live = coordinator.and_then(|address| now(trust, &address).ok());
+    if let Some(status) = live.filter(|live| live.run_id == kept.status.run_id) {
+        show(&status);
+        return Ok(());
+    }
+    show(&kept.status);
+    if let Some(best) = kept.best {
+        line("best", best);
+    }
+    line("to continue", kept.next);
+    Ok(())
+}
+
+/// A coordinator's answer.
+fn now(trust: &Trust, address: &str) -> Result<RunStatus> {
+    one_thread()?.block_on(async { client::status(&mut client::connect(trust, address)?).await })
+}
+
+fn show(status: &RunStatus) {
+    line("run", format!("{} in {}", status.run_id, status.run_dir));
+    line("phase", status.phase.clone());
+    if status.step > 0 {
+        line("progress", progress::numbers(status, None));
+        line("rate", status.rate.to_string());
+    }
+    line(
+        "checkpoint",
+        match status.checkpoint_step {
+            0 => "none yet".into(),
+            step => format!("step {}", print::thousands(step)),
+        },
+    );
+    status.workers.iter().for_each(|worker| line("worker", worker.clone()));
+    status.loaders.iter().for_each(|loader| line("loader", loader.clone()));
+    status.notices.iter().for_each(|notice| line("notice", notice.clone()));
+}
+
+fn line(what: &str, value: String) {
+    print::line(format_args!("{what:<12} {value}"));
+}
+
+/// The run that `up` started last under `runs`.
+fn newest_run(runs: &Path) -> Result<PathBuf> {
+    let when = |dir: &PathBuf| {
+        let remembered = std::fs::metadata(Remembered::file(dir)).and_then(|m| m.modified());
+        remembered.unwrap_or(SystemTime::UNIX_EPOCH)
+    };
+    let folders = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
+    let newest = folders.filter(|dir| Remembered::file(dir).is_file()).max_by_key(when);
+    newest.with_context(|| {
+        format!(
+            "there is no run under {}: name a run directory, or the coordinator's HOST:PORT",
+            runs.display()
+        )
+    })
+}

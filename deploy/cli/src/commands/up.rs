@@ -1,0 +1,142 @@
+//! `alexnet up`: trains on this machine, or resumes a run.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+use coordinator::run_dir::RunDir;
+
+use super::prepare;
+use crate::devices::devices;
+use crate::options::{
+    Call, DEFAULT_SEED, FailureArgs, GpuArgs, LogArgs, MetricsArgs, TlsArgs, TrainingArgs,
+    WorkerDeadlineArgs, forward,
+};
+use crate::recipe;
+use crate::runtime::one_thread;
+use crate::up::{ChildOptions, LocalRun, Remembered, report};
+
+const EXAMPLES: &str = "\
+Examples:
+  alexnet up                                     recipe `demo` on built-in pictures
+  alexnet up --data my-pictures --epochs 20      recipe `caffe`; prepare my-pictures first
+  alexnet up --data my-pictures --epochs 40      the same run again: continue where it stopped
+  alexnet up --data my-pictures --set dropout=0 --set rate=0.005 --run runs/no-dropout
+  alexnet up --run runs/no-dropout               resume; recipe and data are in the run directory
+
+Ctrl-C writes a checkpoint of the last step that both halves finished, then ends.";
+
+/// Arguments of `alexnet up`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct UpArgs {
+    /// Built-in recipe (README lists them) or TOML file [default: demo, or caffe with --data]
+    #[arg(long, value_name = "NAME|FILE")]
+    recipe: Option<String>,
+
+    /// Seed of every random number [default: 2012, or that of the resumed run]
+    #[arg(long)]
+    pub(super) seed: Option<u64>,
+
+    /// Changes of the recipe, and the course of the run.
+    #[command(flatten)]
+    pub(super) training: TrainingArgs,
+
+    /// Pictures: a prepared folder, a folder with train/ and val/, or synthetic[:SIDE]
+    /// [default: built-in pictures]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+
+    /// Run directory [default: runs/<recipe>-<data set>]
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+
+    /// One device per half, such as cuda:0,cuda:1 or cpu:4,cpu:4 (4 threads each); auto takes the
+    /// GPUs, or all CPU cores if there is no GPU
+    #[arg(long, default_value = "auto", value_name = "DEVICE,DEVICE")]
+    devices: String,
+
+    /// Libraries of the GPUs.
+    #[command(flatten)]
+    gpu: GpuArgs,
+
+    /// Certificates; without them the processes talk in the clear, on this machine alone.
+    #[command(flatten)]
+    tls: TlsArgs,
+
+    /// Number of loader processes
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(super) loaders: u16,
+
+    /// Metrics over HTTP.
+    #[command(flatten)]
+    metrics: MetricsArgs,
+
+    /// Limits of the coordinator.
+    #[command(flatten)]
+    failure: FailureArgs,
+
+    /// Limits of the workers.
+    #[command(flatten)]
+    deadlines: WorkerDeadlineArgs,
+}
+
+/// Trains a new run, or resumes one.
+pub(super) fn run(args: &UpArgs, call: Call<'_>) -> Result<()> {
+    let run = resolve(args, call)?;
+    run.announce();
+    let started = Instant::now();
+    let ended = one_thread()?.block_on(run.train(|_| ()))?;
+    report::ended(&run, &ended, started.elapsed())
+}
+
+/// Decides everything about a run before anything is started.
+fn resolve(args: &UpArgs, call: Call<'_>) -> Result<LocalRun> {
+    let given = args.run.as_deref();
+    let changes = args.training.changes();
+    let remembered = given.and_then(Remembered::read);
+    let data = args.data.clone().or(remembered.map(|remembered| remembered.data));
+    let default = if data.is_some() { "caffe" } else { "demo" };
+    let run_of = |name: &str| -> Result<PathBuf> {
+        let recipe = recipe::load(name, &changes)?;
+        let data = data.clone().unwrap_or_else(|| recipe::built_in_pictures(&recipe));
+        Ok(given.map_or_else(|| recipe::default_run_dir(&recipe, &data), Path::to_owned))
+    };
+    // An existing run keeps its own recipe; --set may then only repeat it.
+    let (run, recipe_name) = match &args.recipe {
+        Some(name) => (run_of(name)?, name.clone()),
+        None => {
+            let run = run_of(default)?;
+            let kept = run.join("recipe.toml");
+            let there = kept.is_file().then(|| kept.to_string_lossy().into_owned());
+            (run, there.unwrap_or_else(|| default.to_owned()))
+        }
+    };
+    let recipe = recipe::load(&recipe_name, &changes)?;
+    let seed =
+        args.seed.unwrap_or_else(|| RunDir::open(&run).map_or(DEFAULT_SEED, |dir| dir.record.seed));
+    let devices = devices(&args.devices, recipe.columns, &args.gpu.search(call.environment))?;
+    let data = match data {
+        Some(data) => prepare::ready(&data, &recipe)?,
+        None => recipe::built_in_pictures(&recipe),
+    };
+    let typed = call.typed;
+    let options = ChildOptions {
+        every: [forward::<LogArgs>(typed), forward::<TlsArgs>(typed)].concat(),
+        coordinator: [forward::<TrainingArgs>(typed), forward::<FailureArgs>(typed)].concat(),
+        worker: [forward::<GpuArgs>(typed), forward::<WorkerDeadlineArgs>(typed)].concat(),
+    };
+    Ok(LocalRun {
+        recipe,
+        recipe_name,
+        seed,
+        data,
+        dir: run,
+        devices,
+        tls: args.tls.clone(),
+        loaders: args.loaders,
+        metrics: args.metrics.metrics.clone(),
+        options,
+    })
+}

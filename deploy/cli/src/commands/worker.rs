@@ -1,0 +1,53 @@
+//! `alexnet worker`: the role that trains one half of the network.
+
+use anyhow::Result;
+use clap::Args;
+use gpu_worker::Config;
+use net::Role;
+
+use crate::options::{AdvertiseArgs, Call, GpuArgs, ListenArgs, WorkerDeadlineArgs};
+use crate::role::in_this_process;
+
+/// Arguments of `alexnet worker`.
+#[derive(Debug, Args)]
+#[command(after_help = super::ROLES_EXAMPLES)]
+pub(super) struct WorkerArgs {
+    /// Address for the other half.
+    #[command(flatten)]
+    listen: ListenArgs,
+
+    /// Address of the coordinator
+    #[arg(long, value_name = "HOST:PORT")]
+    coordinator: String,
+
+    /// Device: cuda:N (GPU number N), cuda:GPU-… (GPU by UUID), cpu (one thread) or cpu:N (N
+    /// threads)
+    #[arg(long, default_value = "cpu")]
+    device: String,
+
+    /// Libraries of the GPU.
+    #[command(flatten)]
+    gpu: GpuArgs,
+
+    /// Address that the other half is given.
+    #[command(flatten)]
+    advertise: AdvertiseArgs,
+
+    /// Limits of the worker.
+    #[command(flatten)]
+    deadlines: WorkerDeadlineArgs,
+}
+
+/// Runs a worker.
+pub(super) fn run(args: &WorkerArgs, call: Call<'_>) -> Result<()> {
+    let mut config = Config::new(args.coordinator.clone(), args.device.parse()?);
+    config.advertise = args.advertise.advertise.clone();
+    args.gpu.set(call.environment, &mut config);
+    args.deadlines.set(&mut config);
+    config.trust = args.listen.trust(Role::Worker, call.environment)?;
+    let trust = config.trust.clone();
+    in_this_process(&args.listen, &trust, async move |listener, stop| {
+        gpu_worker::run(config, listener, stop).await?;
+        Ok(())
+    })
+}

@@ -1,0 +1,104 @@
+//! One role in this process: listens, says where, and runs until the role ends, is asked to stop or
+//! loses its parent.
+//!
+//! A role talks to its parent by lines on standard output: an address each before it starts, and
+//! a coordinator's ending.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use net::Trust;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::options::ListenArgs;
+use crate::print;
+use crate::runtime::one_thread;
+
+/// Beginning of the line that names a role's address; printed once it listens.
+pub(crate) const READY: &str = "ready ";
+/// Beginning of the line, before that one, that names the address of a coordinator's metrics.
+pub(crate) const METRICS: &str = "metrics ";
+/// A coordinator's last line: the run reached its end.
+pub(crate) const FINISHED: &str = "finished";
+/// A coordinator's last line: there was nothing left to do.
+pub(crate) const ALREADY_FINISHED: &str = "already finished";
+/// A coordinator's last line: it was asked to stop before the run's end.
+pub(crate) const STOPPED: &str = "stopped";
+
+/// Resolves when the process is asked to stop.
+pub(crate) type Asked = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Listens, prints the address, and runs a role until it ends, is asked to stop, or its parent is
+/// gone.
+///
+/// # Errors
+/// If it can't listen, if strangers could connect without certificates, or if the role fails.
+pub(crate) fn in_this_process<R>(args: &ListenArgs, trust: &Trust, role: R) -> Result<()>
+where
+    R: AsyncFnOnce(TcpListener, Asked) -> Result<()>,
+{
+    let runtime = one_thread()?;
+    let done = runtime.block_on(async {
+        let listener = listen(&args.listen).await?;
+        let address = listener.local_addr().context("the listener has no address")?;
+        if !(address.ip().is_loopback() || trust.is_secure() || args.insecure) {
+            bail!(
+                "listening on {address} without TLS lets everyone on that network read and steer \
+                 the run: add --certs DIR (`alexnet certs DIR` makes them), or --insecure on a \
+                 network that you trust"
+            );
+        }
+        if let Some(until) = trust.valid_until() {
+            tracing::info!(until, "connections are encrypted, with a certificate");
+        }
+        print::line(format_args!("{READY}{address}"));
+        let (ask, asked) = oneshot::channel();
+        let parent = parent_gone(args.with_parent);
+        let asking = async {
+            match net::asked_to_stop().await {
+                Ok(()) => drop(ask.send(())),
+                Err(error) => tracing::warn!(%error, "signals can't be received"),
+            }
+            std::future::pending::<()>().await;
+        };
+        let asked: Asked = Box::pin(async move {
+            let _ = asked.await;
+        });
+        tokio::select! {
+            done = role(listener, asked) => done,
+            () = asking => Ok(()),
+            _ = parent => Err(anyhow::anyhow!("`alexnet up` has ended, so this process ends too")),
+        }
+    });
+    // Threads that compute or read files may still be busy; their results are not needed.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    done
+}
+
+async fn listen(address: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| cant_listen(address, "--listen"))
+}
+
+/// Message for an address on which this process can't listen.
+pub(crate) fn cant_listen(address: &str, option: &str) -> String {
+    format!(
+        "can't listen on {address}: choose another address with {option}, or port 0 for any free \
+         port"
+    )
+}
+
+/// Resolves when the parent closes standard input; never, if there is no parent.
+async fn parent_gone(has_parent: bool) {
+    if !has_parent {
+        return std::future::pending().await;
+    }
+    let (closed, is_closed) = oneshot::channel();
+    // A thread, because a pending read of standard input would hold up the runtime's end.
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = closed.send(());
+    });
+    let _ = is_closed.await;
+}
