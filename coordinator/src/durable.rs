@@ -1,10 +1,11 @@
 //! Files that are there whole or not at all, and what identifies their bytes.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use proto::digest::sha256_of_all;
+pub(crate) use proto::digest::{hex, sha256};
 
 use crate::error::Error;
 
@@ -30,27 +31,8 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
     File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("sync", folder))
 }
 
-/// SHA-256 of some bytes, in hex.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(Sha256::new_with_prefix(bytes))
-}
-
-/// SHA-256 and length of a file, read a megabyte at a time.
+/// SHA-256 and length of a file.
 pub(crate) fn sha256_of_file(path: &Path) -> Result<(String, u64), Error> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
-    let (mut hash, mut bytes) = (Sha256::new(), 0);
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let n = file.read(&mut buffer).map_err(Error::io("read", path))?;
-        if n == 0 {
-            return Ok((hex(hash), bytes));
-        }
-        hash.update(&buffer[..n]);
-        bytes += n as u64;
-    }
-}
-
-/// A finished hash, in hex.
-pub(crate) fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    sha256_of_all(file).map_err(Error::io("read", path))
 }

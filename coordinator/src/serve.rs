@@ -10,8 +10,8 @@ pub(crate) use words::status_to_wire;
 
 use std::time::Duration;
 
-use net::introduction;
-use net::{Role, Trust, only};
+use net::first_message;
+use net::{Role, Trust, require_role};
 use proto::wire::coordinator_server::Coordinator;
 use proto::wire::loader_client::LoaderClient;
 use proto::wire::{self, worker_event};
@@ -106,7 +106,7 @@ impl Coordinator for Serve {
         &self,
         request: Request<Streaming<wire::WorkerEvent>>,
     ) -> Result<Response<Self::WorkStream>, Status> {
-        only(&request, "Work", &[Role::Worker])?;
+        require_role(&request, "Work", &[Role::Worker])?;
         let (orders, stream) = mpsc::channel(ORDERS);
         let (serve, events) = (self.clone(), request.into_inner());
         // Answered at once: a client may wait for the answer before it says anything.
@@ -122,7 +122,7 @@ impl Coordinator for Serve {
         &self,
         request: Request<Streaming<wire::LoaderEvent>>,
     ) -> Result<Response<Self::ServeStream>, Status> {
-        only(&request, "Serve", &[Role::Loader])?;
+        require_role(&request, "Serve", &[Role::Loader])?;
         let (orders, stream) = mpsc::channel(ORDERS);
         let (serve, events) = (self.clone(), request.into_inner());
         tokio::spawn(async move {
@@ -137,7 +137,7 @@ impl Coordinator for Serve {
         &self,
         request: Request<wire::StatusRequest>,
     ) -> Result<Response<wire::RunStatus>, Status> {
-        only(&request, "Status", &Role::ALL)?;
+        require_role(&request, "Status", &Role::ALL)?;
         Ok(Response::new(status_to_wire(&self.status.borrow())))
     }
 
@@ -145,7 +145,7 @@ impl Coordinator for Serve {
         &self,
         request: Request<wire::StopRequest>,
     ) -> Result<Response<wire::Stopping>, Status> {
-        only(&request, "Stop", &[Role::Operator, Role::Coordinator])?;
+        require_role(&request, "Stop", &[Role::Operator, Role::Coordinator])?;
         let (after, answer) = oneshot::channel();
         let reason = match request.into_inner().reason {
             empty if empty.is_empty() => "asked to stop".to_string(),
@@ -164,7 +164,7 @@ impl Serve {
         mut events: Streaming<wire::WorkerEvent>,
         orders: Orders,
     ) -> Result<(), Status> {
-        let first = introduction(&mut events).await?.event;
+        let first = first_message(&mut events).await?.event;
         let Some(worker_event::Event::Join(join)) = first else {
             return Err(Error::Invalid("a worker's first event must be Join".into()).into());
         };
@@ -224,7 +224,7 @@ impl Serve {
         mut events: Streaming<wire::LoaderEvent>,
         orders: LoaderOrders,
     ) -> Result<(), Status> {
-        let wire::LoaderEvent { address, version, .. } = introduction(&mut events).await?;
+        let wire::LoaderEvent { address, version, .. } = first_message(&mut events).await?;
         same_version("loader", version)?;
         if self.is_finished() {
             let finish = wire::LoaderCommand {

@@ -206,7 +206,7 @@ impl Incoming {
             let want = self.total.unwrap_or(0);
             return Err(Error::CutShort { name, got: self.have, want });
         }
-        let got = hex(std::mem::take(&mut self.hash));
+        let got = hex(&std::mem::take(&mut self.hash).finalize());
         if got != self.want {
             return Err(Error::Digest { name, got, want: self.want.clone() });
         }

@@ -1,44 +1,44 @@
-//! What a picture looks like this time: crop, flip, colour shift (paper §4.1); and test views.
+//! Augmentation: crop, mirroring and color shift of a training picture (paper §4.1); test views.
 //!
-//! Pure functions of (seed, place in the endless stream): nothing is drawn in turn, so any loader
-//! draws the same.
+//! All are pure functions of the seed and the position in the endless stream, so that every loader
+//! draws the same numbers.
 
 use model::random::{Purpose, Random};
 
-/// How one picture is used once.
+/// One use of a picture: its crop, mirroring and color shift.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
     /// First row of the crop in the stored picture.
     pub row: u32,
-    /// First column.
+    /// First column of the crop in the stored picture.
     pub column: u32,
     /// Whether the crop is then mirrored left to right.
     pub flip: bool,
-    /// Added to red, green and blue of every pixel, in levels (0..255).
+    /// Color shift: what is added to red, green and blue of every pixel, in levels (0..255).
     pub shift: [f32; 3],
 }
 
-/// What may vary in training.
+/// The ranges of augmentation in training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Variation {
-    /// Crops start at `0..offsets` in each direction, as far as the picture allows; 0 = everywhere.
+    /// Number of crop positions in each direction, as far as the picture allows; 0 = all.
     pub offsets: usize,
     /// Whether half of the crops are mirrored.
     pub flip: bool,
-    /// Standard deviation of the colour shift's factors.
+    /// Standard deviation of the color shift's factors.
     pub color_noise: f64,
 }
 
-/// The test views of paper §4.1: the centre, then the ten whose outputs are averaged.
+/// Number of test views (paper §4.1): the center, then the ten whose outputs are averaged.
 pub const VIEWS: u32 = 11;
 
-/// The sample at place `g` of the endless stream; `room` = side − crop.
+/// The sample at position `g` of the endless stream; `room` = side − crop.
 ///
 /// The shift is Σ pᵢ αᵢ √λᵢ, α ~ N(0, `color_noise`), with `colors[i]` = pᵢ √λᵢ.
 pub fn train(seed: u64, g: u64, room: usize, vary: &Variation, colors: &[[f32; 3]; 3]) -> Sample {
     let words = Random::new(seed, Purpose::Crop).words(0, g);
-    let places = if vary.offsets == 0 { room + 1 } else { vary.offsets.min(room + 1) };
-    let below = |word: u32| ((u64::from(word) * places as u64) >> 32) as u32;
+    let offsets = if vary.offsets == 0 { room + 1 } else { vary.offsets.min(room + 1) };
+    let below = |word: u32| ((u64::from(word) * offsets as u64) >> 32) as u32;
     Sample {
         row: below(words[0]),
         column: below(words[1]),
@@ -58,12 +58,14 @@ fn shift(seed: u64, g: u64, noise: f64, colors: &[[f32; 3]; 3]) -> [f32; 3] {
     })
 }
 
-/// A test view; `room` = side − crop. 0 = centre; 1..=5 = four corners and centre; 6..=10 = those
+/// Test view number `view`; `room` = side − crop.
+///
+/// View 0 is the center; 1 to 5 are the four corners and the center; 6 to 10 are views 1 to 5
 /// mirrored. `None` from [`VIEWS`] on.
 pub fn view(view: u32, room: usize) -> Option<Sample> {
     let (end, middle) = (room as u32, room as u32 / 2);
-    let place = if view > 5 { view - 5 } else { view };
-    let (row, column) = match place {
+    let corner = if view > 5 { view - 5 } else { view };
+    let (row, column) = match corner {
         1 => (0, 0),
         2 => (0, end),
         3 => (end, 0),
@@ -79,10 +81,10 @@ mod tests {
 
     const COLORS: [[f32; 3]; 3] = [[60.0, 58.0, 62.0], [20.0, -1.0, -19.0], [3.0, -6.0, 3.0]];
     const ALL: Variation = Variation { offsets: 32, flip: true, color_noise: 0.1 };
-    const ALL_PLACES: Variation = Variation { offsets: 0, ..ALL };
+    const ALL_OFFSETS: Variation = Variation { offsets: 0, ..ALL };
 
     #[test]
-    fn crops_of_224_in_256_take_each_of_1024_places_and_half_are_mirrored() {
+    fn crops_of_224_in_256_take_each_of_1024_positions_and_half_are_mirrored() {
         let n = 100_000;
         let mut seen = vec![0_u32; 32 * 32];
         let mut flips = 0;
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_colour_shift_has_the_components_covariance_times_the_noise_squared() {
+    fn the_color_shift_has_the_components_covariance_times_the_noise_squared() {
         let n = 100_000;
         let mut cov = [[0.0; 3]; 3];
         for g in 0..n {
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn switched_off_nothing_is_mirrored_or_coloured() {
+    fn switched_off_nothing_is_mirrored_or_colored() {
         let vary = Variation { offsets: 0, flip: false, color_noise: 0.0 };
         assert!((0..1000).all(|g| {
             let s = train(5, g, 3, &vary, &COLORS);
@@ -138,12 +140,12 @@ mod tests {
         }));
     }
 
-    /// Counted in 32 bits, crops and colours would repeat from picture 2³² on.
+    /// Counted in 32 bits, crops and colors would repeat from picture 2³² on.
     #[test]
     fn samples_beyond_32_bits_are_their_own() {
         for g in 0..20 {
             let samples = [g, g + (1 << 32), g + (1 << 33), g + (1 << 40)]
-                .map(|g| train(1, g, 1 << 20, &ALL_PLACES, &COLORS));
+                .map(|g| train(1, g, 1 << 20, &ALL_OFFSETS, &COLORS));
             for (i, a) in samples.iter().enumerate() {
                 for b in &samples[i + 1..] {
                     assert!(a.row != b.row && a.column != b.column && a.shift != b.shift);
@@ -153,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn ten_views_are_corners_and_centre_and_their_mirrors() {
+    fn ten_views_are_corners_and_center_and_their_mirrors() {
         let all: Vec<_> = (0..VIEWS).map(|v| view(v, 32).unwrap()).collect();
-        let place = |s: &Sample| (s.row, s.column, s.flip);
-        assert_eq!(place(&all[0]), (16, 16, false));
+        let position = |s: &Sample| (s.row, s.column, s.flip);
+        assert_eq!(position(&all[0]), (16, 16, false));
         let first: Vec<_> = all[1..6].iter().map(|s| (s.row, s.column)).collect();
         assert_eq!(first, [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]);
         for (plain, mirrored) in all[1..6].iter().zip(&all[6..]) {
-            assert_eq!((plain.row, plain.column, true), place(mirrored));
+            assert_eq!((plain.row, plain.column, true), position(mirrored));
         }
         assert_eq!(view(VIEWS, 32), None);
     }

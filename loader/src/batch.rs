@@ -1,9 +1,9 @@
-//! A request → a minibatch; the last few are kept, the next one is made ahead.
+//! Minibatches: one per request. The last few are kept, and the next one is made ahead.
 //!
-//! Both halves ask for the same minibatch within moments: whoever comes second gets the one that
-//! was made, or is being made, for the first.
+//! Both halves ask for the same minibatch within moments of each other: the second request gets the
+//! minibatch that was made, or is being made, for the first.
 
-mod recent; // the last few
+mod recent; // the last few minibatches
 
 use bytes::Bytes;
 use rayon::prelude::*;
@@ -11,23 +11,23 @@ use sha2::{Digest, Sha256};
 
 use crate::augment::{self, Sample, Variation};
 use crate::source::Scratch;
-use crate::{Description, Error, Source, Split, order};
+use crate::{Description, Error, Source, Split, shuffle};
 
-pub use recent::{Made, Recent};
+pub use recent::{Recent, TimedMinibatch};
 
-/// Most bytes of pixels that one minibatch may have: a request can't fill the machine.
-const LIMIT: usize = 512 << 20;
+/// Upper bound for the pixels of one minibatch, in bytes, so that a request can't exhaust memory.
+const MAX_BYTES: usize = 512 << 20;
 
-/// Which minibatch.
+/// A request for one minibatch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     /// Training: augmented, from the endless shuffled stream. Validation: in stored order.
     pub split: Split,
     /// Training: pictures `step * n_images..` of the stream; validation: batch number.
     pub step: u64,
-    /// How many; the last validation batch may be shorter.
+    /// Number of images; the last validation batch may be shorter.
     pub n_images: usize,
-    /// Of the training run.
+    /// Seed of the training run.
     pub seed: u64,
     /// Side of the crop.
     pub crop: usize,
@@ -35,46 +35,46 @@ pub struct Request {
     pub crop_offsets: usize,
     /// Whether half of the crops are mirrored.
     pub flip: bool,
-    /// Standard deviation of the colour shift's factors.
+    /// Standard deviation of the color shift's factors.
     pub color_noise: f64,
     /// Validation: which test view (see [`augment::view`]).
     pub view: u32,
 }
 
 impl Request {
-    /// The same one step later.
+    /// The request for the minibatch after this one.
     pub fn next(&self) -> Self {
         Self { step: self.step.saturating_add(1), ..self.clone() }
     }
 }
 
-/// A minibatch: crops, and what the worker's first kernel does with them.
+/// A minibatch: crops, and the mirroring and color shift that the worker applies to them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Minibatch {
-    /// Pictures in it.
+    /// Number of images.
     pub n: usize,
     /// Side of the crops.
     pub crop: usize,
-    /// Classes.
+    /// The class of each image.
     pub labels: Vec<u32>,
-    /// Where crops begin in the stored pictures (and so in the mean image).
+    /// First row of each crop in the stored picture (and so in the mean image).
     pub rows: Vec<u32>,
-    /// The same, across.
+    /// First column of each crop.
     pub columns: Vec<u32>,
-    /// Whether to mirror.
+    /// Whether each crop is mirrored.
     pub flips: Vec<bool>,
-    /// Added to red, green and blue.
+    /// Color shift of each image: what is added to red, green and blue.
     pub shifts: Vec<[f32; 3]>,
     /// Number of each picture in its split.
     pub images: Vec<u64>,
-    /// Of pixels, labels, places, flips and shifts: two halves with one digest see the same.
+    /// Digest of pixels, labels, crops and shifts: halves with the same digest see the same images.
     pub digest: u64,
-    /// `[n, 3, crop, crop]`, before the flip.
+    /// Pixels `[n, 3, crop, crop]`, before mirroring.
     pub pixels: Bytes,
 }
 
 impl Source {
-    /// Makes the minibatch of a request, on the threads of the current rayon pool.
+    /// Makes the minibatch that a request asks for, on the threads of the current rayon pool.
     ///
     /// # Errors
     /// [`Error::Request`] and [`Error::Crop`] if there is no such minibatch, [`Error::Damaged`] if
@@ -83,7 +83,7 @@ impl Source {
         let description = self.describe();
         let (first, n) = range(request, description)?;
         let picked: Vec<(u64, Sample)> =
-            (first..first + n as u64).map(|g| pick(request, description, g)).collect();
+            (first..first + n as u64).map(|g| choose(request, description, g)).collect();
 
         let (crop, side) = (request.crop, description.side);
         let mut pixels = vec![0; n * 3 * crop * crop];
@@ -94,7 +94,7 @@ impl Source {
                 <(Scratch, Vec<u8>)>::default,
                 |(scratch, picture), (out, (image, sample))| {
                     let label = self.read(request.split, *image, scratch, picture)?;
-                    cut(picture, side, sample, crop, out);
+                    copy_crop(picture, side, sample, crop, out);
                     Ok((label, crc32fast::hash(out)))
                 },
             )
@@ -116,7 +116,7 @@ impl Source {
     }
 }
 
-/// Where a request begins, in the stream or in the split, and how many pictures it gets.
+/// The first picture of a request, in the stream or in the split, and the number of pictures.
 fn range(request: &Request, data: &Description) -> Result<(u64, usize), Error> {
     let bad = |field, why: String| Err(Error::Request { field, why });
     let Request { split, step, n_images, crop, view, .. } = *request;
@@ -126,8 +126,8 @@ fn range(request: &Request, data: &Description) -> Result<(u64, usize), Error> {
     if crop > data.side {
         return Err(Error::Crop { crop, side: data.side });
     }
-    if n_images == 0 || n_images.saturating_mul(3 * crop * crop) > LIMIT {
-        let most = LIMIT / (3 * crop * crop);
+    if n_images == 0 || n_images.saturating_mul(3 * crop * crop) > MAX_BYTES {
+        let most = MAX_BYTES / (3 * crop * crop);
         return bad("n_images", format!("{n_images}, expected 1 to {most} at this crop"));
     }
     if !request.color_noise.is_finite() || request.color_noise < 0.0 {
@@ -155,8 +155,8 @@ fn range(request: &Request, data: &Description) -> Result<(u64, usize), Error> {
     }
 }
 
-/// Picture number `g`, and how it is used.
-fn pick(request: &Request, data: &Description, g: u64) -> (u64, Sample) {
+/// The picture at position `g`, and the crop that is taken of it.
+fn choose(request: &Request, data: &Description, g: u64) -> (u64, Sample) {
     let room = data.side - request.crop;
     match request.split {
         Split::Train => {
@@ -166,14 +166,14 @@ fn pick(request: &Request, data: &Description, g: u64) -> (u64, Sample) {
                 color_noise: request.color_noise,
             };
             let sample = augment::train(request.seed, g, room, &vary, &data.colors);
-            (order::place(request.seed, data.n_train, g).image, sample)
+            (shuffle::entry(request.seed, data.n_train, g).picture, sample)
         }
         Split::Val => (g, augment::view(request.view, room).expect("checked in `range`")),
     }
 }
 
-/// Cuts `[3, crop, crop]` out of `[side, side, 3]`.
-fn cut(picture: &[u8], side: usize, sample: &Sample, crop: usize, out: &mut [u8]) {
+/// Copies the crop `[3, crop, crop]` out of a picture `[side, side, 3]`.
+fn copy_crop(picture: &[u8], side: usize, sample: &Sample, crop: usize, out: &mut [u8]) {
     let (row, column) = (sample.row as usize, sample.column as usize);
     let (red, rest) = out.split_at_mut(crop * crop);
     let (green, blue) = rest.split_at_mut(crop * crop);
@@ -189,8 +189,8 @@ fn cut(picture: &[u8], side: usize, sample: &Sample, crop: usize, out: &mut [u8]
     }
 }
 
-/// SHA-256 over each picture's checksum and numbers: hashing 19 MB of pixels themselves would cost
-/// more than cutting them out.
+/// SHA-256 over each picture's checksum and numbers: hashing 19 MB of pixels would cost
+/// more than copying them.
 fn digest(crop: usize, picked: &[(u64, Sample)], read: &[(u32, u32)]) -> u64 {
     let mut hash = Sha256::new();
     hash.update((crop as u64).to_le_bytes());

@@ -1,4 +1,4 @@
-//! What an operator chooses: the data, the addresses, the threads.
+//! The settings that an operator chooses: data, addresses, threads.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,34 +9,34 @@ use net::Trust;
 use crate::Error;
 use crate::synthetic::Spec;
 
-/// A loader's settings.
+/// The settings of a loader.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What it loads.
+    /// The pictures to serve.
     pub data: DataSpec,
-    /// `host:port` of the coordinator to register with; without one it only serves.
+    /// `host:port` of the coordinator to register with; a loader without one only serves.
     pub coordinator: Option<String>,
-    /// `host:port` under which workers find this loader; else the listener's own address.
+    /// `host:port` under which workers find this loader; by default the listener's own address.
     pub advertise: Option<String>,
-    /// Whom it talks to.
+    /// Certificates for connections, or none for plain connections.
     pub trust: Trust,
-    /// Threads that decode; 0 = one a core.
+    /// Threads that decode; 0 = one per core.
     pub threads: usize,
 }
 
 impl Config {
-    /// For `data` alone: no coordinator, all cores.
+    /// Settings for `data` with all others at their defaults: no coordinator, all cores.
     pub fn new(data: DataSpec) -> Self {
         Self { data, coordinator: None, advertise: None, trust: Trust::default(), threads: 0 }
     }
 }
 
-/// Which pictures: a prepared folder, or `synthetic[:side[:train[:val[:seed]]]]`.
+/// A choice of pictures: a prepared folder, or `synthetic[:side[:train[:val[:seed]]]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DataSpec {
-    /// A folder made by `prepare`.
+    /// A folder made by [`prepare`](crate::prepare()).
     Folder(PathBuf),
-    /// Made-up pictures.
+    /// Synthetic pictures.
     Synthetic(Spec),
 }
 
@@ -50,7 +50,7 @@ impl FromStr for DataSpec {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        // A folder of that name can be had as ./synthetic.
+        // A folder of that name can be written as ./synthetic.
         match text.strip_prefix("synthetic") {
             Some("") => Ok(Self::Synthetic(Spec::default())),
             Some(rest) if rest.starts_with(':') => synthetic(&rest[1..]).map(Self::Synthetic),
@@ -64,9 +64,8 @@ fn synthetic(numbers: &str) -> Result<Spec, Error> {
         |why: String| Error::Setting { setting: "synthetic[:side[:train[:val[:seed]]]]", why };
     let mut given = [None; 4];
     for (i, word) in numbers.split(':').enumerate() {
-        let place =
-            given.get_mut(i).ok_or_else(|| why(format!("too many numbers in {numbers}")))?;
-        *place = Some(word.parse::<u64>().map_err(|e| why(format!("{word:?}: {e}")))?);
+        let slot = given.get_mut(i).ok_or_else(|| why(format!("too many numbers in {numbers}")))?;
+        *slot = Some(word.parse::<u64>().map_err(|e| why(format!("{word:?}: {e}")))?);
     }
     let default = Spec::default();
     Spec {

@@ -1,43 +1,44 @@
-//! Shards on disk: opened checked, read at random, every record checked against its sum.
+//! A prepared data set on disk: checked when opened, read at random, every record checked by CRC.
 
-mod format; // the files, field by field
+mod format; // the files of a data set, field by field
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use proto::digest::sha256_of_all;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use crate::picture::whole_or_why;
+use crate::picture::catching_panics;
 use crate::{Description, Error, Split};
 
-pub use format::{Class, Encoding, FileSum, LeftOut, Summary};
-pub(crate) use format::{DESCRIPTION, FORMAT, MEAN, Record, SUMS, hex, index_bytes, sha256_of};
+pub use format::{Class, FileDigest, LeftOut, PictureEncoding, Summary};
+pub(crate) use format::{DESCRIPTION, FORMAT, MEAN, Record, SUMS, index_bytes};
 
 /// A prepared data set, open.
 #[derive(Debug)]
 pub struct DataSet {
     description: Description,
     summary: Summary,
-    train: Part,
-    val: Part,
+    train: SplitFiles,
+    val: SplitFiles,
 }
 
-/// One split.
+/// The index and the open shards of one split.
 #[derive(Debug)]
-struct Part {
+struct SplitFiles {
     records: Vec<Record>,
     shards: Vec<(PathBuf, File)>,
 }
 
 impl DataSet {
-    /// Opens a folder that `prepare` made.
+    /// Opens a folder that [`prepare`](crate::prepare()) made.
     ///
-    /// Description, indices and mean image are checked whole; shards by their length here, and
-    /// record by record when read.
+    /// The description, the indices and the mean image are checked whole. Shards are checked by
+    /// their length here, and record by record when they are read.
     ///
     /// # Errors
     /// [`Error::NoDataSet`], [`Error::Format`], or [`Error::Damaged`] naming the file.
@@ -46,8 +47,8 @@ impl DataSet {
         let mean = format::read_checked(folder, &summary.mean)?;
         let mean = proto::chunk::mean_image(&mean, summary.side)
             .ok_or_else(|| damaged(folder.join(MEAN), "the mean image", "wrong length".into()))?;
-        let train = Part::open(folder, &summary, Split::Train)?;
-        let val = Part::open(folder, &summary, Split::Val)?;
+        let train = SplitFiles::open(folder, &summary, Split::Train)?;
+        let val = SplitFiles::open(folder, &summary, Split::Val)?;
         let description = Description {
             name: summary.name.clone(),
             digest,
@@ -61,18 +62,19 @@ impl DataSet {
         Ok(Self { description, summary, train, val })
     }
 
-    /// What a network must know about it.
+    /// The properties of this data set that a network depends on.
     pub fn describe(&self) -> &Description {
         &self.description
     }
 
-    /// All that `dataset.json` says.
+    /// The contents of `dataset.json`.
     pub fn summary(&self) -> &Summary {
         &self.summary
     }
 
-    /// Reads a picture into `pixels` (`[side, side, 3]`) and returns its label; `index` must be
-    /// below the split's count.
+    /// Reads a picture into `pixels` (`[side, side, 3]`) and returns its label.
+    ///
+    /// `index` must be below the split's count. `stored` is scratch memory.
     ///
     /// # Errors
     /// [`Error::Damaged`] naming shard and record.
@@ -83,12 +85,12 @@ impl DataSet {
         stored: &mut Vec<u8>,
         pixels: &mut Vec<u8>,
     ) -> Result<u32, Error> {
-        let part = match split {
+        let files = match split {
             Split::Train => &self.train,
             Split::Val => &self.val,
         };
-        let record = part.records[index as usize];
-        let (path, shard) = &part.shards[record.shard as usize];
+        let record = files.records[index as usize];
+        let (path, shard) = &files.shards[record.shard as usize];
         let bad =
             |why: String| damaged(path.clone(), &format!("{} picture {index}", split.name()), why);
         stored.resize(record.length as usize, 0);
@@ -99,16 +101,16 @@ impl DataSet {
         }
         pixels.resize(3 * self.summary.side * self.summary.side, 0);
         match self.summary.encoding {
-            Encoding::Jpeg => whole_or_why(|| decode(stored, pixels)).map_err(bad)?,
-            Encoding::Raw if stored.len() == pixels.len() => pixels.copy_from_slice(stored),
-            Encoding::Raw => {
+            PictureEncoding::Jpeg => catching_panics(|| decode(stored, pixels)).map_err(bad)?,
+            PictureEncoding::Raw if stored.len() == pixels.len() => pixels.copy_from_slice(stored),
+            PictureEncoding::Raw => {
                 return Err(bad(format!("{} bytes, expected {}", stored.len(), pixels.len())));
             }
         }
         Ok(record.label)
     }
 
-    /// Checks every shard whole, against the sums in `dataset.json`.
+    /// Checks every shard whole, against the digests in `dataset.json`.
     ///
     /// # Errors
     /// [`Error::Damaged`] naming the first that differs.
@@ -116,7 +118,8 @@ impl DataSet {
         let shards = |split| self.summary.shards(split).iter();
         let opened = self.train.shards.iter().chain(&self.val.shards);
         for (want, (path, _)) in shards(Split::Train).chain(shards(Split::Val)).zip(opened) {
-            let got = sha256_of(path)?;
+            let shard = File::open(path).map_err(Error::io(path, "open"))?;
+            let (got, _) = sha256_of_all(shard).map_err(Error::io(path, "read"))?;
             if got != want.sha256 {
                 let why = format!("SHA-256 {got}, written {}", want.sha256);
                 return Err(damaged(path.clone(), "the shard", why));
@@ -126,7 +129,7 @@ impl DataSet {
     }
 }
 
-impl Part {
+impl SplitFiles {
     fn open(folder: &Path, summary: &Summary, split: Split) -> Result<Self, Error> {
         let index = summary.index(split);
         let path = folder.join(&index.file);
@@ -154,7 +157,7 @@ impl Part {
     }
 }
 
-fn open_shard(folder: &Path, shard: &FileSum) -> Result<(PathBuf, File), Error> {
+fn open_shard(folder: &Path, shard: &FileDigest) -> Result<(PathBuf, File), Error> {
     let path = folder.join(&shard.file);
     let file = File::open(&path).map_err(Error::io(&path, "open"))?;
     let length = file.metadata().map_err(Error::io(&path, "read"))?.len();
@@ -169,7 +172,7 @@ fn damaged(file: PathBuf, record: &str, why: String) -> Error {
     Error::Damaged { file, record: record.into(), why }
 }
 
-/// A stored JPEG into `[side, side, 3]`.
+/// Decodes a stored JPEG into `[side, side, 3]`.
 fn decode(jpeg: &[u8], pixels: &mut [u8]) -> Result<(), String> {
     let options = DecoderOptions::new_fast().jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);

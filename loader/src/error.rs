@@ -1,56 +1,58 @@
-//! Why the loader could not do something; the variant tells the caller what to do.
+//! The errors of the loader; the variant tells the caller what to do.
 
 use std::path::{Path, PathBuf};
 
-/// Everything that can go wrong here.
+/// An error of the loader.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The file system said no.
+    /// A file operation that failed.
     #[error("{path}: can't {doing}: {why}")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a verb.
+        /// The operation that failed, as a verb.
         doing: &'static str,
-        /// The system's words.
+        /// The operating system's reason.
         why: String,
     },
     /// A folder that isn't a prepared data set.
     #[error(
-        "{path}: no data set here ({missing} is missing); make one with `alexnet prepare PICTURES {path}`"
+        "{path}: no data set here ({missing} is missing); \
+         make one with `alexnet prepare PICTURES {path}`"
     )]
     NoDataSet {
         /// The folder.
         path: PathBuf,
-        /// The file that isn't there.
+        /// The file that is missing.
         missing: &'static str,
     },
     /// A data set of another version of this program.
     #[error("{path}: written in format {got}, this version reads format {want}; prepare it again")]
     Format {
-        /// Its description.
+        /// The data set's description file.
         path: PathBuf,
-        /// Found.
+        /// Format found.
         got: u32,
-        /// Expected.
+        /// Format expected.
         want: u32,
     },
-    /// Bytes that aren't what was written: another copy, or another loader, may still have them.
+    /// Bytes that differ from those that were written; another copy, or another loader, may still
+    /// have them.
     #[error("{file}: {record} is damaged: {why}; restore the file from a copy or prepare again")]
     Damaged {
         /// The file.
         file: PathBuf,
-        /// Which record of it, in words.
+        /// The damaged record of the file, in words.
         record: String,
-        /// Expected and found.
+        /// The difference between what was expected and what was found.
         why: String,
     },
-    /// Something to prepare from that can't be read as any known layout.
+    /// A source that can't be read as any known layout.
     #[error("{path}: {why}")]
     Layout {
         /// File or folder.
         path: PathBuf,
-        /// What was expected, and what to do.
+        /// The problem, the expected layout, and a remedy.
         why: String,
     },
     /// A destination that isn't free.
@@ -58,7 +60,7 @@ pub enum Error {
     Destination {
         /// The folder.
         path: PathBuf,
-        /// What is there, and what to do.
+        /// The problem, and a remedy.
         why: String,
     },
     /// A picture that can't be used.
@@ -66,7 +68,7 @@ pub enum Error {
     Picture {
         /// The file, or member of an archive.
         name: String,
-        /// Why not.
+        /// The reason why the picture can't be used.
         why: String,
     },
     /// A crop larger than the pictures.
@@ -75,57 +77,57 @@ pub enum Error {
          prepare again with --side {crop} or more, or train with crop={side} or less"
     )]
     Crop {
-        /// Asked for.
+        /// Side of the crop that was requested.
         crop: usize,
-        /// Stored.
+        /// Side of the stored pictures.
         side: usize,
     },
-    /// A request that means nothing.
+    /// A request with an invalid field.
     #[error("batch request: {field}: {why}")]
     Request {
         /// The field.
         field: &'static str,
-        /// What is wrong with it.
+        /// The problem with its value.
         why: String,
     },
-    /// The asker works with other data.
+    /// A request for another data set.
     #[error("the data set asked for is {want}, this loader has {name} ({got})")]
     OtherDataSet {
-        /// Digest asked for.
+        /// Digest of the data set that was requested.
         want: String,
-        /// Digest here.
+        /// Digest of this loader's data set.
         got: String,
-        /// Name here.
+        /// Name of this loader's data set.
         name: String,
     },
     /// A setting that can't be used.
     #[error("{setting}: {why}")]
     Setting {
-        /// Which.
+        /// The setting.
         setting: &'static str,
-        /// What is wrong with it.
+        /// The problem with its value.
         why: String,
     },
-    /// The coordinator doesn't want this loader.
+    /// A coordinator that refuses this loader.
     #[error("coordinator {address}: {why}")]
     Refused {
-        /// Where.
+        /// Address of the coordinator.
         address: String,
-        /// Its words.
+        /// The coordinator's reason.
         why: String,
     },
-    /// The network said no.
+    /// A network operation that failed.
     #[error("{address}: {why}")]
     Network {
-        /// Own or other's.
+        /// The address, this end's or the other's.
         address: String,
-        /// What failed.
+        /// The operation that failed, and why.
         why: String,
     },
 }
 
 impl Error {
-    /// For `map_err`: an I/O error with its file and what was tried.
+    /// Turns an I/O error into [`Error::Io`] with the file and the operation, for `map_err`.
     pub(crate) fn io(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |e| Self::Io { path, doing, why: e.to_string() }

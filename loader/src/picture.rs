@@ -1,7 +1,8 @@
-//! Any picture file → a square of pixels: the same for training pictures and for `predict`.
+//! Turns any picture file into a square of pixels, for training pictures and for `predict` alike.
 //!
-//! Short side to `side` (upscaled where it must be), centre cut out. Turned as its EXIF says;
-//! transparent pixels over white; 16 bits to 8; gray and CMYK to RGB.
+//! The short side is scaled to `side`, up or down, and the center is cut out. Pictures are rotated
+//! as their EXIF data says, transparent pixels are laid over white, 16 bits become 8, gray and CMYK
+//! become RGB.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -13,13 +14,14 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
 use crate::Error;
 
-/// Larger pictures are refused: more than any camera's, and half a gigabyte with 16 bits a colour.
-const MOST_PIXELS: u64 = 128 << 20;
-const MOST_BYTES: u64 = 512 << 20;
+/// Largest picture accepted, in pixels: more than any camera's, and half a gigabyte at 16 bits per
+/// color.
+const MAX_PIXELS: u64 = 128 << 20;
+const MAX_BYTES: u64 = 512 << 20;
 
-/// Reads a picture file as a network sees it before cropping: `[3, side, side]`.
+/// Reads a picture file as a square `[3, side, side]`, the input of a network before cropping.
 ///
-/// Without the JPEG step of a prepared data set.
+/// Unlike a prepared data set, the square is not compressed as JPEG in between.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::Picture`] with what is wrong with it.
@@ -31,9 +33,9 @@ pub fn image_file_to_stored(path: &Path, side: usize) -> Result<Vec<u8>, Error> 
     Ok(plane(0).chain(plane(1)).chain(plane(2)).collect())
 }
 
-/// A picture file's bytes → `[side, side, 3]`, or a sentence about what is wrong with them.
+/// Decodes a picture file's bytes into `[side, side, 3]`; the error is a sentence for people.
 pub(crate) fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
-    let picture = whole_or_why(|| rgb(bytes))?;
+    let picture = catching_panics(|| rgb(bytes))?;
     let (width, height) = picture.dimensions();
     if width == 0 || height == 0 {
         return Err("a picture without pixels".into());
@@ -41,7 +43,7 @@ pub(crate) fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
     if (width as usize, height as usize) == (side, side) {
         return Ok(picture.into_raw());
     }
-    // Cutting first and resizing then is the same picture for less work.
+    // Cropping before resizing gives the same picture for less work.
     let short = width.min(height);
     let (left, top) = (f64::from(width - short) / 2.0, f64::from(height - short) / 2.0);
     // Typed images: untyped ones would compile the filters of all thirteen pixel types, which
@@ -58,9 +60,9 @@ pub(crate) fn square(bytes: &[u8], side: usize) -> Result<Vec<u8>, String> {
     Ok(pixels)
 }
 
-/// What a decoder makes of bytes; one that panics over damaged ones (zune-jpeg 0.5.15 does) must
-/// not take the process along.
-pub(crate) fn whole_or_why<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+/// Runs a decoder and turns a panic into an error: zune-jpeg 0.5.15 panics on some damaged files,
+/// which must not end the process.
+pub(crate) fn catching_panics<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode));
     decoded.unwrap_or_else(|_| Err("so damaged that its decoder gave up".into()))
 }
@@ -82,9 +84,9 @@ fn rgb(bytes: &[u8]) -> Result<RgbImage, String> {
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
-    if pixels > MOST_PIXELS || decoder.total_bytes() > MOST_BYTES {
+    if pixels > MAX_PIXELS || decoder.total_bytes() > MAX_BYTES {
         // Before memory is taken: a few damaged bytes may claim anything.
-        let most = MOST_PIXELS >> 20;
+        let most = MAX_PIXELS >> 20;
         return Err(format!("{width}×{height} pixels, at most {most} million are taken"));
     }
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;

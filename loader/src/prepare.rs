@@ -1,19 +1,20 @@
-//! What people have → a data set: squares of one size in shards, with an index, the mean image, the
-//! colour components and `dataset.json`.
+//! Prepares a data set from picture files: squares of one size in shards, with an index, the mean
+//! image, the color components and `dataset.json`.
 //!
-//! All pictures are listed first (names and places, no pixels), then read, squared and stored a
-//! few at a time on all cores; the bytes written depend on the pictures and the options only. The
-//! result appears under its name when it is whole, or not at all.
+//! All pictures are listed first (names and locations, no pixels), then read, cut to squares and
+//! stored, a few at a time on all cores. The bytes written depend on the pictures and the options
+//! only. The result appears under its name when it is complete, or not at all.
 
-mod find; // which layout this is
+mod find; // recognizes the layout of a source
+mod listing; // what a folder holds
 mod folders; // train/<class>/*, val/<class>/*, or <class>/*
 mod cifar; // data_batch_*.bin
 mod ilsvrc; // the archives of ILSVRC-2012, or Kaggle's copy
 mod matfile; // MATLAB's file format, as far as the development kit needs it
 mod webdataset; // tars of key.jpg and key.cls
 mod archive; // tar files, read at random
-mod share; // a part of the training pictures, set aside
-mod shards; // what is written
+mod holdout; // validation pictures, held out of the training pictures
+mod shards; // writes the files of a data set
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -21,29 +22,28 @@ use std::sync::mpsc;
 use rayon::prelude::*;
 use tracing::{info, info_span};
 
-use crate::dataset::{Class, Encoding, FORMAT, LeftOut, Summary};
+use crate::dataset::{Class, FORMAT, LeftOut, PictureEncoding, Summary};
 use crate::{Error, Split};
 
 use archive::Archive;
 use shards::{Folder, Stored, Writer};
 
-/// What an operator chooses.
+/// The options of [`prepare`].
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Pictures are stored side × side (CIFAR-10's stay as they are).
+    /// Side of the stored pictures, in pixels (CIFAR-10's stay as they are).
     pub side: usize,
-    /// The share of training pictures set aside for validation where there are no validation
-    /// pictures: 0 to 0.9.
+    /// Fraction of training pictures to hold out where there are no validation pictures: 0 to 0.9.
     pub val_share: f64,
-    /// Which ones.
+    /// Seed that chooses the pictures to hold out.
     pub seed: u64,
-    /// The data set's name; else the source's.
+    /// Name of the data set; by default the source's.
     pub name: Option<String>,
     /// JPEG quality, 1 to 100.
     pub quality: u8,
-    /// A shard is closed when it is this long.
+    /// Length, in bytes, at which a shard is closed.
     pub shard_bytes: u64,
-    /// Threads; 0 = one a core.
+    /// Number of threads; 0 = one per core.
     pub threads: usize,
 }
 
@@ -61,29 +61,29 @@ impl Default for Options {
     }
 }
 
-/// How far it is.
+/// The progress of a preparation, in pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Pictures worked on, left out ones included.
+    /// Pictures processed, including those left out.
     pub done: u64,
-    /// In all.
+    /// Pictures in all.
     pub total: u64,
-    /// Left out so far.
+    /// Pictures left out so far.
     pub left_out: u64,
 }
 
-/// What was made.
+/// The result of a preparation.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Where.
+    /// Folder of the data set.
     pub path: PathBuf,
-    /// Its `dataset.json`.
+    /// Contents of `dataset.json`.
     pub summary: Summary,
-    /// What a person should know: classes without pictures, and the like.
+    /// Warnings for people, such as classes without pictures.
     pub warnings: Vec<String>,
 }
 
-/// Makes a data set at `dest` out of `source`; calls `progress` now and then.
+/// Makes a data set at `dest` from `source`; calls `progress` after every batch of pictures.
 ///
 /// # Errors
 /// [`Error::Layout`] if `source` isn't any known layout or nothing in it can be used,
@@ -98,7 +98,7 @@ pub fn prepare(
     options.check()?;
     let folder = Folder::beside(dest)?;
     let mut found = info_span!("find").in_scope(|| find::find(source))?;
-    let val_from = set_aside(&mut found, options);
+    let val_from = hold_out(&mut found, options);
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
         .build()
@@ -106,9 +106,9 @@ pub fn prepare(
     let summary = info_span!("store")
         .in_scope(|| threads.install(|| store(&mut found, &folder, options, val_from, progress)))?;
     if summary.n_train == 0 {
-        return Err(nothing(source, &summary.left_out));
+        return Err(no_pictures(source, &summary.left_out));
     }
-    found.warnings.extend(empty(&summary));
+    found.warnings.extend(empty_classes(&summary));
     let path = folder.publish(dest, &summary)?;
     info!(n_train = summary.n_train, n_val = summary.n_val, "data set prepared");
     Ok(Report { path, summary, warnings: found.warnings })
@@ -130,19 +130,19 @@ impl Options {
     }
 }
 
-/// What a layout holds, before any picture is opened.
+/// The contents of a source, before any picture is opened.
 #[derive(Debug, Default)]
 struct Found {
     layout: &'static str,
     name: String,
     root: PathBuf,
     archives: Vec<Archive>,
-    /// Key and name, in label order.
+    /// Keys and names of the classes, in label order.
     classes: Vec<(String, String)>,
     train: Vec<Picture>,
-    /// `None`: the layout has no validation pictures of its own.
+    /// Validation pictures; `None` if the layout has none of its own.
     val: Option<Vec<Picture>>,
-    /// CIFAR-10's pixels instead of picture files.
+    /// Whether pictures are CIFAR-10's pixels instead of files.
     raw: bool,
     left_out: Vec<LeftOut>,
     warnings: Vec<String>,
@@ -151,14 +151,14 @@ struct Found {
 #[derive(Debug, Clone)]
 struct Picture {
     label: u32,
-    place: Place,
+    location: Location,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
-    /// Below the root.
+enum Location {
+    /// A file, by its path below the root.
     File(PathBuf),
-    /// In one of the archives.
+    /// A member of one of the archives.
     Member { archive: u32, name: Box<str>, offset: u64, length: u64 },
 }
 
@@ -168,31 +168,31 @@ impl Found {
     }
 
     fn name_of(&self, picture: &Picture) -> String {
-        match &picture.place {
-            Place::File(path) => path.display().to_string(),
-            Place::Member { archive, name, .. } => {
+        match &picture.location {
+            Location::File(path) => path.display().to_string(),
+            Location::Member { archive, name, .. } => {
                 format!("{}/{name}", self.archives[*archive as usize].name)
             }
         }
     }
 
     fn bytes_of(&self, picture: &Picture) -> std::io::Result<Vec<u8>> {
-        match &picture.place {
-            Place::File(path) => std::fs::read(self.root.join(path)),
-            Place::Member { archive, offset, length, .. } => {
+        match &picture.location {
+            Location::File(path) => std::fs::read(self.root.join(path)),
+            Location::Member { archive, offset, length, .. } => {
                 self.archives[*archive as usize].read(*offset, *length)
             }
         }
     }
 }
 
-/// Sees to the validation pictures, and says how.
-fn set_aside(found: &mut Found, options: &Options) -> String {
+/// Makes sure that there are validation pictures; returns their origin, in words.
+fn hold_out(found: &mut Found, options: &Options) -> String {
     if found.val.is_some() {
         return "the source's own".into();
     }
     let train = std::mem::take(&mut found.train);
-    let (train, val) = share::split(train, found.classes.len(), options.val_share, options.seed);
+    let (train, val) = holdout::split(train, found.classes.len(), options.val_share, options.seed);
     if val.is_empty() {
         found.warnings.push(
             "no validation pictures: the source has none, and no class has two pictures or more \
@@ -206,7 +206,7 @@ fn set_aside(found: &mut Found, options: &Options) -> String {
     format!("{} of the training pictures, seed {}", options.val_share, options.seed)
 }
 
-/// Pictures on their way at a time, for each thread and in all.
+/// Pictures processed at a time, per thread and in all.
 const BATCH_PER_THREAD: usize = 32;
 const BATCH: usize = 512;
 
@@ -218,7 +218,7 @@ fn store(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Summary, Error> {
     let side = if found.raw { cifar::SIDE } else { options.side };
-    let encoding = if found.raw { Encoding::Raw } else { Encoding::Jpeg };
+    let encoding = if found.raw { PictureEncoding::Raw } else { PictureEncoding::Jpeg };
     let val = found.val.take().unwrap_or_default();
     let train = std::mem::take(&mut found.train);
     let total = (train.len() + val.len()) as u64;
@@ -227,7 +227,7 @@ fn store(
     let mut finished = Vec::new();
     for (split, pictures) in [(Split::Train, &train), (Split::Val, &val)] {
         let writer = Writer::new(folder, split, side, encoding, options.shard_bytes);
-        finished.push(through(found, pictures, side, options.quality, writer, |left| {
+        finished.push(store_split(found, pictures, side, options.quality, writer, |left| {
             count.done += left.1;
             count.left_out += left.0.len() as u64;
             left_out.extend(left.0);
@@ -265,9 +265,9 @@ fn store(
     })
 }
 
-/// Takes pictures through squaring (all cores) and writing (one thread), in order, a batch at a
-/// time; reports what each batch left out, and its size.
-fn through(
+/// Cuts pictures to squares (all cores) and writes them (one thread), in order, a batch at a time;
+/// reports the files that each batch left out, and its size.
+fn store_split(
     found: &Found,
     pictures: &[Picture],
     side: usize,
@@ -277,7 +277,7 @@ fn through(
 ) -> Result<shards::Finished, Error> {
     let size = (BATCH_PER_THREAD * rayon::current_num_threads()).min(BATCH);
     std::thread::scope(|scope| {
-        // One batch waits while one is written and one is made.
+        // One batch waits while another is written and a third is made.
         let (send, batches) = mpsc::sync_channel::<Vec<Stored>>(1);
         let writing = scope.spawn(move || {
             for batch in batches {
@@ -286,12 +286,12 @@ fn through(
             writer.finish()
         });
         for batch in pictures.chunks(size) {
-            let made: Vec<_> = batch.par_iter().map(|p| make(found, p, side, quality)).collect();
+            let made: Vec<_> = batch.par_iter().map(|p| square(found, p, side, quality)).collect();
             let mut left = Vec::new();
             let good = made.into_iter().filter_map(|m| m.map_err(|l| left.push(l)).ok()).collect();
             report((left, batch.len() as u64));
             if send.send(good).is_err() {
-                break; // the writer has failed, and says why below
+                break; // the writer has failed; its error is returned below
             }
         }
         drop(send);
@@ -299,7 +299,7 @@ fn through(
     })
 }
 
-fn make(found: &Found, picture: &Picture, side: usize, quality: u8) -> Result<Stored, LeftOut> {
+fn square(found: &Found, picture: &Picture, side: usize, quality: u8) -> Result<Stored, LeftOut> {
     let out = |reason: String| LeftOut { file: found.name_of(picture), reason };
     let bytes = found.bytes_of(picture).map_err(|e| out(format!("can't be read: {e}")))?;
     let pixels =
@@ -309,7 +309,7 @@ fn make(found: &Found, picture: &Picture, side: usize, quality: u8) -> Result<St
     stored.map_err(out)
 }
 
-fn empty(summary: &Summary) -> Vec<String> {
+fn empty_classes(summary: &Summary) -> Vec<String> {
     let classes = summary.classes.iter().filter(|class| class.n_train == 0);
     let line = |class: &Class| {
         format!("class {} has no training picture; it keeps its place among the labels", class.key)
@@ -317,7 +317,7 @@ fn empty(summary: &Summary) -> Vec<String> {
     classes.map(line).collect()
 }
 
-fn nothing(source: &Path, left_out: &[LeftOut]) -> Error {
+fn no_pictures(source: &Path, left_out: &[LeftOut]) -> Error {
     let why = match left_out.first() {
         Some(LeftOut { file, reason }) => {
             let n = left_out.len();

@@ -1,71 +1,22 @@
-//! Where pictures come from: a prepared data set or made-up ones, behind one face.
+//! The source of pictures: a prepared data set or synthetic pictures, behind one interface.
 
+use crate::config::DataSpec;
 use crate::dataset::DataSet;
+use crate::description::{Description, Split};
+use crate::error::Error;
 use crate::synthetic::Synthetic;
-use crate::{DataSpec, Error};
 
-/// The two parts of a data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Split {
-    /// To learn from.
-    Train,
-    /// To measure with.
-    Val,
-}
-
-impl Split {
-    /// Its name in files and folders.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Split::Train => "train",
-            Split::Val => "val",
-        }
-    }
-}
-
-/// What a network must know about its data.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Description {
-    /// The data set's name.
-    pub name: String,
-    /// Two data sets with different pictures have different digests (SHA-256, hex).
-    pub digest: String,
-    /// Stored pictures are side × side.
-    pub side: usize,
-    /// Class names in label order, no two the same.
-    pub classes: Vec<String>,
-    /// Training pictures.
-    pub n_train: u64,
-    /// Validation pictures.
-    pub n_val: u64,
-    /// Mean of the training pictures: `[3, side, side]`, 0..255.
-    pub mean: Vec<f32>,
-    /// Principal components of the training pixels' colours, each times its standard deviation, in
-    /// levels (0..255); largest first.
-    pub colors: [[f32; 3]; 3],
-}
-
-impl Description {
-    /// Pictures of a split.
-    pub fn count(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.n_train,
-            Split::Val => self.n_val,
-        }
-    }
-}
-
-/// A set of labelled pictures that can be read at random.
+/// A set of labeled pictures that can be read at random.
 #[derive(Debug)]
 pub enum Source {
-    /// Shards on disk.
+    /// A prepared data set on disk.
     Prepared(Box<DataSet>),
-    /// Made up.
+    /// Synthetic pictures.
     Synthetic(Box<Synthetic>),
 }
 
 impl Source {
-    /// Opens a prepared folder, or makes `synthetic…` up (see [`DataSpec`]).
+    /// Opens a prepared folder or synthetic pictures.
     ///
     /// # Errors
     /// As [`DataSet::open`].
@@ -76,7 +27,7 @@ impl Source {
         })
     }
 
-    /// What a network must know about it.
+    /// The properties of these pictures that a network depends on.
     pub fn describe(&self) -> &Description {
         match self {
             Source::Prepared(data) => data.describe(),
@@ -89,7 +40,7 @@ impl Source {
     /// `index` must be below the split's count.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if what is on disk isn't what was written there.
+    /// [`Error::Damaged`] if the bytes on disk are not those that were written.
     pub fn read(
         &self,
         split: Split,
@@ -104,6 +55,6 @@ impl Source {
     }
 }
 
-/// Room for a picture as it is stored, kept from one to the next.
+/// A buffer for a stored picture, reused from one picture to the next.
 #[derive(Debug, Default)]
 pub struct Scratch(Vec<u8>);

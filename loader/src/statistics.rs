@@ -1,23 +1,23 @@
-//! Mean image and colour components of a set of pictures; sums in integers, so that neither order
-//! nor threads change a bit.
+//! Mean image and color components of a set of pictures. Sums are integers, so that neither the
+//! order of pictures nor the number of threads changes a bit.
 
-/// Sums over pictures of one side.
+/// Sums over the pixels of pictures of one size.
 #[derive(Debug, Clone)]
-pub struct Sums {
+pub struct PixelSums {
     n_images: u64,
-    /// `[3, side, side]`.
+    /// Sum of each pixel, `[3, side, side]`.
     pixels: Vec<u64>,
-    /// Of products of two colours: rr, rg, rb, gg, gb, bb.
+    /// Sums of the products of two colors: rr, rg, rb, gg, gb, bb.
     products: [u64; 6],
 }
 
-impl Sums {
-    /// Of no picture yet.
+impl PixelSums {
+    /// Sums over no picture yet.
     pub fn new(side: usize) -> Self {
         Self { n_images: 0, pixels: vec![0; 3 * side * side], products: [0; 6] }
     }
 
-    /// Adds a picture, `[side, side, 3]`.
+    /// Adds a picture `[side, side, 3]`.
     pub fn add(&mut self, picture: &[u8]) {
         let n = self.pixels.len() / 3;
         let (red, rest) = self.pixels.split_at_mut(n);
@@ -37,7 +37,7 @@ impl Sums {
         }
     }
 
-    /// Adds another part's sums.
+    /// Adds the sums over other pictures.
     pub fn merge(&mut self, other: &Self) {
         self.n_images += other.n_images;
         for (sum, more) in self.pixels.iter_mut().zip(&other.pixels) {
@@ -48,13 +48,13 @@ impl Sums {
         }
     }
 
-    /// The mean image, `[3, side, side]`; zeros of no picture.
+    /// The mean image, `[3, side, side]`; all zeros if there was no picture.
     pub fn mean(&self) -> Vec<f32> {
         let n = self.n_images.max(1) as f64;
         self.pixels.iter().map(|&sum| (sum as f64 / n) as f32).collect()
     }
 
-    /// The principal components of all pixels' colours, largest first, each times its standard
+    /// The principal components of all pixels' colors, largest first, each times its standard
     /// deviation; a component's largest number is positive.
     pub fn colors(&self) -> [[f32; 3]; 3] {
         let (values, vectors) = eigen(self.covariance());
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn components_rebuild_the_covariance_of_all_pixels() {
-        let mut sums = Sums::new(4);
+        let mut sums = PixelSums::new(4);
         pictures().iter().for_each(|p| sums.add(p));
         let pixels: Vec<[f64; 3]> = pictures()
             .iter()
@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn sums_of_parts_are_the_sum_of_the_whole_and_planes_are_apart() {
-        let (mut whole, mut left, mut right) = (Sums::new(4), Sums::new(4), Sums::new(4));
+        let (mut whole, mut left, mut right) =
+            (PixelSums::new(4), PixelSums::new(4), PixelSums::new(4));
         for (i, p) in pictures().iter().enumerate() {
             whole.add(p);
             if i % 2 == 0 { left.add(p) } else { right.add(p) }

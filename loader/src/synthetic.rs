@@ -1,40 +1,40 @@
-//! Made-up pictures: ten classes of drawn objects and textures, for machines without data.
+//! Synthetic pictures: ten classes of drawn objects and textures, for machines without data.
 //!
-//! A picture is a pure function of (seed, split, number). Light, colour, contrast, place, size,
-//! turn, background and clutter vary so much that no weighted sum of pixels tells the classes
-//! apart (a test holds a linear softmax above 50 % error); shape does.
+//! A picture is a pure function of (seed, split, number). Light, color, contrast, position, size,
+//! rotation, background and clutter vary so much that a linear classifier fails (a test holds a
+//! linear softmax above 50 % error); only the shape tells the classes apart.
 
 mod draw; // one picture
-mod shapes; // what is drawn, as distances
+mod shapes; // the classes, as distance functions
 
 use std::sync::OnceLock;
 
+use proto::digest::sha256;
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
-use crate::statistics::Sums;
+use crate::statistics::PixelSums;
 use crate::{Description, Error, Split};
 
-/// Raised whenever a picture of the same spec would come out different.
+/// Version of the drawing, raised whenever a picture of the same spec changes.
 const EDITION: u32 = 1;
 
-/// Training pictures that mean image and colour components are taken from: all would cost a
-/// process that only wants to predict a second.
+/// Number of training pictures that mean image and color components are computed from. All of them
+/// would cost a second, even in a process that only predicts.
 const N_MEASURED: u64 = 512;
 
-/// Pictures are kept once drawn while all of them fit in this.
-const KEPT_BYTES: u64 = 96 << 20;
+/// Pictures are kept once drawn if all of them fit into this many bytes.
+const MAX_KEPT_BYTES: u64 = 96 << 20;
 
-/// Which pictures are made up.
+/// The size and number of synthetic pictures, and their seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spec {
-    /// They are side × side.
+    /// Side of each picture, in pixels.
     pub side: usize,
-    /// For training.
+    /// Number of training pictures.
     pub n_train: u64,
-    /// For validation.
+    /// Number of validation pictures.
     pub n_val: u64,
-    /// Of the drawing, not of the training run.
+    /// Seed of the drawing, not of the training run.
     pub seed: u64,
 }
 
@@ -45,7 +45,7 @@ impl Default for Spec {
 }
 
 impl Spec {
-    /// Itself, if such pictures can be drawn.
+    /// Returns this spec if such pictures can be drawn.
     ///
     /// # Errors
     /// [`Error::Setting`] naming the number that is out of range.
@@ -64,7 +64,7 @@ impl Spec {
     }
 }
 
-/// Made-up pictures, drawn when first asked for.
+/// Synthetic pictures, drawn when they are first read.
 #[derive(Debug)]
 pub struct Synthetic {
     spec: Spec,
@@ -73,20 +73,20 @@ pub struct Synthetic {
 }
 
 impl Synthetic {
-    /// Gets ready to draw; measures mean image and colours on the first 512.
+    /// Computes mean image and colors from the first 512 training pictures.
     ///
     /// # Errors
     /// As [`Spec::checked`].
     pub fn new(spec: Spec) -> Result<Self, Error> {
         let Spec { side, n_train, n_val, seed } = spec.checked()?;
-        let keep = (n_train + n_val) * (3 * side * side) as u64 <= KEPT_BYTES;
+        let keep = (n_train + n_val) * (3 * side * side) as u64 <= MAX_KEPT_BYTES;
         let mut kept = Vec::new();
         kept.resize_with(if keep { (n_train + n_val) as usize } else { 0 }, OnceLock::new);
         let sums = measure(&spec);
         let written = format!("synthetic edition {EDITION}, {side} {n_train} {n_val} {seed}");
         let description = Description {
             name: "synthetic".into(),
-            digest: crate::dataset::hex(&Sha256::digest(written)),
+            digest: sha256(written.as_bytes()),
             side,
             classes: shapes::CLASSES.iter().map(|class| class.name.to_string()).collect(),
             n_train,
@@ -97,21 +97,21 @@ impl Synthetic {
         Ok(Self { spec, description, kept })
     }
 
-    /// What a network must know about them.
+    /// The properties of these pictures that a network depends on.
     pub fn describe(&self) -> &Description {
         &self.description
     }
 
     /// Draws a picture into `pixels` (`[side, side, 3]`) and returns its label.
     pub fn read(&self, split: Split, index: u64, pixels: &mut Vec<u8>) -> u32 {
-        let place = match split {
+        let slot = match split {
             Split::Train => index,
             Split::Val => self.spec.n_train + index,
         };
         pixels.clear();
-        match self.kept.get(place as usize) {
-            Some(slot) => pixels.extend_from_slice(
-                slot.get_or_init(|| draw::picture(&self.spec, split, index).into_boxed_slice()),
+        match self.kept.get(slot as usize) {
+            Some(kept) => pixels.extend_from_slice(
+                kept.get_or_init(|| draw::picture(&self.spec, split, index).into_boxed_slice()),
             ),
             None => *pixels = draw::picture(&self.spec, split, index),
         }
@@ -119,23 +119,23 @@ impl Synthetic {
     }
 }
 
-/// Classes take turns.
+/// The label of a picture: classes alternate.
 fn label(index: u64) -> u32 {
     (index % shapes::CLASSES.len() as u64) as u32
 }
 
-fn measure(spec: &Spec) -> Sums {
+fn measure(spec: &Spec) -> PixelSums {
     (0..spec.n_train.min(N_MEASURED))
         .into_par_iter()
         .fold(
-            || Sums::new(spec.side),
+            || PixelSums::new(spec.side),
             |mut sums, i| {
                 sums.add(&draw::picture(spec, Split::Train, i));
                 sums
             },
         )
         .reduce(
-            || Sums::new(spec.side),
+            || PixelSums::new(spec.side),
             |mut a, b| {
                 a.merge(&b);
                 a

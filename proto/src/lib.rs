@@ -7,6 +7,7 @@
 
 pub mod convert; // wire ⇄ model, both ways, checked
 pub mod chunk; // long runs of bytes ⇄ chunks below the message limit
+pub mod digest; // SHA-256 as text
 pub mod step; // the figures of a step, and how each is recorded and shown
 pub mod status; // how a run and its workers stand
 pub mod command; // what the coordinator tells a worker

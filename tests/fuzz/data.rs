@@ -6,14 +6,10 @@ use std::rc::Rc;
 use loader::dataset::DataSet;
 use loader::prepare::Options;
 use loader::{Split, prepare};
-use sha2::{Digest, Sha256};
+use proto::digest::sha256;
 
 use crate::engine::Target;
 use crate::mutate::Shape;
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Name, bytes.
 type File = (&'static str, Vec<u8>);
@@ -111,17 +107,18 @@ fn prepared() -> Vec<Target> {
         .zip(names)
         .map(|((file, shape), name)| {
             let (seed, folder) = (read(file), folder.clone());
-            let (old, description, sums) = (hex(&seed), description.clone(), sums.clone());
+            let (old, description, sums) = (sha256(&seed), description.clone(), sums.clone());
             let valid = seed.clone();
             Target::new(name, 16 << 20, shape, vec![seed], move |bytes| {
                 let set = &folder.1;
                 std::fs::write(set.join(file), bytes).unwrap();
-                let (own, new) = (description.replace(&old, &hex(bytes)), hex(bytes));
+                let (own, new) = (description.replace(&old, &sha256(bytes)), sha256(bytes));
                 if file != "dataset.json" {
                     std::fs::write(set.join("dataset.json"), &own).unwrap();
                 }
-                let covered = hex(&std::fs::read(set.join("dataset.json")).unwrap());
-                let sums = sums.replace(&hex(description.as_bytes()), &covered).replace(&old, &new);
+                let covered = sha256(&std::fs::read(set.join("dataset.json")).unwrap());
+                let sums =
+                    sums.replace(&sha256(description.as_bytes()), &covered).replace(&old, &new);
                 std::fs::write(set.join("SHA256SUMS"), sums).unwrap();
                 let read = read_all(set);
                 std::fs::write(set.join(file), &valid).unwrap();

@@ -1,4 +1,4 @@
-//! Gives decoders nearly valid bytes, and notices who panics, takes too much memory or too long.
+//! Gives nearly valid bytes to decoders; notices panics, too much memory and too much time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 use crate::memory;
 use crate::mutate::{Dice, Shape, mutated};
 
-/// The longest that an input may take; of three tries the fastest counts, the machine may be busy.
-const LONGEST: Duration = Duration::from_secs(2);
-/// One that takes this long never ends.
-const FOR_EVER: Duration = Duration::from_secs(60);
-/// After so many crashes a target is left alone.
-const ENOUGH: usize = 5;
+/// Time limit for one input; the fastest of three tries counts, since the machine may be busy.
+const MAX_TIME: Duration = Duration::from_secs(2);
+/// Time after which an input counts as endless.
+const ENDLESS: Duration = Duration::from_secs(60);
+/// Number of crashes after which a target is not tried further.
+const MAX_CRASHES: usize = 5;
 
 type Seal = fn(&mut Vec<u8>);
 type Decode = Box<dyn FnMut(&[u8]) -> bool>;
 
-/// A decoder of outside bytes, and what it is given.
+/// A decoder of bytes from outside, with its valid inputs.
 pub(crate) struct Target {
     pub(crate) name: &'static str,
-    /// Most bytes that it may take at once for one input.
+    /// Upper bound of memory for one input, in bytes.
     memory: usize,
     shape: Shape,
     /// Valid inputs.
@@ -32,7 +32,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// `decode` says whether an input is accepted; a property that doesn't hold is a panic.
+    /// Creates a target; `decode` returns whether an input is accepted, and panics if a property
+    /// does not hold.
     pub(crate) fn new(
         name: &'static str,
         memory: usize,
@@ -77,16 +78,16 @@ impl Target {
             if !accepted && (seed as usize) < self.seeds.len() {
                 return Err("a valid input is refused".into());
             }
-            if fastest <= LONGEST {
+            if fastest <= MAX_TIME {
                 outcome.slowest = outcome.slowest.max(fastest);
                 return Ok(accepted);
             }
         }
-        Err(format!("{fastest:?}, at most {LONGEST:?} are allowed"))
+        Err(format!("{fastest:?}, at most {MAX_TIME:?} are allowed"))
     }
 }
 
-/// What became of a target's inputs.
+/// The outcome of fuzzing a target.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outcome {
     pub(crate) name: &'static str,
@@ -100,18 +101,18 @@ pub(crate) struct Outcome {
 
 /// One input again, or all from the first for some time.
 #[derive(Debug, Clone)]
-pub(crate) struct Order {
+pub(crate) struct Options {
     pub(crate) seed: Option<u64>,
     pub(crate) time: Duration,
-    /// Where inputs that crash are written.
+    /// Folder for inputs that crash.
     pub(crate) folder: PathBuf,
 }
 
 /// Runs a target.
-pub(crate) fn fuzz(target: &mut Target, order: &Order) -> Outcome {
+pub(crate) fn fuzz(target: &mut Target, options: &Options) -> Outcome {
     let quiet = Quiet::new();
     let mut outcome = Outcome { name: target.name, ..Outcome::default() };
-    let (started, first) = (Instant::now(), order.seed.unwrap_or(0));
+    let (started, first) = (Instant::now(), options.seed.unwrap_or(0));
     for seed in first.. {
         let input = target.input(seed);
         quiet.begins(target.name, seed);
@@ -119,8 +120,8 @@ pub(crate) fn fuzz(target: &mut Target, order: &Order) -> Outcome {
             Ok(accepted) => outcome.accepted += u64::from(accepted),
             Err(why) => {
                 let name = target.name;
-                let file = order.folder.join(format!("{name}-{seed}"));
-                std::fs::create_dir_all(&order.folder).unwrap();
+                let file = options.folder.join(format!("{name}-{seed}"));
+                std::fs::create_dir_all(&options.folder).unwrap();
                 std::fs::write(&file, &input).unwrap();
                 let file = file.display();
                 let again = again(name, seed);
@@ -128,8 +129,8 @@ pub(crate) fn fuzz(target: &mut Target, order: &Order) -> Outcome {
             }
         }
         outcome.inputs += 1;
-        let over = outcome.inputs >= 50 && started.elapsed() >= order.time;
-        if order.seed.is_some() || over || outcome.crashes.len() >= ENOUGH {
+        let over = outcome.inputs >= 50 && started.elapsed() >= options.time;
+        if options.seed.is_some() || over || outcome.crashes.len() >= MAX_CRASHES {
             break;
         }
     }
@@ -140,7 +141,7 @@ fn again(target: &str, seed: u64) -> String {
     format!("FUZZ_TARGET={target} FUZZ_SEED={seed} cargo test -p system-tests --test fuzz")
 }
 
-/// What the last panic said.
+/// The message of the last panic.
 static PANIC: Said = Said(Mutex::new(String::new()));
 static SILENT: AtomicBool = AtomicBool::new(false);
 /// Memory is counted for the whole program: one target at a time.
@@ -194,7 +195,7 @@ impl Drop for Quiet {
 fn watch(inputs: &mpsc::Receiver<(&'static str, u64)>) {
     let mut last = ("nothing", 0);
     loop {
-        match inputs.recv_timeout(FOR_EVER) {
+        match inputs.recv_timeout(ENDLESS) {
             Ok(input) => last = input,
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
             Err(mpsc::RecvTimeoutError::Timeout) => {

@@ -1,12 +1,10 @@
-//! Every decoder of outside bytes, given nearly valid ones: it answers or refuses, in bounded time
-//! and memory, and never panics.
-//!
-//! `FUZZ_SECONDS=600 cargo test -p system-tests --test fuzz -- --nocapture` tries for longer; the
-//! same inputs come in the same order. `FUZZ_TARGET` takes one target, `FUZZ_SEED` one of its inputs.
+//! Fuzzes every decoder of bytes from outside with nearly valid inputs: a decoder must accept or
+//! refuse in bounded time and memory, and must never panic. README.md beside this file has the
+//! settings and a log of a long run.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed; its helpers too")]
 
-mod engine; // tries inputs, notices panics, memory and time
+mod engine; // tries inputs; notices panics, memory and time
 mod memory; // an allocator that counts
 mod mutate; // valid bytes → nearly valid bytes
 mod wire; // messages: convert, chunks, frames, minibatches
@@ -17,10 +15,10 @@ mod settings; // recipes, --set, data, devices, certificates
 
 use std::time::Duration;
 
-use engine::{Order, Outcome, Target, fuzz};
+use engine::{Options, Outcome, Target, fuzz};
 use mutate::Shape;
 
-/// For all targets together, unless told otherwise.
+/// Default time for all targets together, in seconds.
 const SECONDS: u64 = 16;
 
 #[expect(clippy::disallowed_methods, reason = "a test's settings come by its environment")]
@@ -37,18 +35,18 @@ fn targets() -> Vec<Target> {
 
 #[test]
 #[expect(clippy::print_stdout, reason = "a table for people: what was tried")]
-fn no_decoder_falls_over_whatever_it_is_given() {
+fn no_decoder_panics_on_any_input() {
     let seconds = setting("FUZZ_SECONDS").map_or(SECONDS, |text| text.parse().unwrap());
     let (only, seed) = (setting("FUZZ_TARGET"), setting("FUZZ_SEED"));
     let mut targets = targets();
     targets.retain(|target| only.as_ref().is_none_or(|only| target.name == only));
     assert!(!targets.is_empty(), "FUZZ_TARGET: no target is called {only:?}");
-    let order = Order {
+    let options = Options {
         seed: seed.map(|text| text.parse().unwrap()),
         time: Duration::from_secs(seconds) / targets.len() as u32,
         folder: cuda_emulator::scratch().join("fuzz"),
     };
-    let outcomes: Vec<Outcome> = targets.iter_mut().map(|t| fuzz(t, &order)).collect();
+    let outcomes: Vec<Outcome> = targets.iter_mut().map(|t| fuzz(t, &options)).collect();
     println!("target               inputs   rejected   accepted  crashes  most MB  slowest ms");
     for o in &outcomes {
         println!(
@@ -66,12 +64,12 @@ fn no_decoder_falls_over_whatever_it_is_given() {
     assert!(crashes.is_empty(), "{}", crashes.join("\n"));
 }
 
-/// Bytes, and the length that they claim.
+/// A broken decoder: takes bytes, and the length that they claim.
 type Broken = fn(&[u8], usize) -> bool;
 
-/// A decoder that trusts a length is found out, whatever it does with it.
+/// The fuzzer catches decoders that trust a length, in each of three ways.
 #[test]
-fn a_decoder_that_trusts_a_length_is_found_out() {
+fn a_decoder_that_trusts_a_length_is_caught() {
     let length = |bytes: &[u8]| bytes.first_chunk().map_or(0, |b| u32::from_le_bytes(*b) as usize);
     let broken: [(&'static str, &str, Broken); 3] = [
         ("reads beyond", "range end index", |bytes, n| bytes[4..][..n].len() == n),
@@ -88,9 +86,9 @@ fn a_decoder_that_trusts_a_length_is_found_out() {
         let decode = move |bytes: &[u8]| bytes.len() > 8 && decode(bytes, length(bytes));
         let mut target = Target::new(name, 1 << 20, Shape::Binary, vec![seed], decode);
         let folder = tempfile::tempdir().unwrap();
-        let order =
-            Order { seed: None, time: Duration::from_secs(5), folder: folder.path().into() };
-        let outcome = fuzz(&mut target, &order);
+        let options =
+            Options { seed: None, time: Duration::from_secs(5), folder: folder.path().into() };
+        let outcome = fuzz(&mut target, &options);
         assert!(outcome.crashes.iter().any(|c| c.contains(said)), "{name}: {outcome:?}");
         assert_eq!(
             std::fs::read_dir(folder.path()).unwrap().count(),

@@ -4,7 +4,7 @@ mod protobuf; // field by field
 
 use model::random::{Purpose, Random};
 
-/// How a format is built, for changes that keep most of it valid.
+/// The structure of a format, for mutations that keep most of an input valid.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shape {
     /// Bytes with numbers of fixed width in them.

@@ -9,15 +9,11 @@ use gpu_worker::half::{Half, Mean};
 use model::halves::{Partition, Plan};
 use model::recipe::Recipe;
 use model::shape::Network;
+use proto::digest::sha256;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use crate::engine::Target;
 use crate::mutate::Shape;
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 const MANIFEST: &str = r#"{
   "step": 5,
@@ -58,7 +54,7 @@ fn seal_manifest(bytes: &mut Vec<u8>) {
     // Through the type once more: its fields' order is the file's.
     let Ok(plain) = serde_json::from_value::<Manifest>(manifest) else { return };
     let text = serde_json::to_string_pretty(&plain).unwrap();
-    let sum = hex(text.as_bytes());
+    let sum = sha256(text.as_bytes());
     *bytes = text.replace("\"checksum\": \"\"", &format!("\"checksum\": \"{sum}\"")).into();
 }
 

@@ -1,4 +1,4 @@
-//! What people type and the files they write: recipes, `--set`, data, devices, certificates.
+//! Text that people type, and files that they write: recipes, `--set`, data, devices, certificates.
 
 use gpu_worker::Device;
 use harness::certs::certificates;

@@ -153,10 +153,10 @@ fn request() -> wire::BatchRequest {
     }
 }
 
-/// What a loader makes of a request, but for the number of pictures, which it limits by their bytes.
+/// The conversion of a request to a loader, with a limit on the number of pictures.
 fn serve(source: &Source, bytes: &[u8]) -> bool {
     let Ok(asked) = wire::BatchRequest::decode(bytes) else { return false };
-    let Ok(request) = loader::serve::checked(&asked) else { return false };
+    let Ok(request) = loader::serve::request(&asked) else { return false };
     let request = Request { n_images: request.n_images % 100, ..request };
     source.minibatch(&request).is_ok_and(|made| {
         assert!((1..=request.n_images).contains(&made.n) && made.labels.len() == made.n);

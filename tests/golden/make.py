@@ -9,7 +9,7 @@ values, dropout masks, pictures, the network and the update are written again fr
 definitions. Arithmetic is float64, so what the test measures is the project's rounding.
 
 The network is AlexNet at 1/16 of its width, crop 64, ten classes, every layer kind in it: grouped
-convolutions, response normalisation inside each half, overlapping pooling, dropout. One minibatch
+convolutions, response normalization inside each half, overlapping pooling, dropout. One minibatch
 of 16 made-up pictures is learnt for ten steps.
 """
 import math, os

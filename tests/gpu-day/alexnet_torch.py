@@ -1,4 +1,4 @@
-"""The paper's two-column AlexNet (both halves in one network, response normalisation, dropout) in
+"""The paper's two-column AlexNet (both halves in one network, response normalization, dropout) in
 PyTorch, and how its time on a GPU is taken."""
 
 import torch
@@ -9,7 +9,7 @@ PARAMETERS = 60_965_224
 
 
 class Lrn(nn.Module):
-    """Response normalisation over five maps inside each group of maps, with a plain sum as in the
+    """Response normalization over five maps inside each group of maps, with a plain sum as in the
     paper: five shifted slices are added, which the compiler makes one kernel of."""
 
     def __init__(self, group):

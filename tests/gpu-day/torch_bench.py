@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from alexnet_torch import PARAMETERS, AlexNet, Lrn, NativeLrn, milliseconds, set_precision
 
 BATCH, STEPS = 128, 40
-# precision, memory format, compiled, as a graph, normalisation; the cheap ones first.
+# precision, memory format, compiled, as a graph, normalization; the cheap ones first.
 VARIANTS = [
     ("fp32", "nchw", False, False, NativeLrn),
     ("fp32", "nchw", False, False, Lrn),
@@ -81,7 +81,7 @@ def time_one(variant, best):
     precision, layout, compiled, graph, lrn = variant
     how = f"{'compiled' if compiled else 'eager'}{', graph' if graph else ''}, {layout}"
     if lrn is NativeLrn:
-        how += ", PyTorch's own normalisation"
+        how += ", PyTorch's own normalization"
     began = time.monotonic()
     try:
         set_precision(precision)

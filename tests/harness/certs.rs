@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 use alexnet::CertificateRequest;
 use net::Role;
 
-/// A run's certificates in `folder/name`, valid for a day.
+/// Makes a run's certificates in `folder/name`, valid for a day.
 pub fn certificates(folder: &Path, name: &str) -> PathBuf {
     certificates_until(folder, name, SystemTime::now() + Duration::from_secs(24 * 3600))
 }
 
-/// A run's certificates in `folder/name`, valid until then.
+/// Makes a run's certificates in `folder/name`, valid until `until`.
 pub fn certificates_until(folder: &Path, name: &str, until: SystemTime) -> PathBuf {
     let folder = folder.join(name);
     let from = SystemTime::now() - Duration::from_secs(3600);

@@ -1,5 +1,5 @@
-//! All roles of a run in this process: each on a thread with a runtime of its own, talking over
-//! real sockets on port 0. For deaths by signal see the tests that start real processes.
+//! All roles of a run in this process, each on a thread with its own runtime, connected by real
+//! sockets on port 0. Tests that kill roles start real processes instead.
 
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -13,7 +13,7 @@ use net::{Role as Certified, Trust};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
-/// What to run.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     /// The recipe.
@@ -22,7 +22,7 @@ pub struct Cluster {
     pub data: DataSpec,
     /// The run directory.
     pub run_dir: PathBuf,
-    /// How far.
+    /// End of the run.
     pub until: Until,
     /// Number of loaders.
     pub loaders: usize,
@@ -30,28 +30,28 @@ pub struct Cluster {
     pub checkpoint_every: u64,
     /// The seed.
     pub seed: u64,
-    /// Folder of certificates: TLS between the roles.
+    /// Folder of certificates for TLS between the roles; None for plain connections.
     pub certs: Option<PathBuf>,
 }
 
-/// A role on its thread.
+/// A running role on its thread.
 #[derive(Debug)]
 pub struct Role<T> {
     stop: Option<oneshot::Sender<()>>,
     thread: JoinHandle<T>,
-    /// Where it listens.
+    /// Address on which the role listens.
     pub address: String,
 }
 
 impl<T> Role<T> {
-    /// Asks it to stop, as SIGTERM does, without waiting.
+    /// Asks the role to stop, as SIGTERM does, without waiting for its end.
     pub fn ask_to_stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
     }
 
-    /// Waits for its result.
+    /// Waits for the role to end and returns its result.
     pub fn join(self) -> T {
         self.thread.join().expect("no role panics")
     }
@@ -77,10 +77,10 @@ where
     Role { stop: Some(stop), thread, address: address.recv().expect("the role's address") }
 }
 
-/// How a run stands, to wait for.
+/// The status of a run, for waiting.
 pub type Progress = watch::Receiver<RunStatus>;
 
-/// Waits until the run stands as `is` says.
+/// Waits until the status of the run satisfies `is`.
 pub fn wait_until(progress: &mut Progress, is: impl FnMut(&RunStatus) -> bool) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -92,11 +92,11 @@ pub fn wait_until(progress: &mut Progress, is: impl FnMut(&RunStatus) -> bool) {
     });
 }
 
-/// Ends when the role is asked to stop.
+/// A future that resolves when the role is asked to stop.
 pub type Shutdown = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Cluster {
-    /// Ten steps of the small network on small made-up pictures.
+    /// Ten steps of the small network on small synthetic pictures.
     pub fn small(run_dir: &Path) -> Self {
         Self {
             recipe: crate::small::recipe(),
@@ -120,7 +120,7 @@ impl Cluster {
         self.watched_coordinator().0
     }
 
-    /// Starts the coordinator and gives its progress to watch.
+    /// Starts the coordinator and returns its progress, to be watched.
     pub fn watched_coordinator(&self) -> (Role<Result<Outcome, coordinator::Error>>, Progress) {
         self.coordinator_with(|_| {})
     }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Puts Docker's plugins `compose` (2.x) and `buildx` into target/compose-tools/cli-plugins, from the packages of Debian
-# trixie at the mirror that this machine's apt uses. Nothing is installed, and no list of this machine's apt is changed.
-# Quick where they are already. The tests of deploy/ take Compose 2 where it is found, as in .ci/run:
+# Puts Docker's plugins `compose` (2.x) and `buildx` into target/compose-tools/cli-plugins, from the
+# packages of Debian trixie at the mirror that this machine's apt uses. Nothing is installed, and no
+# list of this machine's apt is changed. Quick where they are already. The tests of deploy/ take
+# Compose 2 where it is found, as in .ci/run:
 #
 #   tests/harness/compose.sh && export DOCKER_CONFIG=$PWD/target/compose-tools
 set -euo pipefail

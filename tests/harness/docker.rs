@@ -1,4 +1,5 @@
-//! Docker for tests: the images of `deploy/Dockerfile`, and runs of the compose files that leave nothing behind.
+//! Docker for tests: the images of `deploy/Dockerfile`, and runs of the compose files that leave
+//! nothing behind.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -6,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tempfile::TempDir;
 
-/// The longest any of these runs may take, in seconds; far beyond what they need.
-const PATIENCE: &str = "300";
-/// Two of these tests at once would only share the cores.
+/// Time limit of each command, in seconds, far longer than any of them needs.
+const TIMEOUT_SECONDS: &str = "300";
+/// Serializes these tests, since two of them at once would only share the cores.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// A Docker Engine with a compose tool and this source's images.
@@ -16,15 +17,16 @@ static ALONE: Mutex<()> = Mutex::new(());
 pub struct Docker {
     /// `docker compose` or `docker-compose`.
     compose: &'static [&'static str],
-    /// `BUILD_BASE`, `RUN_BASE`, …: what the images were built on.
+    /// Variables such as `BUILD_BASE` and `RUN_BASE`: the bases of the images.
     bases: Vec<(String, String)>,
-    /// Images and their bytes.
+    /// Images and their sizes in bytes.
     pub images: Vec<(String, u64)>,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Docker {
-    /// None, with a line that says so, where there is no Docker Engine or no compose tool.
+    /// Finds Docker; None, with a line that says so, if there is no Docker Engine or no compose
+    /// tool.
     #[expect(
         clippy::disallowed_methods,
         reason = "a test's own switch; the program doesn't see it"
@@ -53,8 +55,8 @@ impl Docker {
         Some(Self { compose, bases, images, _alone: alone })
     }
 
-    /// The same with Compose 1, which ended in 2023 and is still on some machines; None, with a line that
-    /// says so, elsewhere.
+    /// Docker with Compose 1, which ended in 2023 and is still on some machines; None, with a line
+    /// that says so, if this machine does not have it.
     pub fn with_compose_1(self) -> Option<Self> {
         let version = Command::new("docker-compose").args(["version", "--short"]).output();
         if !version.is_ok_and(|version| version.stdout.starts_with(b"1.")) {
@@ -64,7 +66,7 @@ impl Docker {
         Some(Self { compose: &["docker-compose"], ..self })
     }
 
-    /// Whether there is an image with NVRTC; says so where there is none.
+    /// Whether there is an image with NVRTC; prints a line if there is none.
     pub fn has_gpu_image(&self) -> bool {
         let has = self.images.iter().any(|(name, _)| name.ends_with(":gpu"));
         if !has {
@@ -73,7 +75,7 @@ impl Docker {
         has
     }
 
-    /// Builds a stage of the Dockerfile in `source`, on the tests' bases; its id.
+    /// Builds a stage of the Dockerfile in `source`, on the tests' bases, and returns its id.
     pub fn build(&self, target: &str, source: &Path) -> String {
         let file = source.join("deploy/Dockerfile");
         let mut command = Command::new("docker");
@@ -92,7 +94,7 @@ impl Docker {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Starts nothing yet: a project with a name of its own.
+    /// Creates a project with a unique name, without starting anything.
     pub fn project(&self, name: &str, files: &[&str], settings: &[(&str, &str)]) -> Project<'_> {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("env"), "").expect("an empty .env");
@@ -109,7 +111,7 @@ impl Docker {
 /// The settings and images that `image.sh` prints.
 type Built = (Vec<(String, String)>, Vec<(String, u64)>);
 
-/// Builds the images, once a process.
+/// Builds the images, once per process.
 fn built() -> &'static Option<Built> {
     static BUILT: OnceLock<Option<Built>> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -126,25 +128,25 @@ fn built() -> &'static Option<Built> {
     })
 }
 
-/// A compose project; all of it is removed in the end.
+/// A compose project, removed completely when dropped.
 #[derive(Debug)]
 pub struct Project<'a> {
     docker: &'a Docker,
-    /// Its name, unlike all others'.
+    /// Unique name of the project.
     pub name: String,
     files: Vec<PathBuf>,
     environment: Vec<(String, String)>,
     folder: TempDir,
 }
 
-/// How a container ended.
+/// The end of a container.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ended {
-    /// Its service.
+    /// Service of the container.
     pub service: String,
-    /// Its exit code.
+    /// Exit code.
     pub code: i32,
-    /// How often it was started again.
+    /// Number of restarts.
     pub restarts: u32,
 }
 
@@ -158,7 +160,7 @@ impl Project<'_> {
     pub fn compose(&self, args: &[&str]) -> Output {
         let tool = self.docker.compose;
         let mut command = Command::new("timeout");
-        command.args([&["--kill-after=20", PATIENCE], tool].concat());
+        command.args([&["--kill-after=20", TIMEOUT_SECONDS], tool].concat());
         command
             .args(["--project-name", &self.name, "--env-file"])
             .arg(self.folder.path().join("env"));
@@ -169,14 +171,14 @@ impl Project<'_> {
         command.args(args).envs(environment).output().expect("the compose tool starts")
     }
 
-    /// Runs the compose tool, which must succeed; what it printed.
+    /// Runs the compose tool, which must succeed, and returns its output.
     pub fn done(&self, args: &[&str]) -> String {
         let output = self.compose(args);
         assert!(output.status.success(), "{args:?}: {}", text(&output));
         text(&output)
     }
 
-    /// How each of its containers ended, in order.
+    /// The ends of all containers of this project, in order.
     pub fn ended(&self) -> Vec<Ended> {
         let format = "{{index .Config.Labels \"com.docker.compose.service\"}} {{.State.ExitCode}} \
                       {{.RestartCount}} {{.State.Running}}";
@@ -193,12 +195,12 @@ impl Project<'_> {
         ended
     }
 
-    /// Whether any of its containers is up.
+    /// Whether any container of this project is running.
     pub fn is_up(&self) -> bool {
         !docker(&["ps", "--quiet", "--filter", &self.label()]).is_empty()
     }
 
-    /// Runs a command in the container of a service that is up.
+    /// Runs a command in the container of a running service.
     pub fn inside(&self, service: &str, command: &[&str]) -> Output {
         let filter = format!("label=com.docker.compose.service={service}");
         let ids = docker(&["ps", "-q", "--filter", &self.label(), "--filter", &filter]);
@@ -239,16 +241,16 @@ impl Drop for Project<'_> {
     }
 }
 
-/// An address of this machine that containers of every network reach, as they would another's.
+/// An address of this machine that containers of every network can reach, like another machine's.
 #[derive(Debug)]
 pub struct Card {
     network: String,
-    /// The address.
+    /// The IP address.
     pub address: String,
 }
 
 impl Card {
-    /// The gateway of a network without containers.
+    /// Takes the gateway of a network without containers.
     pub fn new(name: &str) -> Self {
         let network = format!("alexnet-test-{}-{name}", std::process::id());
         docker(&["network", "create", &network]);
@@ -264,16 +266,16 @@ impl Drop for Card {
     }
 }
 
-/// What a program printed.
+/// The output of a program, standard output and standard error.
 pub fn text(output: &Output) -> String {
     let both = [&output.stdout[..], &output.stderr[..]].concat();
     String::from_utf8_lossy(&both).into_owned()
 }
 
-/// Runs `docker`, which must succeed; its standard output.
+/// Runs `docker`, which must succeed, and returns its standard output.
 ///
 /// # Panics
-/// If it fails.
+/// If the command fails.
 pub fn docker(args: &[&str]) -> String {
     let output = Command::new("docker").args(args).output().expect("docker starts");
     assert!(output.status.success(), "docker {args:?}: {}", text(&output));

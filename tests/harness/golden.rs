@@ -1,4 +1,4 @@
-//! What an independent implementation computed (`tests/golden/make.py`), and how close is close.
+//! The results of an independent implementation (`tests/golden/make.py`), and distances from them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,13 +9,13 @@ use safetensors::tensor::Dtype;
 /// Tensors by name: shape and values.
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// All tensors of a safetensors file.
+/// Reads all tensors of a safetensors file.
 pub fn read(path: &Path) -> Tensors {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     parse(&bytes)
 }
 
-/// All tensors of safetensors bytes.
+/// Parses all tensors of safetensors bytes.
 pub fn parse(bytes: &[u8]) -> Tensors {
     let file = SafeTensors::deserialize(bytes).expect("a safetensors file");
     file.iter()
@@ -47,7 +47,7 @@ fn folder() -> std::path::PathBuf {
     cuda_emulator::root().join("tests/golden")
 }
 
-/// ‖a − b‖₂ / ‖b‖₂.
+/// Relative distance of `a` from `b`: ‖a − b‖₂ / ‖b‖₂.
 pub fn distance(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len(), "two tensors of one shape");
     let square = |x: f64| x * x;
@@ -56,9 +56,9 @@ pub fn distance(a: &[f32], b: &[f32]) -> f64 {
     if norm == 0.0 { apart.sqrt() } else { (apart / norm).sqrt() }
 }
 
-/// Names of the tensors that are further from `want` than `limit`, with their distance.
+/// Names and distances of the tensors that are further from `want` than `limit`.
 ///
-/// Where `want` has fewer rows it holds every fourth one.
+/// A tensor with fewer rows in `want` has every fourth row there.
 pub fn further_than(limit: f64, got: &Tensors, want: &Tensors) -> Vec<(String, f64)> {
     assert!(!want.is_empty(), "nothing to compare with");
     want.iter()
@@ -76,7 +76,7 @@ pub fn further_than(limit: f64, got: &Tensors, want: &Tensors) -> Vec<(String, f
         .collect()
 }
 
-/// The largest magnitude that is wanted, and the largest difference from it.
+/// The largest magnitude in `want`, and the largest difference of `got` from `want`.
 pub fn furthest_number(got: &[f32], want: &[f32]) -> (f64, f64) {
     assert_eq!(got.len(), want.len(), "two tensors of one shape");
     got.iter().zip(want).fold((0.0, 0.0), |(most, off): (f64, f64), (got, want)| {
@@ -88,7 +88,7 @@ pub fn furthest_number(got: &[f32], want: &[f32]) -> (f64, f64) {
     })
 }
 
-/// Two halves' tensors put together along their first dimension, half A's rows first.
+/// Joins the tensors of two halves along their first dimension, half A's rows first.
 pub fn join(halves: &[Tensors]) -> Tensors {
     let mut whole = halves[0].clone();
     for half in &halves[1..] {

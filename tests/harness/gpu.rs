@@ -1,28 +1,28 @@
-//! GPUs for tests: the emulated driver's two, or with `CUDA_TEST=real` the machine's own; and NVRTC.
+//! GPUs for tests: the two of the emulated driver, or with `CUDA_TEST=real` the machine's own.
 //!
-//! On a real machine one GPU is enough: it stands for both. There a missing driver, card or NVRTC
-//! fails the test; without `CUDA_TEST=real` a missing NVRTC skips it, with a line that says so.
+//! One real GPU is enough, since it can stand for both. With `CUDA_TEST=real` a missing driver, GPU
+//! or NVRTC fails the test; otherwise a missing NVRTC skips it, with a line that says so.
 
 use std::path::{Path, PathBuf};
 
 use cuda_emulator::Nvrtc;
 use gpu_worker::backend::cuda::{Cuda, Gpu, Options, Search, usable};
 
-/// What a process needs to find GPUs: variables and arguments.
+/// The variables and arguments with which a process finds GPUs.
 #[derive(Debug, Clone)]
 pub struct Gpus {
     nvrtc: Nvrtc,
-    /// Folder with `libcuda.so`, for `LD_LIBRARY_PATH`; None on a real GPU.
+    /// Folder with the emulated `libcuda.so`, for `LD_LIBRARY_PATH`; None on a real GPU.
     driver: Option<PathBuf>,
     /// The number of the GPU that stands for the second.
     second: usize,
 }
 
 impl Gpus {
-    /// For processes; None, with a line that says so, where NVRTC is not installed.
+    /// Prepares GPUs for processes; None, with a line that says so, if NVRTC is not installed.
     ///
     /// # Panics
-    /// With `CUDA_TEST=real`, if there is no GPU that can be used, with what to do.
+    /// With `CUDA_TEST=real`, if there is no usable GPU; the message has a remedy.
     pub fn for_processes(folder: &Path) -> Option<Self> {
         let nvrtc = cuda_emulator::nvrtc()?;
         let driver = (!cuda_emulator::is_real()).then(|| {
@@ -34,12 +34,12 @@ impl Gpus {
         Some(Self { nvrtc, driver, second })
     }
 
-    /// Two GPUs for `--devices`; a machine's only one twice.
+    /// Two GPUs as `--devices` takes them; a machine's only GPU is named twice.
     pub fn pair(&self) -> &'static str {
         if self.second == 0 { "cuda:0,cuda:0" } else { "cuda:0,cuda:1" }
     }
 
-    /// The second GPU; a machine's only one.
+    /// The second GPU; on a machine with one GPU, that one.
     pub fn second(&self) -> &'static str {
         if self.second == 0 { "cuda:0" } else { "cuda:1" }
     }
@@ -51,7 +51,7 @@ impl Gpus {
         vec![("CUDA_EMULATOR", settings.to_owned()), ("LD_LIBRARY_PATH", driver)]
     }
 
-    /// `--nvrtc`, unless the program is to find it, and a cache that all tests share.
+    /// The argument `--nvrtc`, unless the program must find it, and a cache shared by all tests.
     pub fn arguments(&self) -> Vec<String> {
         let cache = cuda_emulator::kernel_cache();
         let nvrtc = self.nvrtc.path.iter().flat_map(|path| ["--nvrtc".as_ref(), path.as_path()]);
@@ -60,16 +60,16 @@ impl Gpus {
     }
 }
 
-/// The GPU with this number in the test's own process; None, with a line that says so, where NVRTC
-/// is not installed.
+/// Opens the GPU with this number in the test's own process; None, with a line that says so, if
+/// NVRTC is not installed.
 ///
 /// # Panics
-/// With `CUDA_TEST=real`, if it cannot be used, with what to do.
+/// With `CUDA_TEST=real`, if the GPU cannot be used; the message has a remedy.
 pub fn open(ordinal: usize) -> Option<Cuda> {
     cuda_emulator::nvrtc().map(|nvrtc| opened(nvrtc, ordinal))
 }
 
-/// Two GPUs in the test's own process; a machine's only one twice. None and panics as [`open`].
+/// Opens two GPUs in the test's own process, or a machine's only GPU twice; see [`open`].
 pub fn pair() -> Option<[Cuda; 2]> {
     let nvrtc = cuda_emulator::nvrtc()?;
     let second = second(&nvrtc);
@@ -88,14 +88,14 @@ fn opened(nvrtc: Nvrtc, ordinal: usize) -> Cuda {
     Cuda::new(&options).unwrap_or_else(|why| panic!("no GPU to test on: {why}"))
 }
 
-/// As the program searches.
+/// A search for NVRTC like the program's.
 #[expect(clippy::disallowed_methods, reason = "stands in for the program's own main")]
 fn search(nvrtc: Nvrtc) -> Search {
     let environment = alexnet::Environment::read(|name| std::env::var_os(name));
     Search { nvrtc: nvrtc.path, ..environment.search }
 }
 
-/// The second GPU's number: the emulated driver has two, a machine perhaps only one.
+/// The number of the second GPU: the emulated driver has two, a machine perhaps only one.
 fn second(nvrtc: &Nvrtc) -> usize {
     if !cuda_emulator::is_real() {
         return 1;

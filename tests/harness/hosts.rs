@@ -1,5 +1,5 @@
-//! Two hosts with a cable between them: network namespaces with an address each, the rate by a
-//! token bucket, the delay by a proxy before each service.
+//! Two hosts with a cable between them, emulated by network namespaces. A token bucket limits the
+//! rate; a proxy before each service adds the delay.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,26 +7,26 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::proxy::{Proxy, WORD};
 use crate::roles::Machine;
 
-/// Number of the next pair: tests of one process may have several at once.
+/// Number of the next pair of hosts; tests in one process may have several at once.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// Two hosts; gone when dropped.
+/// Two emulated hosts, removed when dropped.
 #[derive(Debug)]
 pub struct Hosts {
-    /// Each one's namespace.
+    /// Network namespace of each host.
     names: [String; 2],
-    /// Starts processes on each.
+    /// Starters of processes on each host.
     pub machines: [Machine; 2],
 }
 
-/// Each host's address.
+/// IP address of each host.
 pub const ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
 
 impl Hosts {
-    /// Two hosts; `rate` as `tc` takes it, such as `1gbit`.
+    /// Creates two hosts; `rate` is written as for `tc`, such as `1gbit`.
     ///
     /// # Errors
-    /// A line saying why this machine can't have them.
+    /// A line that says why this machine can't emulate hosts.
     pub fn new(here: &Machine, rate: Option<&str>) -> Result<Self, String> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let names = ["a", "b"].map(|n| format!("alexnet-{}-{number}{n}", std::process::id()));
@@ -50,8 +50,8 @@ impl Hosts {
         Ok(hosts)
     }
 
-    /// A stretch of cable on one host before `port`: connections to the port it returns arrive at
-    /// `port`, each byte `delay_us` later.
+    /// Starts a delaying proxy on one host: connections to the returned address arrive at `port`,
+    /// each byte `delay_us` later.
     pub fn delay(&self, host: usize, port: u16, delay_us: u32) -> (Proxy, String) {
         let [listen, target] = [port + 1000, port].map(|p| format!("{}:{p}", ADDRESSES[host]));
         let mut proxy = Proxy::start(self.machines[host].command(&[WORD, &listen]));

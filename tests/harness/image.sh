@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds the images that the tests of deploy/ start, alexnet-test:cpu and alexnet-test:gpu, and prints them with their sizes
-# and the settings they were built with. Bases are this machine's own (deploy/base.sh) where it can make them, else the
-# Dockerfile's. Quick when nothing has changed; images that an earlier source left behind are removed.
+# Builds the images that the tests of deploy/ start, alexnet-test:cpu and alexnet-test:gpu, and
+# prints them with their sizes and the settings they were built with. Bases are this machine's own
+# (deploy/base.sh) where it can make them, else the Dockerfile's. Quick when nothing has changed;
+# images that an earlier source left behind are removed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export DOCKER_BUILDKIT=0

@@ -1,4 +1,4 @@
-//! What the system tests stand on: small recipes, made-up minibatches, golden data.
+//! The test harness: small recipes, synthetic minibatches, golden data, real and in-process roles.
 
 pub mod cluster; // all roles in this process, over real sockets
 pub mod certs; // certificates, good and bad

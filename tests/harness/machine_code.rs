@@ -1,4 +1,4 @@
-//! What NVRTC makes of the kernels: registers, shared memory, and the instructions of a main loop.
+//! The machine code that NVRTC makes of the kernels: registers, shared memory, main loops.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,21 +7,21 @@ use gpu_worker::backend::cuda::Search;
 use gpu_worker::backend::cuda::compile::Compiler;
 use gpu_worker::backend::cuda::program::Program;
 
-/// Architectures every kernel is compiled for.
+/// Architectures for which every kernel is compiled.
 pub const ARCHITECTURES: [u32; 7] = [75, 80, 86, 89, 90, 100, 120];
 
 /// A kernel's machine code.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    /// Its name.
+    /// Name of the kernel.
     pub name: String,
-    /// Registers a thread.
+    /// Registers per thread.
     pub registers: u32,
-    /// Bytes of a thread's own memory: what did not fit the registers.
+    /// Bytes of local memory per thread, which holds what did not fit into registers.
     pub stack: u32,
-    /// Bytes of shared memory a block.
+    /// Bytes of shared memory per block.
     pub shared: u32,
-    /// Its instructions in order, without operands' predicates; a label stands where it is.
+    /// Instructions and labels in order, without the predicates of operands.
     code: Vec<Line>,
 }
 
@@ -31,35 +31,35 @@ enum Line {
     Instruction(String),
 }
 
-/// The loop that does the multiplying.
+/// The loop that performs the multiplications.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MainLoop {
-    /// All of its instructions.
+    /// Number of instructions.
     pub instructions: usize,
-    /// Fused multiply-adds.
+    /// Number of fused multiply-adds.
     pub ffma: usize,
-    /// Bytes a thread loads from shared memory.
+    /// Bytes per thread that are loaded from shared memory.
     pub shared_bytes: usize,
-    /// Loads from shared memory of less than 128 bits.
+    /// Number of loads from shared memory of less than 128 bits.
     pub narrow_loads: usize,
 }
 
 impl MainLoop {
-    /// Share of the instructions that multiply.
+    /// Share of fused multiply-adds among the instructions.
     pub fn share(&self) -> f64 {
         self.ffma as f64 / self.instructions as f64
     }
 
-    /// Fused multiply-adds a byte loaded from shared memory.
+    /// Fused multiply-adds per byte loaded from shared memory.
     pub fn ffma_a_byte(&self) -> f64 {
         self.ffma as f64 / self.shared_bytes as f64
     }
 }
 
-/// Compiles a program for one architecture and takes it apart.
+/// Compiles a program for one architecture and disassembles it.
 ///
 /// # Panics
-/// If the compiler or the tools refuse: then the test has failed.
+/// If the compiler or the tools fail.
 pub fn of(tools: &Path, program: &Program, arch: u32) -> Vec<Kernel> {
     let search = Search { nvrtc: Some(tools.join("nvidia/cuda_nvrtc/lib")), ..Search::default() };
     let compiler = Compiler::new("test", arch, &search).expect("NVRTC knows it");
@@ -126,7 +126,7 @@ impl Kernel {
         loops.max_by_key(|main| main.ffma).filter(|main| main.ffma > 0)
     }
 
-    /// Blocks of `threads` threads that a multiprocessor of this architecture has room for.
+    /// Number of blocks of `threads` threads that fit on a multiprocessor of this architecture.
     pub fn resident(&self, arch: u32, threads: u32) -> u32 {
         // CUDA programming guide, technical specifications: threads, and KB of shared memory.
         let (most_threads, most_shared) = match arch {

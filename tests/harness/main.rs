@@ -1,5 +1,4 @@
-//! The program as the tests start it: a binary of this package, so that `cargo test` never runs a
-//! stale one.
+//! The program under test as a binary of this package, so that `cargo test` never runs a stale one.
 
 use std::process::ExitCode;
 

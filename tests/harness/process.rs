@@ -1,4 +1,4 @@
-//! `alexnet up` as a person runs it: real processes, real signals.
+//! `alexnet up` as real processes, with real signals.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use crate::schedule::Process;
 
-/// The longest any of these small runs may take; far beyond what they need.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Time limit of these small runs, far longer than any of them needs.
+const TIMEOUT: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// `alexnet up` on the small network, in a run directory of its own.
+/// `alexnet up` on the small network, in its own run directory.
 #[derive(Debug)]
 pub struct Up {
     program: PathBuf,
-    /// Folder of the recipe and the run.
+    /// Folder that holds the recipe and the run directory.
     folder: PathBuf,
     child: Child,
 }
@@ -25,7 +25,7 @@ pub fn small_run(folder: &Path) -> Vec<String> {
     small_run_on(folder, "synthetic:72:200:40")
 }
 
-/// As [`small_run`], on these pictures.
+/// The arguments of [`small_run`] for the pictures `data`.
 pub fn small_run_on(folder: &Path, data: &str) -> Vec<String> {
     let recipe = folder.join("small.toml");
     std::fs::write(&recipe, crate::small::recipe().to_toml()).expect("a recipe file");
@@ -37,12 +37,12 @@ pub fn small_run_on(folder: &Path, data: &str) -> Vec<String> {
 }
 
 impl Up {
-    /// Starts it with more arguments.
+    /// Starts `up` with more arguments.
     pub fn start(program: &str, folder: &Path, more: &[&str]) -> Self {
         Self::start_with(program, folder, more, &[])
     }
 
-    /// As [`Self::start`], with variables in its environment.
+    /// Starts `up` as [`Self::start`] does, with environment variables.
     pub fn start_with(
         program: &str,
         folder: &Path,
@@ -55,14 +55,14 @@ impl Up {
         Self::run(command, folder)
     }
 
-    /// As [`Self::start`], on these pictures.
+    /// Starts `up` as [`Self::start`] does, on the pictures `data`.
     pub fn start_on(program: &str, folder: &Path, data: &str, more: &[&str]) -> Self {
         let mut command = Command::new(program);
         command.args(small_run_on(folder, data)).args(more);
         Self::run(command, folder)
     }
 
-    /// As [`Self::start`], without root's privilege to write whatever a file's mode says.
+    /// Starts `up` as [`Self::start`] does, without root's privilege to ignore file modes.
     pub fn start_unprivileged(program: &str, folder: &Path, more: &[&str]) -> Self {
         let mut command = unprivileged(program);
         command.args(small_run(folder)).args(more);
@@ -79,7 +79,7 @@ impl Up {
         Self { program, folder: folder.into(), child }
     }
 
-    /// Where it runs.
+    /// The run directory.
     pub fn run_dir(&self) -> PathBuf {
         self.folder.join("run")
     }
@@ -93,7 +93,7 @@ impl Up {
         });
     }
 
-    /// The process of one of its roles, such as `worker`; the first it finds.
+    /// The first process of a role, such as `worker`.
     pub fn role(&self, role: &str) -> u32 {
         let mut found = None;
         wait(&format!("a {role} process"), || {
@@ -103,7 +103,7 @@ impl Up {
         found.expect("waited for")
     }
 
-    /// Whether it has ended.
+    /// Whether `up` has ended.
     pub fn is_over(&self) -> bool {
         !lives(self.child.id())
     }
@@ -115,12 +115,12 @@ impl Up {
         text.lines().rev().find_map(step).unwrap_or(0)
     }
 
-    /// Length of the record.
+    /// Length of `metrics.jsonl`, in bytes.
     pub fn metrics_bytes(&self) -> u64 {
         self.read("metrics.jsonl").len() as u64
     }
 
-    /// How often the run has begun.
+    /// Number of the present incarnation.
     pub fn incarnation(&self) -> u64 {
         let record: serde_json::Value =
             serde_json::from_str(&self.read("run.json")).unwrap_or_default();
@@ -131,7 +131,7 @@ impl Up {
         std::fs::read_to_string(self.run_dir().join(file)).unwrap_or_default()
     }
 
-    /// Kills a process by SIGKILL; whether it was there. `up` itself is left to [`Self::signal`].
+    /// Kills a process by SIGKILL and returns whether it existed. Use [`Self::signal`] for `up`.
     pub fn kill(&self, who: Process) -> bool {
         let (role, which) = match who {
             Process::FirstWorker => ("worker", 0),
@@ -148,25 +148,25 @@ impl Up {
         killed.is_ok_and(|status| status.success())
     }
 
-    /// All processes it started.
+    /// All processes that `up` started.
     pub fn roles(&self) -> Vec<u32> {
         children(self.child.id())
     }
 
-    /// Sends a signal to itself.
+    /// Sends a signal to `up`.
     pub fn signal(&self, name: &str) {
         signal(self.child.id(), name);
     }
 
-    /// Waits for its end.
+    /// Waits for the end of `up` and returns its output.
     pub fn end(self) -> Output {
         let pid = self.child.id();
         let started = Instant::now();
         let waiting = std::thread::spawn(move || self.child.wait_with_output());
         while !waiting.is_finished() {
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > TIMEOUT {
                 signal(pid, "KILL");
-                panic!("{} did not end within {PATIENCE:?}", self.program.display());
+                panic!("{} did not end within {TIMEOUT:?}", self.program.display());
             }
             pause();
         }
@@ -174,7 +174,7 @@ impl Up {
     }
 }
 
-/// The program without root's privilege to write whatever a file's mode says.
+/// A command for the program without root's privilege to ignore file modes.
 pub fn unprivileged(program: &str) -> Command {
     let own = std::fs::metadata("/proc/self").expect("a process");
     if own.uid() != 0 {
@@ -186,31 +186,31 @@ pub fn unprivileged(program: &str) -> Command {
     command
 }
 
-/// Sends a signal by `kill`.
+/// Sends a signal with the command `kill`.
 pub fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
     assert!(sent.expect("kill runs").success(), "kill -{name} {pid}");
 }
 
-/// Waits for a condition, and names it if it doesn't come.
+/// Waits for a condition; panics with its name if it does not become true in time.
 pub fn wait(what: &str, mut is: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is() {
-        assert!(started.elapsed() < PATIENCE, "no {what} within {PATIENCE:?}");
+        assert!(started.elapsed() < TIMEOUT, "no {what} within {TIMEOUT:?}");
         pause();
     }
 }
 
-/// As [`wait`], for what may take long beside other work.
+/// Waits as [`wait`] does, ten times as long.
 pub fn wait_long(what: &str, mut is: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is() {
-        assert!(started.elapsed() < 10 * PATIENCE, "no {what} within {:?}", 10 * PATIENCE);
+        assert!(started.elapsed() < 10 * TIMEOUT, "no {what} within {:?}", 10 * TIMEOUT);
         pause();
     }
 }
 
-/// Whether a process is there (and not just a zombie).
+/// Whether a process exists and is not a zombie.
 pub fn lives(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").trim_start().starts_with('Z'))
@@ -234,11 +234,11 @@ fn is_role(pid: u32, role: &str) -> bool {
 }
 
 fn pause() {
-    rest(LOOK_EVERY);
+    sleep(LOOK_EVERY);
 }
 
-/// Lets time pass: between two looks at another process, or before a random instant.
+/// Sleeps between two polls of another process, or until a random time.
 #[expect(clippy::disallowed_methods, reason = "nothing here could wake it")]
-pub fn rest(time: Duration) {
+pub fn sleep(time: Duration) {
     std::thread::sleep(time);
 }

@@ -1,5 +1,6 @@
-//! A stretch of cable: bytes pass through, later by a given time; it can be cut and healed. TLS goes
-//! through it from end to end. A process of its own, so that it can stand in a network namespace.
+//! A proxy that stands for a cable: it passes bytes on after a given delay, and can be cut and
+//! healed. TLS passes through unchanged. The proxy is a process, so that it can run in a network
+//! namespace.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,25 +9,25 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The first word of the command line that makes a process one.
+/// First argument of a process that is a proxy.
 pub const WORD: &str = "byte-proxy";
-/// A piece that travels as one.
+/// Bytes that are passed on together.
 const PIECE: usize = 64 << 10;
-/// Pieces on their way: 16 MB, more than 10 Gbit/s carry in any delay used here.
-const ON_THE_WAY: usize = 256;
+/// Pieces in flight: 16 MB, more than 10 Gbit/s carry during any delay used here.
+const IN_FLIGHT: usize = 256;
 
-/// A proxy's process, to cut and heal.
+/// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
     child: Child,
     orders: ChildStdin,
     said: BufReader<ChildStdout>,
-    /// Where it listens.
+    /// Address on which the proxy listens.
     pub address: String,
 }
 
 impl Proxy {
-    /// Starts one: `command` is the program with [`WORD`] and where to listen.
+    /// Starts a proxy; `command` is the program with [`WORD`] and the address to listen on.
     pub fn start(mut command: Command) -> Self {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.expect("the proxy starts");
@@ -37,35 +38,35 @@ impl Proxy {
         proxy
     }
 
-    /// Connections made from now on go there, each byte `delay_us` later.
+    /// Directs new connections to `target`, each byte `delay_us` later.
     pub fn leads_to(&mut self, target: &str, delay_us: u32) {
-        self.order(&format!("to {target}"));
+        self.send(&format!("to {target}"));
         self.delay(delay_us);
     }
 
-    /// Each byte is so much later from now on, on connections that there are, too.
+    /// Sets the delay of each byte, on existing connections too.
     pub fn delay(&mut self, delay_us: u32) {
-        self.order(&format!("delay {delay_us}"));
+        self.send(&format!("delay {delay_us}"));
     }
 
-    /// Nothing passes any more, in any direction; connections stay open.
+    /// Stops all bytes in both directions; connections stay open.
     pub fn cut(&mut self) {
-        self.order("cut");
+        self.send("cut");
     }
 
-    /// Cuts once so many more bytes have passed, and returns then: in the middle of a transfer.
+    /// Waits until `bytes` more bytes have passed, then cuts: in the middle of a transfer.
     pub fn cut_after(&mut self, bytes: u64) {
-        self.order(&format!("after {bytes}"));
+        self.send(&format!("after {bytes}"));
         self.says("cut");
     }
 
-    /// Everything passes again.
+    /// Lets bytes pass again.
     pub fn heal(&mut self) {
-        self.order("heal");
+        self.send("heal");
     }
 
-    fn order(&mut self, order: &str) {
-        writeln!(self.orders, "{order}").expect("the proxy lives");
+    fn send(&mut self, command: &str) {
+        writeln!(self.orders, "{command}").expect("the proxy lives");
     }
 
     fn says(&mut self, word: &str) -> String {
@@ -83,7 +84,7 @@ impl Drop for Proxy {
     }
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug, Default)]
 struct Cable {
     state: Mutex<State>,
@@ -95,7 +96,7 @@ struct State {
     target: String,
     delay: Duration,
     is_cut: bool,
-    /// Bytes until it cuts itself.
+    /// Number of bytes after which the cable is cut.
     left: Option<u64>,
 }
 
@@ -109,7 +110,7 @@ impl Cable {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets so many bytes pass, once there is a whole cable.
+    /// Waits until the cable is whole, then counts `bytes` as passed.
     fn pass(&self, bytes: u64) {
         let mut state = self.state();
         if let Some(left) = state.left {
@@ -123,8 +124,8 @@ impl Cable {
     }
 }
 
-/// `byte-proxy LISTEN`: obeys `to ADDRESS`, `delay MICROSECONDS`, `cut`, `after BYTES` and `heal`
-/// on standard input, ends with it.
+/// Runs `byte-proxy LISTEN`, which obeys `to ADDRESS`, `delay MICROSECONDS`, `cut`, `after BYTES`
+/// and `heal` on standard input, and ends with it.
 pub fn main(args: &[String]) {
     let [listen] = args else { panic!("LISTEN, not {args:?}") };
     let listener = TcpListener::bind(listen).expect("an address to listen on");
@@ -162,7 +163,7 @@ fn println(line: &str) {
 fn join(from: &TcpStream, to: &TcpStream, cable: &Arc<Cable>) {
     let (mut from, to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
     let _ = to.set_nodelay(true);
-    let (sender, receiver): (SyncSender<(Instant, Vec<u8>)>, _) = sync_channel(ON_THE_WAY);
+    let (sender, receiver): (SyncSender<(Instant, Vec<u8>)>, _) = sync_channel(IN_FLIGHT);
     let (delivering, reading) = (cable.clone(), cable.clone());
     std::thread::spawn(move || deliver(receiver, to, &delivering));
     std::thread::spawn(move || {

@@ -6,28 +6,28 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use crate::process::wait;
 
-/// Where processes run.
+/// A place to run processes: this machine, or a network namespace of it.
 #[derive(Debug, Clone)]
 pub struct Machine {
     program: String,
     namespace: Option<String>,
     /// Folder of logs and runs.
     folder: PathBuf,
-    /// What is logged.
+    /// Log filter, as for `RUST_LOG`.
     filter: &'static str,
 }
 
-/// A role that listens.
+/// A running role that listens.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
     log: PathBuf,
-    /// Where it listens.
+    /// Address on which the role listens.
     pub address: String,
 }
 
 impl Machine {
-    /// This one; `program` is the program under test, `folder` takes the logs.
+    /// This machine; `program` is the program under test, `folder` is for logs.
     pub fn here(program: &str, folder: &Path) -> Self {
         Self {
             program: program.into(),
@@ -37,17 +37,17 @@ impl Machine {
         }
     }
 
-    /// The same machine with other logs, as `RUST_LOG` says it.
+    /// The same machine with another log filter.
     pub fn logging(&self, filter: &'static str) -> Self {
         Self { filter, ..self.clone() }
     }
 
-    /// A network namespace.
+    /// A network namespace of this machine.
     pub fn in_namespace(&self, name: &str) -> Self {
         Self { namespace: Some(name.into()), ..self.clone() }
     }
 
-    /// The program with these arguments, not started yet.
+    /// A command for the program with these arguments, not started yet.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = match &self.namespace {
             None => Command::new(&self.program),
@@ -62,7 +62,7 @@ impl Machine {
         command
     }
 
-    /// Runs a command to its end: whether it went well, and all it said.
+    /// Runs a command to its end; returns whether it succeeded, and all its output.
     pub fn run(&self, args: &[&str]) -> (bool, String) {
         let output = self.command(args).output().expect("the program starts");
         let both = [&output.stdout[..], &output.stderr[..]].concat();
@@ -98,22 +98,22 @@ impl Machine {
 }
 
 impl Running {
-    /// What it has logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until it has logged something.
+    /// Waits until the log contains `words`.
     pub fn wait_for(&self, words: &str) {
         wait(&format!("{words:?} in {}", self.log.display()), || self.log().contains(words));
     }
 
-    /// Its process.
+    /// Process id of the role.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the role.
     pub fn end(mut self) -> ExitStatus {
         let mut status = None;
         wait(&format!("end of {}", self.log.display()), || {

@@ -1,4 +1,4 @@
-//! Seeded schedules of deaths: which processes of a run are killed, and when.
+//! Seeded schedules that kill processes of a run at random times.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -6,71 +6,71 @@ use std::time::{Duration, Instant};
 use model::random::{Purpose, Random};
 
 use crate::cluster::shards;
-use crate::process::{Up, rest};
+use crate::process::{Up, sleep};
 
 /// Steps of a run under a schedule.
 pub const STEPS: u64 = 120;
 const CHECKPOINT_EVERY: &str = "15";
-/// Of the random numbers: no made-up picture uses it.
+/// Stream of random numbers that no synthetic picture uses.
 const STREAM: u32 = 0x5c4e_d01e;
-/// Nothing takes so long: a run that does has hung.
+/// Time after which a run counts as hung.
 const HUNG: Duration = Duration::from_secs(60);
 
-/// Recoveries are measured as exactly.
+/// Interval of polling, and so the precision of measured recoveries.
 const LOOK_EVERY: Duration = Duration::from_millis(4);
 
-/// A process of `alexnet up`.
+/// A process of `alexnet up`, or `up` itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
-    /// Of two, the one that was started first.
+    /// The worker that was started first.
     FirstWorker,
-    /// The other one.
+    /// The other worker.
     SecondWorker,
-    /// The only one.
+    /// The only loader.
     Loader,
-    /// Owner of the run directory.
+    /// The coordinator, which owns the run directory.
     Coordinator,
-    /// The parent of all, and with it everyone.
+    /// `up` itself, whose end takes all processes with it.
     Up,
 }
 
 impl Process {
-    /// All of them.
+    /// All processes.
     pub const ALL: [Self; 5] =
         [Self::FirstWorker, Self::SecondWorker, Self::Loader, Self::Coordinator, Self::Up];
 }
 
-/// Kills, all at once, so long after a step was recorded.
+/// The kill of one or two processes at once, some time after a step was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Blow {
-    /// The step; 0: the start of the run.
+pub struct Kill {
+    /// The step; 0 is the start of the run.
     pub step: u64,
-    /// How long after it.
-    pub later: Duration,
-    /// Who dies.
-    pub who: Vec<Process>,
+    /// Time between the record of the step and the kill.
+    pub after: Duration,
+    /// The processes to kill.
+    pub processes: Vec<Process>,
 }
 
-/// What happens to a run.
+/// A schedule of kills for one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    /// Everything below follows from it.
+    /// Seed that determines the kills.
     pub seed: u64,
-    /// In order.
-    pub blows: Vec<Blow>,
+    /// Kills in the order of their steps.
+    pub kills: Vec<Kill>,
 }
 
-/// How a run under a schedule went.
+/// The outcome of a run under a schedule.
 #[derive(Debug)]
-pub struct Told {
-    /// For each blow that fell: who died, and how long until the next step was completed.
+pub struct Outcome {
+    /// For each kill: the processes that died, and the time until the next step was completed.
     pub recoveries: Vec<(Vec<Process>, Duration)>,
     /// Whether the final weights are those of the undisturbed run.
     pub equal: bool,
 }
 
 impl Schedule {
-    /// One to three blows, half of them at two processes at once, each at a random instant.
+    /// One to three kills, half of them at two processes at once, each at a random instant.
     pub fn new(seed: u64) -> Self {
         let (random, mut drawn) = (Random::new(seed, Purpose::Synthetic), 0);
         let mut draw = |below: u32| {
@@ -81,50 +81,51 @@ impl Schedule {
         let last = STEPS as u32 * 5 / 6;
         let mut steps: Vec<u64> = (0..n).map(|_| draw(last).into()).collect();
         steps.sort_unstable();
-        let blows = steps.into_iter().map(|step| {
+        let kills = steps.into_iter().map(|step| {
             let first = draw(5) as usize;
             let second = (first + 1 + draw(4) as usize) % 5;
             let both = draw(2) == 0;
-            let who = [first, second].into_iter().take(1 + usize::from(both));
+            let processes = [first, second].into_iter().take(1 + usize::from(both));
             // A start takes half a second, a step of this network some milliseconds.
-            let later =
+            let after =
                 Duration::from_micros(draw(if step == 0 { 800_000 } else { 60_000 }).into());
-            Blow { step, later, who: who.map(|i| Process::ALL[i]).collect() }
+            Kill { step, after, processes: processes.map(|i| Process::ALL[i]).collect() }
         });
-        Self { seed, blows: blows.collect() }
+        Self { seed, kills: kills.collect() }
     }
 
-    /// Trains the small network under this schedule; `undisturbed`: the shards to end with.
+    /// Trains the small network under this schedule and compares its shards with `undisturbed`.
     ///
     /// # Errors
-    /// What hung, or how the run ended instead.
+    /// A sentence that says what hung, or why the run failed.
     pub fn play(
         &self,
         program: &str,
         folder: &Path,
         undisturbed: &[Vec<u8>],
-    ) -> Result<Told, String> {
+    ) -> Result<Outcome, String> {
         let more = ["--steps", &STEPS.to_string(), "--checkpoint-every", CHECKPOINT_EVERY];
         let mut up = Up::start(program, folder, &more);
         let mut recoveries = Vec::new();
-        for blow in &self.blows {
-            if !until(|| up.is_over() || up.last_step() >= blow.step) {
-                return Err(format!("no step {} within {HUNG:?}", blow.step));
+        for kill in &self.kills {
+            if !until(|| up.is_over() || up.last_step() >= kill.step) {
+                return Err(format!("no step {} within {HUNG:?}", kill.step));
             }
-            rest(blow.later);
+            sleep(kill.after);
             if up.is_over() {
                 break;
             }
             let (before, at) = (up.incarnation(), Instant::now());
-            let mut died: Vec<_> = blow.who.iter().filter(|who| up.kill(**who)).copied().collect();
-            if blow.who.contains(&Process::Up) {
+            let mut died: Vec<_> =
+                kill.processes.iter().filter(|who| up.kill(**who)).copied().collect();
+            if kill.processes.contains(&Process::Up) {
                 up.signal("KILL");
                 up.end();
                 up = Up::start(program, folder, &more);
                 died.push(Process::Up);
             }
             if died.is_empty() {
-                continue; // they were being started again
+                continue; // the processes were just being restarted
             }
             let returns = died != [Process::Loader];
             let mut length = u64::MAX;
@@ -134,7 +135,7 @@ impl Schedule {
                 up.is_over() || (grows && (!returns || up.incarnation() > before))
             };
             if !until(next_step) {
-                return Err(format!("no step within {HUNG:?} after {died:?} at {}", blow.step));
+                return Err(format!("no step within {HUNG:?} after {died:?} at {}", kill.step));
             }
             recoveries.push((died, at.elapsed()));
         }
@@ -146,11 +147,11 @@ impl Schedule {
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
-        Ok(Told { recoveries, equal: shards(&run, STEPS) == undisturbed })
+        Ok(Outcome { recoveries, equal: shards(&run, STEPS) == undisturbed })
     }
 }
 
-/// Whether it comes to be before the run counts as hung.
+/// Waits for a condition; false if the run counts as hung before.
 fn until(is: impl FnMut() -> bool) -> bool {
     let since = Instant::now();
     let mut is = is;
@@ -158,7 +159,7 @@ fn until(is: impl FnMut() -> bool) -> bool {
         if since.elapsed() > HUNG {
             return false;
         }
-        rest(LOOK_EVERY);
+        sleep(LOOK_EVERY);
     }
     true
 }

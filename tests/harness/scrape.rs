@@ -1,4 +1,4 @@
-//! A run's metrics as Prometheus reads them: one request, and a strict reading of the answer.
+//! A run's metrics as Prometheus reads them: one request, and a strict parser for the answer.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Samples by name and labels, as written: `alexnet_step`, `alexnet_steps_total{half="A"}`.
 pub type Samples = BTreeMap<String, f64>;
 
-/// What is at `http://{at}/metrics` now; None if nobody answers there.
+/// Fetches `http://{at}/metrics`; None if there is no answer.
 pub fn page(at: &str) -> Option<String> {
     let mut stream = TcpStream::connect(at).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
@@ -20,10 +20,10 @@ pub fn page(at: &str) -> Option<String> {
     Some(body.to_string())
 }
 
-/// Reads a page by the letter of the text format 0.0.4, and of Prometheus' naming conventions.
+/// Parses a page strictly by the text format 0.0.4 and by Prometheus' naming conventions.
 ///
 /// # Panics
-/// Names the line that is not as it should be.
+/// If a line breaks the rules; the message names the line.
 pub fn parse(page: &str) -> Samples {
     let (mut samples, mut families) = (Samples::new(), BTreeMap::new());
     let (mut helped, mut family) = (String::new(), (String::new(), String::new()));

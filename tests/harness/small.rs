@@ -1,4 +1,4 @@
-//! Small networks and made-up pictures.
+//! Small networks and synthetic minibatches.
 
 use gpu_worker::backend::Backend;
 use gpu_worker::backend::cpu::Cpu;
@@ -8,15 +8,15 @@ use gpu_worker::receive::Minibatch;
 use model::recipe::{Init, Recipe};
 use model::shape::Network;
 
-/// Images of the golden minibatch.
+/// Number of images of the golden minibatch.
 pub const BATCH: usize = 16;
-/// Side of its pictures.
+/// Side of the images of the golden minibatch.
 pub const SIDE: usize = 64;
-/// Its classes.
+/// Number of classes of the golden network.
 pub const CLASSES: usize = 10;
-/// The golden run's seed.
+/// Seed of the golden run.
 pub const SEED: u64 = 7;
-/// The golden run's rate.
+/// Learning rate of the golden run.
 pub const RATE: f64 = 0.0002;
 
 /// The golden network: AlexNet at 1/16 of its width, every layer kind in it.
@@ -43,7 +43,7 @@ pub fn network(recipe: &Recipe, seed: u64, whole: bool) -> Pair<Cpu> {
     network_on(recipe, seed, whole, || Cpu::new(1))
 }
 
-/// As [`network`], each part on a device of its own.
+/// The network of [`network`], each partition on its own device.
 pub fn network_on<B: Backend>(
     recipe: &Recipe,
     seed: u64,
@@ -77,7 +77,7 @@ pub fn minibatch() -> Minibatch {
     Minibatch { labels, places, crop: SIDE, pixels: vec![pixels.into()], digest: 1 }
 }
 
-/// A step's minibatch straight from a source, without processes.
+/// The minibatch of a step directly from a source, without processes.
 pub fn training_minibatch(
     source: &loader::Source,
     recipe: &Recipe,
@@ -96,18 +96,5 @@ pub fn training_minibatch(
         view: 0,
     };
     let batch = source.minibatch(&request).expect("a minibatch");
-    let places = (0..batch.n)
-        .map(|i| {
-            let [red, green, blue] = batch.shifts[i];
-            let flip = f32::from(u8::from(batch.flips[i]));
-            [batch.rows[i] as f32, batch.columns[i] as f32, flip, red, green, blue]
-        })
-        .collect();
-    Minibatch {
-        labels: batch.labels.clone(),
-        places,
-        crop: batch.crop,
-        pixels: vec![batch.pixels.clone()],
-        digest: batch.digest,
-    }
+    Minibatch::from_wire((&batch).into(), vec![batch.pixels]).expect("a loader's own minibatch")
 }

@@ -1,14 +1,14 @@
-//! Reads a Chrome trace and checks what a viewer takes for granted.
+//! Reads a Chrome trace and checks the properties on which viewers rely.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
 
-/// Times are written in microseconds with three digits.
+/// Tolerance for times, which are written in microseconds with three digits.
 const ROUNDING_US: f64 = 0.002;
 
-/// A process and one of its rows.
+/// A process and one of its rows, by number.
 type Row = (u64, u64);
 
 /// The events of a trace.
@@ -27,7 +27,7 @@ fn row(event: &Value) -> Row {
 }
 
 impl Trace {
-    /// Reads a file.
+    /// Reads a trace file.
     pub fn read(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).expect("a trace");
         Self { events: serde_json::from_str(&text).expect("an array of events") }
@@ -42,7 +42,7 @@ impl Trace {
         named.map(|e| (row(e), e["args"]["name"].as_str().expect("a name").to_string())).collect()
     }
 
-    /// Processes and rows by name, a loader without its address: `half A compute`.
+    /// Names of processes and rows, such as `half A compute`; loaders without their address.
     pub fn rows(&self) -> BTreeSet<String> {
         let processes = self.names("process_name");
         let threads = self.names("thread_name").into_iter();
@@ -50,13 +50,13 @@ impl Trace {
         threads.map(|((pid, _), name)| format!("{} {name}", process(pid))).collect()
     }
 
-    /// Steps that have spans.
+    /// Numbers of the steps that have spans.
     pub fn steps(&self) -> BTreeSet<u64> {
         let steps = self.all("X").filter(|e| e["cat"] == "step");
         steps.map(|e| e["args"]["step"].as_u64().expect("a step")).collect()
     }
 
-    /// Arrows from a send to its receive.
+    /// Number of arrows from a send to its receive.
     pub fn n_arrows(&self) -> usize {
         self.all("f").count()
     }
@@ -67,7 +67,7 @@ impl Trace {
         self.all("X").any(|e| e["name"] == name && processes[&(row(e).0, 0)] == process)
     }
 
-    /// What a process's spans of a category and step take together.
+    /// Total duration of a process's spans of a category and step, in milliseconds.
     pub fn ms(&self, process: &str, category: &str, step: u64) -> f64 {
         let processes = self.names("process_name");
         let of = |e: &&Value| {
@@ -78,8 +78,8 @@ impl Trace {
         self.all("X").filter(of).map(|e| us(e, "dur")).sum::<f64>() / 1e3
     }
 
-    /// Every event is of a known kind, every row named and without overlaps, every arrow whole,
-    /// inside a span at each end, and not backwards.
+    /// Asserts that every event is of a known kind, that every row is named and without overlaps,
+    /// and that every arrow is complete, inside a span at each end, and not backward in time.
     pub fn assert_sound(&self) {
         let (processes, threads) = (self.names("process_name"), self.names("thread_name"));
         let known = ["M", "X", "i", "s", "f"];

@@ -87,7 +87,7 @@ fn the_demonstration_on_two_gpus_has_the_cpus_losses_and_the_same_bits_twice() {
 }
 
 #[test]
-fn ten_steps_on_two_gpus_or_one_and_a_cpu_are_the_cpus() {
+fn ten_steps_on_two_gpus_or_one_and_a_cpu_equal_the_cpus() {
     let folder = tempfile::tempdir().unwrap();
     let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
     let run = |name: &str, devices: &str| {
@@ -122,8 +122,8 @@ fn a_checkpoint_of_one_backend_is_resumed_on_the_other() {
     }
 }
 
-/// What a run of 12 steps on two emulated GPUs says whose driver does `trouble` once, after a look at its
-/// bits: they are those of an undisturbed one.
+/// Runs 12 steps on two emulated GPUs whose driver causes `trouble` once; asserts that the bits are
+/// those of an undisturbed run, and returns the run's output.
 fn trouble_costs_no_bits(trouble: &str, more: &[&str]) -> Option<String> {
     if cuda_emulator::only_emulated("a real device does not fail on command") {
         return None;
@@ -181,7 +181,7 @@ fn a_worker_whose_device_fails_ends_with_a_code_of_its_own() {
 
 /// Everything that can be missing or too small: one sentence, with what to do, and no panic.
 #[test]
-fn what_is_missing_is_named_with_what_to_do() {
+fn missing_software_is_named_with_a_remedy() {
     if cuda_emulator::only_emulated("a real machine lacks nothing on command") {
         return;
     }
@@ -225,7 +225,7 @@ fn what_is_missing_is_named_with_what_to_do() {
 
 /// The driver opens, the half does not fit: the run ends, and says what to change.
 #[test]
-fn a_half_that_does_not_fit_the_device_ends_the_run_with_what_to_change() {
+fn a_half_that_does_not_fit_the_device_ends_the_run_with_a_remedy() {
     if cuda_emulator::only_emulated("a real device's memory is not set by a test") {
         return;
     }
@@ -273,7 +273,7 @@ const KINKLESS: u64 = 4;
 
 /// The network of the paper at its full size: 60,965,224 parameters, every layer's real shape.
 #[test]
-fn one_step_of_the_whole_alexnet_is_the_cpus() {
+fn one_step_of_the_whole_alexnet_equals_the_cpus() {
     let Some(gpus) = gpu::pair() else { return };
     let mut recipe = Recipe::builtin("paper").unwrap();
     recipe.batch = 4;
@@ -339,7 +339,7 @@ fn pictures(recipe: &Recipe) -> Minibatch {
     Minibatch { labels, places, crop, pixels: vec![pixels.into()], digest: 5 }
 }
 
-/// What one step leaves.
+/// The results of one step.
 struct Step {
     loss: f64,
     gradient: Tensors,

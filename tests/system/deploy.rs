@@ -59,7 +59,8 @@ fn the_image_holds_the_program_and_nothing_of_the_tests() {
     }
 }
 
-/// Every own crate has a new line, and still the layer with all others' crates is the one that is there.
+/// Every own crate has a new line, and still the layer with all others' crates is the one that is
+/// there.
 #[test]
 fn a_changed_source_compiles_no_dependency_again() {
     let Some(docker_here) = Docker::here() else { return };
@@ -132,7 +133,7 @@ fn compose_1_still_trains_the_demonstration() {
     assert_all_ended_well(&project, &said);
 }
 
-/// What people ask about a run on a volume.
+/// Asks the questions that people ask about a run on a volume.
 fn questions(project: &Project) {
     let said = project.done(&["run", "--rm", "eval"]);
     assert!(said.contains("top-1 error"), "{said}");
@@ -175,7 +176,7 @@ fn the_gpu_file_trains_on_an_emulated_driver() {
 }
 
 #[test]
-fn own_pictures_are_prepared_once_and_bad_ones_are_said() {
+fn own_pictures_are_prepared_once_and_bad_ones_are_reported() {
     let Some(docker_here) = Docker::here() else { return };
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path().join("own");
@@ -204,7 +205,7 @@ fn own_pictures_are_prepared_once_and_bad_ones_are_said() {
 }
 
 #[test]
-fn a_gpu_that_is_not_there_and_a_port_in_use_are_said() {
+fn a_missing_gpu_and_a_port_in_use_are_reported() {
     let Some(docker_here) = Docker::here() else { return };
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -220,10 +221,10 @@ fn a_gpu_that_is_not_there_and_a_port_in_use_are_said() {
     refused(&project, &["run", "--rm", "worker-a"], &["cuda:0", "no NVIDIA driver", "--gpus"]);
 }
 
-/// Each machine is a project on a network of its own, which the other's containers don't reach: they meet at published ports only,
-/// by certificates. The bits are those of one machine without a cable.
+/// Each machine is a project on its own network, which the other's containers can't reach except
+/// through published ports, with certificates. The bits are those of one machine.
 #[test]
-fn two_machines_train_what_one_does() {
+fn two_machines_train_the_same_weights_as_one() {
     let Some(docker_here) = Docker::here() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();

@@ -10,9 +10,9 @@ use harness::process::{Up, wait};
 
 const STEPS: u64 = 60;
 
-/// A small file system in memory; gone when dropped.
+/// A small file system in memory, unmounted when dropped.
 pub(crate) struct Disk {
-    /// Where it is mounted.
+    /// Mount point.
     pub(crate) at: PathBuf,
 }
 

@@ -1,5 +1,5 @@
-//! `alexnet doctor` as a person runs it, on machines with something amiss. What each number means is
-//! tested beside the code that judges it (`deploy/cli/src/commands/doctor`).
+//! `alexnet doctor` as a person runs it, on machines with something amiss. What each number means
+//! is tested beside the code that judges it (`deploy/cli/src/commands/doctor`).
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::disks::Disk;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet-under-test");
-/// What the help promises.
+/// Time limit that the help text promises.
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// A report, and the code that the program ended with.
@@ -95,7 +95,7 @@ fn a_report_takes_less_than_ten_seconds_fits_a_terminal_and_leaves_nothing() {
     let path = |line: &str| line.contains('/'); // which is not cut
     let wide = said.lines().find(|line| line.chars().count() > 100 && !path(line));
     assert_eq!(wide, None, "{said}");
-    assert!(!said.contains('\u{1b}'), "colours outside a terminal: {said:?}");
+    assert!(!said.contains('\u{1b}'), "colors outside a terminal: {said:?}");
     assert!(is_empty(run.path()));
 }
 

@@ -11,7 +11,7 @@ fn cluster(run_dir: &std::path::Path) -> Cluster {
 }
 
 #[test]
-fn a_lost_worker_is_replaced_and_the_bits_are_the_same() {
+fn a_failed_worker_is_replaced_and_the_bits_are_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let undisturbed = cluster(&folder.path().join("undisturbed"));
     undisturbed.run();
@@ -35,7 +35,7 @@ fn a_lost_worker_is_replaced_and_the_bits_are_the_same() {
 }
 
 #[test]
-fn a_lost_loader_costs_nothing_where_another_is() {
+fn a_failed_loader_costs_nothing_if_there_is_another() {
     let folder = tempfile::tempdir().unwrap();
     let run = cluster(&folder.path().join("run"));
     let (coordinator, mut progress) = run.watched_coordinator();

@@ -1,5 +1,5 @@
-//! Frames that come with the run's own certificates and token, and are wrong: refused; the halves go
-//! back, and the bits are the same.
+//! Frames that come with the run's own certificates and token, and are wrong: refused; the halves
+//! go back, and the bits are the same.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,7 +23,7 @@ use crate::trust::{coordinator, loader, text, worker};
 
 const STEPS: u64 = 400;
 
-/// What is done to a tensor (announcement and chunk) on its way; none: the stream ends here.
+/// A change to a tensor (announcement and chunk) in transit; None ends the stream.
 type Fault = fn(Header, Chunk) -> Option<Vec<Frame>>;
 
 fn frame(header: &Header, chunk: Option<Chunk>) -> Frame {
@@ -88,7 +88,7 @@ const FAULTS: [(&str, &str, Fault); 14] = [
 #[derive(Clone)]
 struct Between {
     trust: Trust,
-    /// Where half A listens.
+    /// Address of half A.
     to: Arc<Mutex<String>>,
     /// For the next tensor of a training step.
     fault: Arc<Mutex<Option<Fault>>>,
@@ -115,7 +115,8 @@ impl Exchange for Between {
 }
 
 impl Between {
-    /// What is handed on for the next frame; announcements wait for their chunk. None: nothing more.
+    /// The frames to pass on for the next frame; an announcement waits for its chunk. None ends the
+    /// stream.
     fn meddle(&self, announced: &mut Option<Header>, next: Frame) -> Option<Vec<Frame>> {
         let Frame { header: Some(header), chunk } = next else { return Some(vec![next]) };
         let training = header.kind() == FrameKind::Train;

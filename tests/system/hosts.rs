@@ -53,7 +53,7 @@ fn all_end_well(roles: impl IntoIterator<Item = Running>) {
 /// 1 ms each way, mutual TLS; while it waits for its second half, everyone who has no business in
 /// the run tries to get in from the other host; then the cable is cut and healed in mid-run.
 #[test]
-fn two_hosts_train_as_one_whoever_else_knocks() {
+fn two_hosts_train_as_one_despite_foreign_connections() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let Some(hosts) = hosts(folder) else { return };
@@ -98,7 +98,7 @@ fn intrude_again(machine: &Machine, folder: &Path, address: &str) {
 
 /// The address that half B announces is one of its own machine only: half A says what it tried.
 #[test]
-fn an_address_that_cannot_be_reached_is_told_with_both_ends() {
+fn an_unreachable_address_is_reported_with_both_ends() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let Some(hosts) = hosts(folder) else { return };

@@ -1,27 +1,27 @@
-//! Processes together.
+//! System tests: the processes of a run together.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed; its helpers too")]
 
 mod deploy; // the image and the compose files
-mod stalled; // who is slow, asleep or cut off
-mod doctor; // what it says of machines with something amiss
-mod disks; // full, read-only, damaged
-mod numbers; // a run that blows up
-mod failure; // something is lost in mid-run
+mod stalled; // processes that are slow, asleep or disconnected
+mod doctor; // `alexnet doctor` on machines with a fault
+mod disks; // disks that are full, read-only or damaged
+mod numbers; // a run that diverges
+mod failure; // a process fails during a run
 mod cuda; // workers on GPUs, emulated or real
-mod nvrtc; // every way to have it, which is taken, and what it makes
-mod kernels; // what their machine code says of speed
-mod schedules; // a hundred ways to die
+mod nvrtc; // every way to install NVRTC, and the choice among them
+mod kernels; // the machine code of the kernels, and what it implies for speed
+mod schedules; // seeded schedules of kills
 mod processes; // `alexnet` as a person runs it
-mod resume; // the same bits, whatever happens
-mod step; // the step is right: against PyTorch, halves against the whole
+mod resume; // the same bits after a stop or with another number of loaders
+mod step; // a step against PyTorch, and two halves against the whole
 mod hosts; // two hosts train as one
-mod strangers; // hostile clients while a run trains
+mod hostile; // hostile clients while a run trains
 mod frames; // damaged tensors between the halves
-mod trust; // who is let in, and what the others are told
-mod timing; // where steps go
-mod tidy; // the words around the code are true
-mod watching; // who watches a run sees what it does
+mod trust; // certificates, roles and refusals
+mod timing; // the timing of steps
+mod tidy; // documentation and code agree
+mod watching; // Prometheus and TensorBoard
 
 /// The program that these tests start.
 fn program() -> &'static str {

@@ -5,7 +5,7 @@ use harness::process::Up;
 use harness::small;
 
 #[test]
-fn a_run_that_blows_up_names_the_first_layer_and_keeps_its_last_checkpoint() {
+fn a_run_that_diverges_names_the_first_layer_and_keeps_its_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--steps", "60", "--checkpoint-every", "1", "--set", "rate=1e6"];
     let output = Up::start(program(), folder.path(), &more).end();
@@ -33,7 +33,7 @@ fn a_run_that_blows_up_names_the_first_layer_and_keeps_its_last_checkpoint() {
 
 /// One layer's sums overflow in both halves: that layer is named, not one behind it.
 #[test]
-fn the_layer_that_went_bad_is_the_one_that_is_named() {
+fn the_layer_with_the_first_nan_is_named() {
     let recipe = small::recipe();
     let mut pair = small::network(&recipe, small::SEED, false);
     let bad = |shard: Vec<u8>| {

@@ -68,7 +68,7 @@ impl Machine {
         self.link(&self.thirteen, &format!("{packages}/nvidia/cu13/lib"), &names);
     }
 
-    /// What PyTorch's wheels bring besides.
+    /// Adds the other folders that PyTorch's wheels bring.
     fn pytorch(&self, packages: &str, cublas: &str) {
         let folder = self.path(packages).join(cublas);
         std::fs::create_dir_all(self.path(packages).join("torch/lib")).unwrap();
@@ -95,7 +95,7 @@ impl Machine {
     }
 }
 
-/// What is taken of what a search finds, for a driver and a card that all fit.
+/// The candidate that a search takes, for a driver and a GPU that suit all candidates.
 fn taken(search: &Search) -> Candidate {
     let needs = Needs { driver: Some(Version { major: 99, minor: 0 }), capability: Some(80) };
     let found = survey(search, needs);
@@ -211,7 +211,7 @@ fn the_wheel_of_an_environment_that_is_not_active_is_found_by_its_python_on_the_
 
 /// A file that is of no use does not hide one that is; without either, both wheels are named.
 #[test]
-fn where_no_nvrtc_will_do_the_error_says_what_to_install() {
+fn without_a_usable_nvrtc_the_error_says_what_to_install() {
     let Some(machine) = Machine::new() else { return };
     let refused = |search: &Search| Compiler::new("cuda:0", 80, search).unwrap_err().to_string();
     let search = machine.search(&[("VIRTUAL_ENV", "venv")]);
@@ -234,7 +234,7 @@ fn where_no_nvrtc_will_do_the_error_says_what_to_install() {
 }
 
 #[test]
-fn the_wheel_that_is_advised_is_not_newer_than_the_driver() {
+fn the_recommended_wheel_is_not_newer_than_the_driver() {
     let advised = |major, minor| install_nvrtc(Some(Version { major, minor }));
     assert!(advised(12, 4).starts_with("pip install 'nvidia-cuda-nvrtc-cu12<12.5'"));
     assert!(advised(13, 1).starts_with("pip install 'nvidia-cuda-nvrtc<13.2'"));
@@ -280,7 +280,7 @@ fn emulated() -> Option<(Machine, tempfile::TempDir, Gpus)> {
 }
 
 #[test]
-fn of_several_the_newest_that_the_driver_takes_is_taken_and_the_log_says_why() {
+fn the_newest_nvrtc_that_the_driver_accepts_is_taken_and_the_log_says_why() {
     let Some((machine, _folder, gpus)) = emulated() else { return };
     machine.wheel_12(&format!("both/{PACKAGES}"));
     machine.wheel_13(&format!("both/{PACKAGES}"));
@@ -298,7 +298,7 @@ fn of_several_the_newest_that_the_driver_takes_is_taken_and_the_log_says_why() {
 }
 
 #[test]
-fn one_that_is_newer_than_the_driver_is_taken_with_a_warning_where_there_is_no_other() {
+fn an_nvrtc_newer_than_the_driver_is_taken_with_a_warning_if_there_is_no_other() {
     let Some((machine, _folder, gpus)) = emulated() else { return };
     machine.wheel_13(&format!("one/{PACKAGES}"));
     let said = said_of_nvrtc(&gpus, &format!("driver=13010,{ANY_PTX}"), &machine, "one");

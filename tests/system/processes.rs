@@ -83,7 +83,8 @@ fn a_killed_up_leaves_no_orphans_and_resumes_bitwise() {
     assert!(again.contains("finished"), "a finished run says so: {again}");
 }
 
-/// Two processes against the uncut network: weights, momentum (whose first is the gradient), losses.
+/// Two processes against the uncut network: weights, momentum (whose first is the gradient),
+/// losses.
 #[test]
 fn two_processes_step_like_one_whole() {
     let folder = tempfile::tempdir().unwrap();
@@ -130,7 +131,7 @@ fn two_processes_step_like_one_whole() {
     }
 }
 
-/// How far the weights and biases have moved from their initial values.
+/// The difference of weights and biases from their initial values.
 fn update(recipe: &Recipe, after: &Tensors) -> Tensors {
     let network = model::shape::Network::new(recipe, 10).unwrap();
     let plan = model::halves::Plan::new(&network, recipe, model::halves::Partition::Whole);
@@ -164,7 +165,7 @@ fn whole_run(recipe: &Recipe, data: &str) -> (std::collections::BTreeMap<u64, Te
 }
 
 #[test]
-fn what_cannot_be_done_is_said_in_one_sentence() {
+fn impossible_requests_are_refused_in_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     up_to_the_end(folder.path(), &["--steps", "4"]);

@@ -47,7 +47,7 @@ fn the_one_column_network_trains_in_one_process() {
 
 /// Half floats between processes: learns as well, with other bits.
 #[test]
-fn half_floats_travel_between_processes() {
+fn activations_travel_as_f16_between_processes() {
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str, wire| {
         let mut cluster = Cluster::small(&folder.path().join(name));

@@ -23,7 +23,7 @@ fn seeds() -> Range<u64> {
 }
 
 #[test]
-fn killed_by_any_schedule_a_run_ends_with_the_same_bits() {
+fn a_run_ends_with_the_same_bits_under_any_schedule_of_kills() {
     let folder = tempfile::tempdir().unwrap();
     let mut calm = Cluster::small(&folder.path().join("undisturbed"));
     calm.until = Until::Steps(STEPS);
@@ -35,11 +35,11 @@ fn killed_by_any_schedule_a_run_ends_with_the_same_bits() {
         let schedule = Schedule::new(seed);
         let folder = tempfile::tempdir().unwrap();
         match schedule.play(program(), folder.path(), &undisturbed) {
-            Ok(told) => {
-                eprintln!("schedule {seed}: {:?}, equal: {}", told.recoveries, told.equal);
-                doubles += usize::from(told.recoveries.iter().any(|(who, _)| who.len() > 1));
-                times.extend(told.recoveries.into_iter().map(|(_, time)| time));
-                if !told.equal {
+            Ok(outcome) => {
+                eprintln!("schedule {seed}: {:?}, equal: {}", outcome.recoveries, outcome.equal);
+                doubles += usize::from(outcome.recoveries.iter().any(|(who, _)| who.len() > 1));
+                times.extend(outcome.recoveries.into_iter().map(|(_, time)| time));
+                if !outcome.equal {
                     wrong.push(format!("schedule {seed}: other bits"));
                 }
             }
@@ -60,15 +60,16 @@ fn killed_by_any_schedule_a_run_ends_with_the_same_bits() {
     assert!(median <= USUAL, "half of the recoveries took over {median:?}");
 }
 
-/// What the hundred are said to be: every process dies, and often two at once.
+/// The hundred schedules of the documentation kill every process, and often two at once.
 #[test]
-fn a_hundred_schedules_kill_everyone_and_often_two_at_once() {
+fn a_hundred_schedules_kill_every_process_and_often_two_at_once() {
     let schedules: Vec<_> = (0..100).map(Schedule::new).collect();
-    let blows = || schedules.iter().flat_map(|schedule| &schedule.blows);
+    let kills = || schedules.iter().flat_map(|schedule| &schedule.kills);
     for process in Process::ALL {
-        let deaths = blows().filter(|blow| blow.who.contains(&process)).count();
+        let deaths = kills().filter(|kill| kill.processes.contains(&process)).count();
         assert!(deaths >= 30, "{process:?} dies {deaths} times");
     }
-    let doubles = schedules.iter().filter(|s| s.blows.iter().any(|b| b.who.len() > 1)).count();
+    let doubles =
+        schedules.iter().filter(|s| s.kills.iter().any(|b| b.processes.len() > 1)).count();
     assert!(doubles > 33, "{doubles} with two at once");
 }

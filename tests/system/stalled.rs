@@ -1,4 +1,5 @@
-//! Who is slow is waited for, who sleeps or is cut off is replaced; the bits are the same.
+//! Stalled processes: a slow one is waited for, a sleeping or disconnected one is replaced, and the
+//! bits are the same.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use crate::program;
 use coordinator::Until;
 use harness::certs::certificates;
 use harness::cluster::{Cluster, shards};
-use harness::process::{Up, lives, rest, signal, wait, wait_long};
+use harness::process::{Up, lives, signal, sleep, wait, wait_long};
 use harness::proxy::{Proxy, WORD};
 use harness::roles::{Machine, Running};
 
@@ -93,13 +94,13 @@ fn undisturbed() -> Vec<Vec<u8>> {
 /// Five seconds are slow, sixty are too long: the standby is seated; the sleeper, woken, is the
 /// standby then. (Meanwhile the run waits for a loader, so that it is still there.)
 #[test]
-fn who_sleeps_five_seconds_is_slow_and_who_sleeps_sixty_is_replaced() {
+fn a_worker_asleep_for_five_seconds_is_kept_and_one_asleep_for_sixty_is_replaced() {
     let mut run = Run::start();
     run.joins("standby");
     run.wait_for_step(15);
     let sleeper = run.workers[1].pid();
     signal(sleeper, "STOP");
-    rest(Duration::from_secs(5));
+    sleep(Duration::from_secs(5));
     signal(sleeper, "CONT");
     let step = run.last_step();
     run.wait_for_step(step + 2);
@@ -115,7 +116,7 @@ fn who_sleeps_five_seconds_is_slow_and_who_sleeps_sixty_is_replaced() {
     run.coordinator.wait_for("incarnation=2");
     let replaced = asleep.elapsed();
     drop(run.loader.take());
-    rest(Duration::from_secs(60).saturating_sub(asleep.elapsed()));
+    sleep(Duration::from_secs(60).saturating_sub(asleep.elapsed()));
     signal(sleeper, "CONT");
     wait("the sleeper joins again", || run.workers[1].log().matches("joined").count() == 2);
     run.starts_a_loader();
@@ -132,7 +133,7 @@ fn a_cable_cut_for_thirty_seconds_and_healed_costs_no_bits() {
     let cut = Instant::now();
     run.coordinator.wait_for("returning to the last checkpoint");
     eprintln!("noticed after {:.1?}", cut.elapsed());
-    rest(Duration::from_secs(30).saturating_sub(cut.elapsed()));
+    sleep(Duration::from_secs(30).saturating_sub(cut.elapsed()));
     run.cable.heal();
     let healed = Instant::now();
     run.wait_for_step(STEPS);
@@ -156,7 +157,7 @@ fn half_a_second_of_delay_only_slows() {
 
 /// `up` ends a child that sleeps, and starts another; so it does with a coordinator.
 #[test]
-fn up_replaces_whoever_sleeps() {
+fn up_replaces_a_sleeping_process() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--steps", "60", "--checkpoint-every", "10", "--silence", "3"];
     let up = Up::start(program(), folder.path(), &more);
@@ -216,7 +217,7 @@ fn the_full_network_survives_kills_in_step_exchange_and_checkpoint() {
     };
     let second_half = second("half-b-1");
     wait_long("step 1", || step(1));
-    rest(Duration::from_millis(300)); // a step takes more than a second
+    sleep(Duration::from_millis(300)); // a step takes more than a second
     kill(second_half, "mid-step");
 
     let second_half = second("half-b-2");

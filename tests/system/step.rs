@@ -136,7 +136,7 @@ fn two_halves_step_like_one_whole() {
 /// Half floats have eleven bits: each of the ten crossings between conv1 and the loss and back may
 /// move a tensor by 2⁻¹¹, 5e-3 in all.
 #[test]
-fn f16_on_the_wire_costs_little() {
+fn f16_encoding_costs_little_accuracy() {
     let whole = whole(&small::recipe());
     let mut recipe = small::recipe();
     recipe.wire = Encoding::F16;
@@ -162,8 +162,8 @@ fn the_same_seed_gives_the_same_bits() {
     assert_eq!(run(), run());
 }
 
-/// A unit's mask is drawn at sample · units + unit, in 64 bits. In 32 bits the masks of step 0 would
-/// return at step 2²⁰ of this network (2³² units of fc6), or at step 2²⁸ (2³² samples).
+/// A unit's mask is drawn at sample · units + unit, in 64 bits. In 32 bits the masks of step 0
+/// would return at step 2²⁰ of this network (2³² units of fc6), or at step 2²⁸ (2³² samples).
 #[test]
 fn no_later_step_repeats_the_masks_of_the_first() {
     let recipe = small::recipe();

@@ -1,4 +1,4 @@
-//! Where steps go: records, table and trace of one run say the same, and timing changes nothing.
+//! The timing of steps: records, table and trace of one run agree, and timing changes no bit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -145,7 +145,7 @@ fn assert_table(run: &Path) {
 
 /// AlexNet's own shapes at half its width, in real processes.
 #[test]
-fn records_table_and_trace_of_a_run_say_the_same() {
+fn records_table_and_trace_of_a_run_agree() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let args = ["up", "--recipe", "caffe", "--set", "width=0.5", "--set", "batch=16", "--run"];
@@ -221,7 +221,7 @@ fn a_run_that_is_not_timed_has_no_files_and_says_why() {
 
 /// Events of the emulated driver, and a resumed run that goes on with the same files.
 #[test]
-fn gpus_are_timed_by_their_events_and_a_resumed_run_goes_on() {
+fn gpus_are_timed_by_their_events_and_a_resumed_run_continues_the_record() {
     let folder = tempfile::tempdir().unwrap();
     let Some(gpus) = Gpus::for_processes(folder.path()) else { return };
     let run = folder.path().join("run");

@@ -1,4 +1,5 @@
-//! Who is let in, and what the others are told; the run goes on undisturbed.
+//! Trust between processes: who is accepted, which reason others get, and that the run is not
+//! disturbed.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -96,7 +97,7 @@ fn a_run_under_tls_has_the_bits_of_one_without() {
 }
 
 #[test]
-fn intruders_are_told_why_and_the_run_goes_on_undisturbed() {
+fn intruders_get_a_reason_and_do_not_disturb_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let certs = certificates(folder, "certs");
@@ -157,7 +158,7 @@ fn a_certificate_that_expires_is_refused_at_the_next_connection() {
     dial().expect("still valid");
     wait("its end", || SystemTime::now() > until + Duration::from_secs(1));
     let refused = dial().unwrap_err();
-    assert!(refused.refused, "trying again is of no use");
+    assert!(refused.permanent, "trying again is of no use");
     says(&refused.to_string(), &["this worker's certificate", "expired on", "--roles worker"]);
     coordinator.wait_for("its certificate expired on");
     let said = Trust::read(&short.folder, Role::Worker).unwrap_err().to_string();
@@ -178,7 +179,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 /// One role's certificate doesn't open another's door.
 #[test]
-fn a_role_can_do_only_what_is_its_own() {
+fn a_role_can_make_only_its_own_calls() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let certs = certificates(folder, "certs");
@@ -231,7 +232,7 @@ fn a_worker_with_certificates_does_not_talk_to_a_coordinator_without() {
 }
 
 #[test]
-fn listening_beyond_this_machine_needs_certificates_or_the_word_insecure() {
+fn listening_beyond_this_machine_needs_certificates_or_the_option_insecure() {
     let folder = tempfile::tempdir().unwrap();
     let machine = Machine::here(program(), folder.path());
     let args = ["loader", "--data", "synthetic:72:200:40", "--listen", "0.0.0.0:0"];

@@ -1,4 +1,4 @@
-//! Who watches a run sees what it does: Prometheus, and TensorBoard.
+//! Prometheus and TensorBoard show the progress of a run as it is recorded.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +11,8 @@ use harness::process::{Up, signal, wait};
 use harness::scrape::{Samples, page, parse};
 use serde_json::Value;
 
-/// What `tests/watch/read.py` says; None, with a line that says so, where its tools aren't installed.
+/// The output of `tests/watch/read.py`; None, with a line that says so, if its tools aren't
+/// installed.
 fn read(what: &str, path: &Path) -> Option<Value> {
     let tools = cuda_emulator::root().join("target/watch-tools");
     if !tools.join("tensorboard").is_dir() {
@@ -105,7 +106,7 @@ fn every_scrape_agrees_with_the_record_and_is_what_prometheus_can_read() {
     assert_eq!(step[2].as_f64(), Some(last["alexnet_step"]));
 }
 
-/// Where both halves stand at the same step, the slower one's times are the record's.
+/// Asserts that the record has the slower half's times, on pages where both are at the same step.
 fn halves_agree(pages: &[&&Samples], steps: &[Value]) {
     let mut compared = 0;
     for page in pages {
@@ -208,7 +209,7 @@ fn a_port_in_use_is_refused_before_anything_begins() {
 }
 
 #[test]
-fn tensorboard_draws_every_step_once_whatever_was_killed_meanwhile() {
+fn tensorboard_draws_every_step_once_despite_kills() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--steps", "60", "--checkpoint-every", "10"];
     let up = Up::start(program(), folder.path(), &more);
@@ -253,7 +254,7 @@ fn tensorboard_draws_every_step_once_whatever_was_killed_meanwhile() {
     assert!(written > 65, "{written} records: some steps were done twice");
 }
 
-/// What a power cut leaves: half a record at the end of the newest file.
+/// Leaves half a record at the end of the newest file, as a power cut would.
 fn tear_last_record(folder: &Path) {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let newest = files.max().expect("a file");

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::introduction;
-use net::{Role, only};
+use net::first_message;
+use net::{Role, require_role};
 use proto::wire::{self, store_server};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -31,9 +31,9 @@ impl store_server::Store for Store {
         &self,
         request: Request<Streaming<wire::FileChunk>>,
     ) -> Result<Response<wire::Stored>, Status> {
-        only(&request, "Store", &[Role::Worker])?;
+        require_role(&request, "Store", &[Role::Worker])?;
         let mut parts = request.into_inner();
-        let first = introduction(&mut parts).await?;
+        let first = first_message(&mut parts).await?;
         let (to_disk, from_network) = mpsc::channel(IN_FLIGHT);
         let store = self.clone();
         let (name, sha256, incarnation) = (first.name, first.sha256, first.incarnation);
@@ -68,7 +68,7 @@ impl store_server::Store for Store {
         &self,
         request: Request<wire::FileRequest>,
     ) -> Result<Response<Self::GetStream>, Status> {
-        only(&request, "Store", &[Role::Worker, Role::Operator])?;
+        require_role(&request, "Store", &[Role::Worker, Role::Operator])?;
         let name = request.into_inner().name;
         let store = self.clone();
         let turn = self.turn().await?;

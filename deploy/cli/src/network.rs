@@ -114,20 +114,8 @@ pub(crate) fn shards(dir: &RunDir, manifest: &Manifest) -> Result<Vec<Bytes>> {
 
 /// A loader's minibatch in the form that a worker receives.
 pub(crate) fn received(batch: &loader::batch::Minibatch) -> Minibatch {
-    let places = (0..batch.n)
-        .map(|i| {
-            let [red, green, blue] = batch.shifts[i];
-            let flip = f32::from(u8::from(batch.flips[i]));
-            [batch.rows[i] as f32, batch.columns[i] as f32, flip, red, green, blue]
-        })
-        .collect();
-    Minibatch {
-        labels: batch.labels.clone(),
-        places,
-        crop: batch.crop,
-        pixels: vec![batch.pixels.clone()],
-        digest: batch.digest,
-    }
+    Minibatch::from_wire(batch.into(), vec![batch.pixels.clone()])
+        .expect("a loader's minibatch has one label, crop and shift per image")
 }
 
 pub(crate) fn cores() -> usize {

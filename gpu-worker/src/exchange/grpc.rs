@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::recipe::Encoding;
-use net::{Backoff, introduction};
+use net::{DialError, first_message};
 use net::{Reaction, reaction};
-use net::{Role, Trust, only};
+use net::{Role, Trust, require_role};
 use proto::MESSAGE_LIMIT;
 use proto::chunk::chunks;
 use proto::wire::exchange_client::ExchangeClient;
@@ -174,9 +174,9 @@ impl Service for Inbound {
         &self,
         request: Request<Streaming<Frame>>,
     ) -> std::result::Result<Response<Sent>, Status> {
-        only(&request, "Exchange", &[Role::Worker])?;
+        require_role(&request, "Exchange", &[Role::Worker])?;
         let mut stream = request.into_inner();
-        let first = introduction(&mut stream).await.map_err(refused)?;
+        let first = first_message(&mut stream).await.map_err(refused)?;
         let greeting =
             first.header.filter(|h| h.kind() == wire::FrameKind::Hello).ok_or_else(|| {
                 refused(Status::invalid_argument("the first frame must be a greeting"))
@@ -226,24 +226,16 @@ async fn take_all(link: &Link, stream: &mut Streaming<Frame>) -> std::result::Re
 
 /// Dials the other half until it is there.
 async fn reach(trust: &Trust, own: &str, peer: &str) -> Result<Channel> {
-    let started = Instant::now();
-    let mut backoff = Backoff::default();
     let mut told = false;
-    loop {
-        let error = match trust.dial(Role::Worker, peer).await {
-            Ok(channel) => return Ok(channel),
-            Err(error) => error,
-        };
-        if error.refused || started.elapsed() > DIALLING {
-            return Err(Error::PeerLost { why: error.by(own) });
-        }
-        // Halves begin within moments of each other; what lasts longer someone may have to mend.
-        if !told && started.elapsed() > A_MOMENT {
-            tracing::warn!("{}; trying on", error.by(own));
+    // Halves begin within moments of each other; what lasts longer someone may have to mend.
+    let warn_once = |error: &DialError, since: Duration| {
+        if !told && since > A_MOMENT {
+            tracing::warn!("{}; trying again", error.by(own));
             told = true;
         }
-        backoff.pause().await;
-    }
+    };
+    let dialed = trust.dial_within(DIALLING, Role::Worker, peer, warn_once).await;
+    dialed.map_err(|error| Error::PeerLost { why: error.by(own) })
 }
 
 /// Greets, and sends what the engine hands over until it drops its end.

@@ -1,15 +1,14 @@
 //! Shards to and from the coordinator's `Store`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use net::Backoff;
 use net::{DialError, Role, Trust};
 use proto::MESSAGE_LIMIT;
 use proto::chunk::{Assembler, chunks};
+use proto::digest::sha256;
 use proto::wire::store_client::StoreClient;
 use proto::wire::{FileChunk, FileRequest};
-use sha2::{Digest, Sha256};
 use tonic::transport::Channel;
 
 use crate::error::{Error, Result};
@@ -55,13 +54,7 @@ pub(crate) async fn put(
 }
 
 async fn reach(trust: &Trust, coordinator: &str) -> std::result::Result<Channel, DialError> {
-    let (started, mut backoff) = (Instant::now(), Backoff::default());
-    loop {
-        match trust.dial(Role::Coordinator, coordinator).await {
-            Err(error) if !error.refused && started.elapsed() < DIALLING => backoff.pause().await,
-            dialled => return dialled,
-        }
-    }
+    trust.dial_within(DIALLING, Role::Coordinator, coordinator, |_, _| ()).await
 }
 
 /// Fetches a shard and checks it.
@@ -99,8 +92,4 @@ async fn fetch(trust: &Trust, coordinator: &str, name: &str) -> std::result::Res
         return Err(format!("the stream ended early: {:?} bytes", file.progress()));
     }
     Ok(file.into_bytes())
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

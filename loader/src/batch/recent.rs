@@ -1,4 +1,4 @@
-//! The last few minibatches, those being made, and the one that will be asked for next.
+//! A cache of minibatches: the last few, those being made, and the one that comes next.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,34 +11,34 @@ use super::{Minibatch, Request};
 use crate::{Error, Source};
 
 /// Bytes of pixels that are kept: four minibatches of the paper's size.
-const KEPT_BYTES: usize = 80 << 20;
-/// However large they are: the current one and the next.
-const KEPT_AT_LEAST: usize = 2;
-/// However small.
-const KEPT_AT_MOST: usize = 8;
+const MAX_KEPT_BYTES: usize = 80 << 20;
+/// Minibatches that are kept however large they are: the current one and the next.
+const MIN_KEPT: usize = 2;
+/// Minibatches that are kept at most, however small they are.
+const MAX_KEPT: usize = 8;
 
-type Slot = Arc<OnceCell<Arc<Made>>>;
+type Slot = Arc<OnceCell<Arc<TimedMinibatch>>>;
 
-/// A minibatch, and when it was made.
+/// A minibatch with the times at which its making began and ended.
 #[derive(Debug)]
-pub struct Made {
-    /// What was asked for.
+pub struct TimedMinibatch {
+    /// The minibatch itself.
     pub minibatch: Minibatch,
-    /// When its making began.
+    /// Time at which making it began.
     pub began: Instant,
-    /// When it was there.
+    /// Time at which it was complete.
     pub ended: Instant,
-    told: AtomicBool,
+    reported: AtomicBool,
 }
 
-impl Made {
-    /// True the first time this is asked.
-    pub fn first_told(&self) -> bool {
-        !self.told.swap(true, Ordering::Relaxed)
+impl TimedMinibatch {
+    /// True at the first call, false at all later ones: for a report that is made once.
+    pub fn first_report(&self) -> bool {
+        !self.reported.swap(true, Ordering::Relaxed)
     }
 }
 
-/// Makes minibatches on its own threads, each once.
+/// A cache of minibatches, each made once, on threads of the cache.
 #[derive(Debug, Clone)]
 pub struct Recent(Arc<Inner>);
 
@@ -46,17 +46,17 @@ pub struct Recent(Arc<Inner>);
 struct Inner {
     source: Arc<Source>,
     threads: rayon::ThreadPool,
-    /// Most recently asked for last.
+    /// Requests and their minibatches, the most recently asked for last.
     slots: Mutex<VecDeque<(Request, Slot)>>,
-    /// One minibatch is made ahead at a time.
+    /// Permits one minibatch at a time to be made ahead.
     ahead: Semaphore,
 }
 
 impl Recent {
-    /// For a source, with so many threads (0 = one a core).
+    /// An empty cache for a source, with that many threads (0 = one per core).
     ///
     /// # Errors
-    /// [`Error::Setting`] if they can't be started.
+    /// [`Error::Setting`] if the threads can't be started.
     pub fn new(source: Arc<Source>, threads: usize) -> Result<Self, Error> {
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -67,53 +67,59 @@ impl Recent {
         Ok(Self(Arc::new(Inner { source, threads, slots, ahead })))
     }
 
-    /// Where the pictures come from.
+    /// The source of the pictures.
     pub fn source(&self) -> &Source {
         &self.0.source
     }
 
-    /// The minibatch of a request: kept, being made, or made now; then the next one is begun.
+    /// Returns the minibatch of a request, made now or before, and begins to make the next one.
     ///
     /// # Errors
     /// As [`Source::minibatch`].
-    pub async fn get(&self, request: &Request) -> Result<Arc<Made>, Error> {
+    pub async fn get(&self, request: &Request) -> Result<Arc<TimedMinibatch>, Error> {
         let made = self.make(request).await?;
         self.begin(request.next());
         Ok(made)
     }
 
-    /// Makes a minibatch ahead, unless another is being made so.
+    /// Makes a minibatch ahead, unless another is being made ahead.
     fn begin(&self, request: Request) {
         let this = self.clone();
         tokio::spawn(async move {
             let Ok(_turn) = this.0.ahead.try_acquire() else { return };
-            // The last validation batch has none after it; whoever asks for it is told.
+            // The last validation batch has no successor; an error goes to the request that asks
+            // for it.
             let _ = this.make(&request).await;
         });
     }
 
-    async fn make(&self, request: &Request) -> Result<Arc<Made>, Error> {
+    async fn make(&self, request: &Request) -> Result<Arc<TimedMinibatch>, Error> {
         let slot = self.slot(request);
         let made = slot.get_or_try_init(|| self.compute(request)).await.cloned();
         self.forget();
         made
     }
 
-    async fn compute(&self, request: &Request) -> Result<Arc<Made>, Error> {
+    async fn compute(&self, request: &Request) -> Result<Arc<TimedMinibatch>, Error> {
         let (done, result) = oneshot::channel();
         let (inner, request) = (self.0.clone(), request.clone());
         self.0.threads.spawn(move || {
             let began = Instant::now();
             let made = inner.source.minibatch(&request).map(|minibatch| {
-                Arc::new(Made { minibatch, began, ended: Instant::now(), told: false.into() })
+                Arc::new(TimedMinibatch {
+                    minibatch,
+                    began,
+                    ended: Instant::now(),
+                    reported: false.into(),
+                })
             });
-            // Nobody is there for it if the asker has gone.
+            // The send fails if the request was dropped meanwhile.
             let _ = done.send(made);
         });
         result.await.expect("the thread sends before it ends, and panics abort nothing here")
     }
 
-    /// The request's slot, new or known, now the most recent.
+    /// The slot of a request, now the most recent; a new one if there was none.
     fn slot(&self, request: &Request) -> Slot {
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let known = slots.iter().position(|(r, _)| r == request);
@@ -124,15 +130,13 @@ impl Recent {
         entry.1
     }
 
-    /// Lets the least recent go, beyond what is kept.
+    /// Drops the least recent minibatches that exceed the limits.
     fn forget(&self) {
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = |slots: &VecDeque<(Request, Slot)>| -> usize {
             slots.iter().filter_map(|(_, slot)| slot.get()).map(|m| m.minibatch.pixels.len()).sum()
         };
-        while slots.len() > KEPT_AT_MOST
-            || (slots.len() > KEPT_AT_LEAST && bytes(&slots) > KEPT_BYTES)
-        {
+        while slots.len() > MAX_KEPT || (slots.len() > MIN_KEPT && bytes(&slots) > MAX_KEPT_BYTES) {
             slots.pop_front();
         }
     }

@@ -1,7 +1,8 @@
 //! The files of a prepared data set, field by field.
 //!
 //! ```text
-//! dataset.json      all that is known about it        SHA256SUMS   for `sha256sum -c`; sums dataset.json too
+//! dataset.json      all that is known about the data set
+//! SHA256SUMS        digests of all files, for `sha256sum -c`
 //! mean.f32          mean training picture, [3, side, side], little-endian
 //! train.index       records of 24 bytes: shard, label, offset, length, crc32
 //! train-00000.tar   WebDataset: NNNNNNNN.jpg (or .ppm) and NNNNNNNN.cls (the label in decimal)
@@ -9,12 +10,10 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
+use proto::digest::sha256;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::damaged;
 use crate::{Error, Split};
@@ -22,80 +21,80 @@ use crate::{Error, Split};
 pub(crate) const DESCRIPTION: &str = "dataset.json";
 pub(crate) const SUMS: &str = "SHA256SUMS";
 pub(crate) const MEAN: &str = "mean.f32";
-/// Raised when files change in a way that older programs can't read.
+/// Version of the files; raised when they change in a way that older programs can't read.
 pub(crate) const FORMAT: u32 = 1;
 
 const INDEX_MAGIC: &[u8; 8] = b"ALEXIDX1";
 
-/// `dataset.json`.
+/// The contents of `dataset.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Summary {
     /// Version of these files.
     pub format: u32,
-    /// The data set's name.
+    /// Name of the data set.
     pub name: String,
-    /// What it was made from: `folders`, `cifar-10`, `ilsvrc-2012`, `webdataset`.
+    /// Layout that the data set was made from: `folders`, `cifar-10`, `ilsvrc-2012`, `webdataset`.
     pub source: String,
     /// Stored pictures are side × side.
     pub side: usize,
-    /// How they are stored.
-    pub encoding: Encoding,
-    /// Training pictures.
+    /// Encoding of the stored pictures.
+    pub encoding: PictureEncoding,
+    /// Number of training pictures.
     pub n_train: u64,
-    /// Validation pictures.
+    /// Number of validation pictures.
     pub n_val: u64,
-    /// How the validation pictures were chosen.
+    /// Origin of the validation pictures, in words.
     pub val_from: String,
-    /// In label order.
+    /// Classes in label order.
     pub classes: Vec<Class>,
-    /// Principal components of the training pixels' colours, times their standard deviations.
+    /// Principal components of the training pixels' colors, times their standard deviations.
     pub colors: [[f32; 3]; 3],
-    /// The mean image.
-    pub mean: FileSum,
-    /// Where each training picture is.
-    pub train_index: FileSum,
-    /// The training pictures.
-    pub train_shards: Vec<FileSum>,
-    /// Where each validation picture is.
-    pub val_index: FileSum,
-    /// The validation pictures.
-    pub val_shards: Vec<FileSum>,
-    /// What was found and couldn't be used.
+    /// File of the mean image.
+    pub mean: FileDigest,
+    /// Index of the training pictures.
+    pub train_index: FileDigest,
+    /// Shards of training pictures.
+    pub train_shards: Vec<FileDigest>,
+    /// Index of the validation pictures.
+    pub val_index: FileDigest,
+    /// Shards of validation pictures.
+    pub val_shards: Vec<FileDigest>,
+    /// Files that were found and couldn't be used.
     pub left_out: Vec<LeftOut>,
 }
 
-/// How pictures are stored.
+/// The encoding of stored pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Encoding {
-    /// As JPEG.
+pub enum PictureEncoding {
+    /// JPEG files.
     Jpeg,
-    /// As they are, in PPM files.
+    /// Pixels as they are, in PPM files.
     Raw,
 }
 
 /// A class of pictures; one without training pictures keeps its label.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Class {
-    /// Folder or WordNet id: no two have the same.
+    /// Folder name or WordNet id, unique among the classes.
     pub key: String,
-    /// What people call it: two may have the same.
+    /// Name for people; two classes may share one.
     pub name: String,
-    /// Training pictures.
+    /// Number of training pictures.
     pub n_train: u64,
-    /// Validation pictures.
+    /// Number of validation pictures.
     pub n_val: u64,
 }
 
-/// A file and what must be in it.
+/// A file with the length and the digest that it must have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileSum {
-    /// Its name in the data set's folder.
+pub struct FileDigest {
+    /// Name in the data set's folder.
     pub file: String,
-    /// Its length.
+    /// Length in bytes.
     pub bytes: u64,
-    /// Its SHA-256, in hex.
+    /// SHA-256, in hex.
     pub sha256: String,
 }
 
@@ -104,11 +103,11 @@ pub struct FileSum {
 pub struct LeftOut {
     /// The file, or archive and member.
     pub file: String,
-    /// Why.
+    /// Reason for leaving it out.
     pub reason: String,
 }
 
-/// Where one picture is.
+/// The location of one picture, and its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) shard: u32,
@@ -119,7 +118,7 @@ pub(crate) struct Record {
 }
 
 impl Summary {
-    /// Pictures of a split.
+    /// Number of pictures in a split.
     pub fn count(&self, split: Split) -> u64 {
         match split {
             Split::Train => self.n_train,
@@ -127,21 +126,21 @@ impl Summary {
         }
     }
 
-    pub(super) fn index(&self, split: Split) -> &FileSum {
+    pub(super) fn index(&self, split: Split) -> &FileDigest {
         match split {
             Split::Train => &self.train_index,
             Split::Val => &self.val_index,
         }
     }
 
-    pub(super) fn shards(&self, split: Split) -> &[FileSum] {
+    pub(super) fn shards(&self, split: Split) -> &[FileDigest] {
         match split {
             Split::Train => &self.train_shards,
             Split::Val => &self.val_shards,
         }
     }
 
-    /// Names for people; where two classes share one ("crane"), the key is added.
+    /// Unique names of the classes: a name that two classes share ("crane") gets its key added.
     pub fn class_names(&self) -> Vec<String> {
         let mut n_of = BTreeMap::new();
         for class in &self.classes {
@@ -155,7 +154,7 @@ impl Summary {
     }
 }
 
-/// Reads and checks `dataset.json`; its SHA-256 is the data set's digest.
+/// Reads and checks `dataset.json`; returns its contents and its SHA-256, the data set's digest.
 pub(super) fn read_summary(folder: &Path) -> Result<(Summary, String), Error> {
     let path = folder.join(DESCRIPTION);
     for missing in [DESCRIPTION, SUMS] {
@@ -164,7 +163,7 @@ pub(super) fn read_summary(folder: &Path) -> Result<(Summary, String), Error> {
         }
     }
     let json = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
-    let digest = hex(&Sha256::digest(&json));
+    let digest = sha256(&json);
     let sums_path = folder.join(SUMS);
     let sums = std::fs::read(&sums_path).map_err(Error::io(&sums_path, "read"))?;
     let line = format!("{digest}  {DESCRIPTION}");
@@ -173,7 +172,7 @@ pub(super) fn read_summary(folder: &Path) -> Result<(Summary, String), Error> {
         return Err(damaged(path, "the description", why));
     }
     let text = |e: serde_json::Error| damaged(path.clone(), "the description", e.to_string());
-    /// Of any version.
+    /// The field that every version of the file has.
     #[derive(Deserialize)]
     struct Version {
         format: u32,
@@ -185,11 +184,11 @@ pub(super) fn read_summary(folder: &Path) -> Result<(Summary, String), Error> {
     Ok((serde_json::from_slice(&json).map_err(text)?, digest))
 }
 
-/// Reads a file whole and checks it.
-pub(super) fn read_checked(folder: &Path, want: &FileSum) -> Result<Vec<u8>, Error> {
+/// Reads a whole file and checks its digest.
+pub(super) fn read_checked(folder: &Path, want: &FileDigest) -> Result<Vec<u8>, Error> {
     let path = folder.join(&want.file);
     let bytes = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
-    let got = hex(&Sha256::digest(&bytes));
+    let got = sha256(&bytes);
     if got != want.sha256 {
         let why = format!("{} bytes with SHA-256 {got}, written {}", bytes.len(), want.sha256);
         return Err(damaged(path, "the whole file", why));
@@ -197,7 +196,7 @@ pub(super) fn read_checked(folder: &Path, want: &FileSum) -> Result<Vec<u8>, Err
     Ok(bytes)
 }
 
-/// An index file: magic, then the records.
+/// The bytes of an index file: magic, then the records.
 pub(crate) fn index_bytes(records: &[Record]) -> Vec<u8> {
     let mut bytes = INDEX_MAGIC.to_vec();
     for r in records {
@@ -219,21 +218,4 @@ pub(super) fn records(bytes: &[u8]) -> Option<Vec<Record>> {
         Record { shard: word(0), label: word(4), offset, length: word(16), crc32: word(20) }
     };
     rest.is_empty().then(|| records.iter().map(record).collect())
-}
-
-/// SHA-256 of a file of any length, in hex.
-pub(crate) fn sha256_of(path: &Path) -> Result<String, Error> {
-    let mut file = File::open(path).map_err(Error::io(path, "open"))?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer).map_err(Error::io(path, "read"))? {
-            0 => return Ok(hex(&hash.finalize())),
-            n => hash.update(&buffer[..n]),
-        }
-    }
-}
-
-/// Bytes in hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

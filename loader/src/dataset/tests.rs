@@ -85,7 +85,7 @@ fn a_data_set_of_another_format_says_both_versions() {
     let path = dest.join(DESCRIPTION);
     let json = fs::read_to_string(&path).unwrap().replace("\"format\": 1", "\"format\": 2");
     fs::write(&path, &json).unwrap();
-    let sum = hex(&<sha2::Sha256 as sha2::Digest>::digest(&json));
+    let sum = proto::digest::sha256(json.as_bytes());
     fs::write(dest.join(SUMS), format!("{sum}  {DESCRIPTION}\n")).unwrap();
     let error = opening(&dest);
     assert!(error.contains("format 2") && error.contains("format 1"), "{error}");

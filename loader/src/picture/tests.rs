@@ -55,7 +55,7 @@ fn a_photo_that_was_taken_upright_is_turned() {
 }
 
 #[test]
-fn the_centre_of_a_wide_picture_is_kept_and_its_short_side_fills_the_square() {
+fn the_center_of_a_wide_picture_is_kept_and_its_short_side_fills_the_square() {
     // Green, then 32 columns red | blue in the middle, then green.
     let column = |x: usize| match x {
         16..32 => RED,
@@ -94,7 +94,7 @@ fn transparent_pixels_lie_over_white() {
 }
 
 #[test]
-fn sixteen_bits_become_eight_and_gray_becomes_three_equal_colours() {
+fn sixteen_bits_become_eight_and_gray_becomes_three_equal_colors() {
     let deep = ImageBuffer::from_pixel(16, 16, Rgb([0x1212_u16, 0x8080, 0xFFFF]));
     assert_eq!(at(&square(&png(deep), 16).unwrap(), 16, 0, 0), [0x12, 0x80, 0xFF]);
     let gray = ImageBuffer::from_pixel(16, 16, Luma([77_u8]));
@@ -104,7 +104,7 @@ fn sixteen_bits_become_eight_and_gray_becomes_three_equal_colours() {
 }
 
 #[test]
-fn inks_become_colours() {
+fn inks_become_colors() {
     for color in [ColorType::Cmyk, ColorType::CmykAsYcck] {
         // Cyan and black, no magenta, no yellow: dark blue-green.
         let inks: Vec<u8> = [200, 0, 0, 51].repeat(256);
@@ -129,7 +129,7 @@ fn what_is_no_whole_picture_is_named_so() {
 }
 
 #[test]
-fn a_picture_for_predict_has_its_colours_apart() {
+fn a_picture_for_predict_has_its_colors_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.png");
     std::fs::write(&path, png(RgbImage::from_raw(8, 8, halves(8, 8)).unwrap())).unwrap();

@@ -1,4 +1,4 @@
-//! Tar files (and other long files), read at random.
+//! Archives that hold many pictures, such as tar files, read at random.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use crate::Error;
 
-/// A long file that pictures are in.
+/// An open file that holds many pictures.
 #[derive(Debug, Clone)]
 pub(super) struct Archive {
-    /// Its file name.
+    /// File name, without folders.
     pub(super) name: String,
-    /// Its length.
+    /// Length in bytes.
     pub(super) bytes: u64,
     file: Arc<File>,
 }
@@ -22,7 +22,7 @@ pub(super) struct Archive {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) name: String,
-    /// From the archive's beginning.
+    /// Position of the contents, from the beginning of the archive.
     pub(super) offset: u64,
     pub(super) length: u64,
 }
@@ -46,13 +46,13 @@ impl Archive {
         Ok(bytes)
     }
 
-    /// The files of the tar that is this whole archive.
+    /// Lists the files of the tar that is this whole archive.
     pub(super) fn members(&self) -> (Vec<Member>, Option<String>) {
         self.members_in(0, self.bytes)
     }
 
-    /// The files of the tar that lies at `start`, and what is wrong with the rest if it can't be
-    /// read to its end. Contents are skipped, not read.
+    /// Lists the files of the tar at `start`, without reading their contents; also says what is
+    /// wrong if the tar can't be read to its end.
     pub(super) fn members_in(&self, start: u64, length: u64) -> (Vec<Member>, Option<String>) {
         let mut members = Vec::new();
         let end = (start + length).min(self.bytes);
@@ -76,7 +76,7 @@ fn list(section: Section<'_>, start: u64, members: &mut Vec<Member>) -> io::Resu
     Ok(())
 }
 
-/// A part of a file, as a file.
+/// A range of a file, readable like a file.
 struct Section<'a> {
     file: &'a File,
     start: u64,

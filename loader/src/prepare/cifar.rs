@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Archive, Found, Picture, Place};
+use super::{Archive, Found, Location, Picture};
 use crate::Error;
 
-/// Of a picture; they stay as they are.
+/// Side of the pictures, which is not changed.
 pub(super) const SIDE: usize = 32;
 const PIXELS: usize = 3 * SIDE * SIDE;
 const RECORD: u64 = 1 + PIXELS as u64;
 
-/// In label order, for batches that came without `batches.meta.txt`.
+/// Class names in label order, for batches without `batches.meta.txt`.
 const NAMES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
@@ -58,13 +58,13 @@ fn records(found: &mut Found, path: &Path) -> Result<Vec<Picture>, Error> {
             found.leave_out(format!("{}/{name}", archive.name), reason);
             continue;
         }
-        let place = Place::Member {
+        let location = Location::Member {
             archive: number,
             name: name.into(),
             offset: i * RECORD + 1,
             length: PIXELS as u64,
         };
-        pictures.push(Picture { label: label.into(), place });
+        pictures.push(Picture { label: label.into(), location });
     }
     let rest = archive.bytes % RECORD;
     if rest > 0 {
@@ -75,7 +75,7 @@ fn records(found: &mut Found, path: &Path) -> Result<Vec<Picture>, Error> {
     Ok(pictures)
 }
 
-/// `[3, 32, 32]` as stored → `[32, 32, 3]`.
+/// Turns a stored picture `[3, 32, 32]` into `[32, 32, 3]`.
 pub(super) fn pixels(planes: &[u8]) -> Result<Vec<u8>, String> {
     if planes.len() != PIXELS {
         return Err(format!("{} bytes, expected {PIXELS}", planes.len()));

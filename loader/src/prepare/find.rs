@@ -1,7 +1,8 @@
-//! Which layout this is.
+//! Recognizes the layout of a source.
 
 use std::path::Path;
 
+use super::listing::entries;
 use super::{Found, cifar, folders, ilsvrc, webdataset};
 use crate::Error;
 
@@ -12,7 +13,7 @@ const KNOWN: &str = "not a known layout; expected one of: \
     (or LOC_val_solution.csv) · Kaggle's ILSVRC/Data/CLS-LOC · \
     WebDataset tars of key.jpg with key.cls or key.json";
 
-/// Lists what is in `source`.
+/// Lists the pictures of `source`, whatever known layout it has.
 pub(super) fn find(source: &Path) -> Result<Found, Error> {
     let kind = std::fs::metadata(source).map_err(Error::io(source, "open"))?;
     if kind.is_file() {
@@ -27,7 +28,7 @@ pub(super) fn find(source: &Path) -> Result<Found, Error> {
     };
     let batches = named(&|name| name.starts_with("data_batch_") && name.ends_with(".bin"));
     let tars = named(&|name| name.ends_with(".tar"));
-    let mut found = if ilsvrc::is(source) {
+    let mut found = if ilsvrc::matches(source) {
         ilsvrc::find(source)
     } else if !batches.is_empty() {
         cifar::find(source, &batches)
@@ -50,15 +51,4 @@ fn name_of(source: &Path) -> String {
     let whole = source.canonicalize().unwrap_or_else(|_| source.into());
     let name = whole.file_stem().map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "data".into())
-}
-
-/// Name and path of what is in a folder, sorted.
-pub(super) fn entries(folder: &Path) -> Result<Vec<(String, std::path::PathBuf)>, Error> {
-    let mut entries = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "list"))? {
-        let entry = entry.map_err(Error::io(folder, "list"))?;
-        entries.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
-    }
-    entries.sort();
-    Ok(entries)
 }

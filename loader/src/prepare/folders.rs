@@ -1,22 +1,22 @@
-//! A folder a class: `train/<class>/*` and `val/<class>/*`, or `<class>/*`.
+//! One folder per class: `train/<class>/*` and `val/<class>/*`, or `<class>/*`.
 //!
-//! `classes.txt`, where there is one, gives the label order: a folder's name a line, and after it
-//! what people call the class (which may repeat; the folder's name is the key).
+//! `classes.txt`, if present, gives the label order: one folder name per line (the key of the
+//! class), optionally followed by a name for people, which need not be unique.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::find::entries;
-use super::{Found, Picture, Place};
+use super::listing::{class_folders, entries};
+use super::{Found, Location, Picture};
 use crate::Error;
 
-/// Folders that hold validation pictures; the first that exists.
+/// Names of folders with validation pictures; the first that exists is taken.
 const VAL: [&str; 4] = ["val", "valid", "validation", "test"];
 
-/// Class folders inside class folders are followed so deep; links can't lead in circles then.
+/// Depth of folders inside a class folder; a limit stops links that lead in circles.
 const DEPTH: usize = 8;
 
-/// `train/` and perhaps `val/`.
+/// Lists `train/` and, if there is one, `val/`.
 pub(super) fn find_splits(root: &Path) -> Result<Found, Error> {
     let train = root.join("train");
     let val = VAL.map(|name| root.join(name)).into_iter().find(|path| path.is_dir());
@@ -38,11 +38,12 @@ pub(super) fn find_splits(root: &Path) -> Result<Found, Error> {
     Ok(found)
 }
 
-/// A plain folder of class folders.
+/// Lists a plain folder of class folders.
 pub(super) fn find_classes(root: &Path) -> Result<Found, Error> {
     let mut found = start(root, class_folders(root)?)?;
     found.train = pictures(&mut found, root)?;
-    // Files beside the class folders are about the data (README, classes.txt), not lost pictures.
+    // Files beside the class folders describe the data (README, classes.txt); only those that look
+    // like pictures are worth a report.
     let looks_like_a_picture = |file: &str| image::ImageFormat::from_path(file).is_ok();
     found.left_out.retain(|left| left.file.contains('/') || looks_like_a_picture(&left.file));
     Ok(found)
@@ -53,14 +54,7 @@ fn start(root: &Path, keys: BTreeSet<String>) -> Result<Found, Error> {
     Ok(Found { layout: "folders", root: root.into(), classes, warnings, ..Found::default() })
 }
 
-pub(super) fn class_folders(folder: &Path) -> Result<BTreeSet<String>, Error> {
-    let folders = entries(folder)?.into_iter();
-    let is_class =
-        |(name, path): &(String, std::path::PathBuf)| !name.starts_with('.') && path.is_dir();
-    Ok(folders.filter(is_class).map(|(name, _)| name).collect())
-}
-
-/// Keys and names of the classes in the order of `classes.txt`, then what it doesn't name.
+/// Keys and names of the classes, first those that `classes.txt` lists; and warnings.
 type Classes = (Vec<(String, String)>, Vec<String>);
 
 fn in_label_order(root: &Path, mut keys: BTreeSet<String>) -> Result<Classes, Error> {
@@ -86,7 +80,7 @@ fn in_label_order(root: &Path, mut keys: BTreeSet<String>) -> Result<Classes, Er
     Ok((classes, warnings))
 }
 
-/// `n01440764 tench`, or a folder's name alone, spaces and all.
+/// Splits a line: `n01440764 tench`, or only a folder's name, which may contain spaces.
 fn key_and_name<'a>(line: &'a str, keys: &BTreeSet<String>) -> (&'a str, &'a str) {
     if keys.contains(line) {
         return (line, line);
@@ -97,7 +91,7 @@ fn key_and_name<'a>(line: &'a str, keys: &BTreeSet<String>) -> (&'a str, &'a str
     }
 }
 
-/// The pictures in the class folders of `folder`; what else is there is left out.
+/// Lists the pictures in the class folders of `folder`; all other files are left out.
 pub(super) fn pictures(found: &mut Found, folder: &Path) -> Result<Vec<Picture>, Error> {
     let labels: std::collections::HashMap<String, u32> =
         found.classes.iter().zip(0..).map(|((key, _), label)| (key.clone(), label)).collect();
@@ -127,7 +121,7 @@ fn collect(
         } else if path.is_dir() && depth > 0 {
             collect(found, &path, label, depth - 1, pictures)?;
         } else {
-            pictures.push(Picture { label, place: Place::File(below) });
+            pictures.push(Picture { label, location: Location::File(below) });
         }
     }
     Ok(())

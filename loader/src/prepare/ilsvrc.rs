@@ -1,18 +1,18 @@
-//! ILSVRC-2012: the archives as image-net.org gives them, or Kaggle's copy, packed out.
+//! ILSVRC-2012: the archives of image-net.org, or Kaggle's copy, unpacked.
 //!
-//! Training: `ILSVRC2012_img_train.tar` (a tar of one tar a class), or Kaggle's
+//! Training: `ILSVRC2012_img_train.tar` (a tar of one tar per class), or Kaggle's
 //! `ILSVRC/Data/CLS-LOC/train/<class>/`. Validation: `ILSVRC2012_img_val.tar` or Kaggle's
 //! `…/val/*.JPEG`; their classes from `LOC_val_solution.csv` or the development kit. Labels are
-//! the classes' WordNet ids in alphabetical order, as everybody counts them (the kit's own
-//! numbers differ).
+//! the classes' WordNet ids in alphabetical order, as is usual (the development kit's own numbers
+//! differ).
 
-mod labels; // which class each validation picture has
+mod labels; // the classes of the validation pictures
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::find::entries;
-use super::{Archive, Found, Picture, Place, folders};
+use super::listing::{class_folders, entries};
+use super::{Archive, Found, Location, Picture, folders};
 use crate::Error;
 
 use labels::Labels;
@@ -20,11 +20,11 @@ use labels::Labels;
 const TRAIN: &str = "ILSVRC2012_img_train.tar";
 const VAL: &str = "ILSVRC2012_img_val.tar";
 const SOLUTION: &str = "LOC_val_solution.csv";
-/// Where Kaggle's copy has its pictures: from the top, from `ILSVRC`, or right here.
+/// Folders with the pictures of Kaggle's copy: below its top, below `ILSVRC`, or below `Data`.
 const KAGGLE: [&str; 3] = ["ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC"];
 
-/// Whether this is ILSVRC-2012 in one of its forms.
-pub(super) fn is(root: &Path) -> bool {
+/// Whether `root` is ILSVRC-2012 in one of its forms.
+pub(super) fn matches(root: &Path) -> bool {
     root.join(TRAIN).is_file() || kaggle(root).is_some()
 }
 
@@ -54,7 +54,7 @@ pub(super) fn find(root: &Path) -> Result<Found, Error> {
 
     let mut keys: BTreeSet<String> = match &train {
         Train::Tar(classes) => classes.keys().cloned().collect(),
-        Train::Folder(folder) => folders::class_folders(folder)?,
+        Train::Folder(folder) => class_folders(folder)?,
     };
     if val.is_some() {
         keys.extend(labels.classes());
@@ -71,7 +71,7 @@ pub(super) fn find(root: &Path) -> Result<Found, Error> {
 }
 
 enum Train {
-    /// Where each class's tar lies in the archive.
+    /// Position and length of each class's tar in the archive.
     Tar(BTreeMap<String, (u64, u64)>),
     Folder(PathBuf),
 }
@@ -109,7 +109,7 @@ fn train_in_tars(found: &mut Found, classes: BTreeMap<String, (u64, u64)>) -> Ve
         }
         pictures.extend(members.into_iter().map(|member| Picture {
             label: labels[&class],
-            place: Place::Member {
+            location: Location::Member {
                 archive: number as u32,
                 name: format!("{class}.tar/{}", member.name).into(),
                 offset: member.offset,
@@ -124,20 +124,21 @@ fn label_of(found: &Found) -> HashMap<String, u32> {
     found.classes.iter().zip(0..).map(|((key, _), label)| (key.clone(), label)).collect()
 }
 
-/// Validation pictures, in the order of their names; one without a known class is left out.
+/// Lists the validation pictures in the order of their names; those without a known class are
+/// left out.
 fn val_pictures(found: &mut Found, val: &Path, labels: &Labels) -> Result<Vec<Picture>, Error> {
     let mut all = if val.is_dir() {
         let below = |path: &Path| path.strip_prefix(&found.root).unwrap_or(path).to_owned();
-        entries(val)?.into_iter().map(|(name, path)| (name, Place::File(below(&path)))).collect()
+        entries(val)?.into_iter().map(|(name, path)| (name, Location::File(below(&path)))).collect()
     } else {
         members_of_val(found, val)?
     };
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
     let label_of = label_of(found);
     let mut pictures = Vec::new();
-    for (name, place) in all {
+    for (name, location) in all {
         match labels.class_of(&name).and_then(|class| label_of.get(class)) {
-            Some(&label) => pictures.push(Picture { label, place }),
+            Some(&label) => pictures.push(Picture { label, location }),
             None => {
                 let reason = format!("its class isn't in {}", labels.from);
                 found.leave_out(format!("{}/{name}", val.display()), reason);
@@ -147,7 +148,7 @@ fn val_pictures(found: &mut Found, val: &Path, labels: &Labels) -> Result<Vec<Pi
     Ok(pictures)
 }
 
-fn members_of_val(found: &mut Found, val: &Path) -> Result<Vec<(String, Place)>, Error> {
+fn members_of_val(found: &mut Found, val: &Path) -> Result<Vec<(String, Location)>, Error> {
     let archive = Archive::open(val)?;
     let (members, wrong) = archive.members();
     if let Some(wrong) = wrong {
@@ -155,12 +156,12 @@ fn members_of_val(found: &mut Found, val: &Path) -> Result<Vec<(String, Place)>,
     }
     let number = found.archives.len() as u32;
     found.archives.push(archive);
-    let place = |member: super::archive::Member| {
+    let location = |member: super::archive::Member| {
         let base = member.name.rsplit('/').next().unwrap_or(&member.name).to_string();
         let (offset, length) = (member.offset, member.length);
-        (base, Place::Member { archive: number, name: member.name.into(), offset, length })
+        (base, Location::Member { archive: number, name: member.name.into(), offset, length })
     };
-    Ok(members.into_iter().map(place).collect())
+    Ok(members.into_iter().map(location).collect())
 }
 
 #[cfg(test)]

@@ -6,20 +6,20 @@
 
 use std::io::Read;
 
-/// What an element holds.
+/// The contents of an element.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
     Numbers(Vec<f64>),
     Text(String),
-    /// Fields by name, in order; one list of values (as many as the array has elements) each.
+    /// Fields by name, in order, each with one value per element of the array.
     Structs(Vec<(String, Vec<Value>)>),
-    /// Something the development kit has no use for here.
+    /// Anything that is not needed here.
     Other,
 }
 
-/// Nesting deeper than any real file's.
+/// Limit of nesting, deeper than in any real file.
 const DEPTH: usize = 16;
-/// Unpacked, the real `meta.mat` has under 2 MB.
+/// Limit of an unpacked element, in bytes; the real `meta.mat` has under 2 MB.
 const LIMIT: u64 = 256 << 20;
 
 const MI_INT8: u32 = 1;
@@ -34,7 +34,7 @@ const MX_CHAR: u8 = 4;
 const MX_DOUBLE: u8 = 6;
 const MX_UINT64: u8 = 15;
 
-/// The named variables of a file.
+/// Reads the named variables of a file.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<(String, Value)>, String> {
     let header = bytes.get(..128).ok_or("not a MATLAB file: shorter than its header")?;
     match &header[124..] {
@@ -89,7 +89,7 @@ fn element<'a>(rest: &mut &'a [u8]) -> Result<(u32, &'a [u8]), String> {
     Ok((tag, data))
 }
 
-/// Name and value of an array.
+/// Reads name and value of an array.
 fn matrix(mut data: &[u8], depth: usize) -> Result<(String, Value), String> {
     if data.is_empty() {
         return Ok((String::new(), Value::Other)); // an empty array may have nothing at all

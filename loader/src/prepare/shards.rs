@@ -1,25 +1,26 @@
-//! What is written: tar shards that other WebDataset readers can read too, indices, mean image,
-//! `dataset.json`, `SHA256SUMS`.
+//! Writes the files of a data set: tar shards (which any WebDataset reader can read), indices, mean
+//! image, `dataset.json`, `SHA256SUMS`.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use proto::digest::{hex, sha256};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::{
-    DESCRIPTION, Encoding, FileSum, MEAN, Record, SUMS, Summary, hex, index_bytes,
+    DESCRIPTION, FileDigest, MEAN, PictureEncoding, Record, SUMS, Summary, index_bytes,
 };
-use crate::statistics::Sums;
+use crate::statistics::PixelSums;
 use crate::{Error, Split};
 
-/// The folder being written: beside its destination, gone again unless published.
+/// The folder being written, beside its destination; removed again unless it is published.
 #[derive(Debug)]
 pub(super) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    /// For a destination that must be free.
+    /// Creates the folder for a destination, which must be free.
     pub(super) fn beside(dest: &Path) -> Result<Self, Error> {
         free(dest)?;
         let parent = match dest.parent() {
@@ -36,22 +37,21 @@ impl Folder {
         Ok(Self(folder))
     }
 
-    pub(super) fn write_mean(&self, sums: &Sums) -> Result<FileSum, Error> {
+    pub(super) fn write_mean(&self, sums: &PixelSums) -> Result<FileDigest, Error> {
         self.write(MEAN, &proto::chunk::floats_to_bytes(&sums.mean()))
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<FileSum, Error> {
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<FileDigest, Error> {
         let path = self.0.path().join(name);
         let written = File::create(&path).and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()
         });
         written.map_err(Error::io(&path, "write"))?;
-        let sha256 = hex(&Sha256::digest(bytes));
-        Ok(FileSum { file: name.into(), bytes: bytes.len() as u64, sha256 })
+        Ok(FileDigest { file: name.into(), bytes: bytes.len() as u64, sha256: sha256(bytes) })
     }
 
-    /// Writes the description and gives the folder its name.
+    /// Writes the description and moves the folder to its destination.
     pub(super) fn publish(self, dest: &Path, summary: &Summary) -> Result<PathBuf, Error> {
         let mut json = serde_json::to_vec_pretty(summary).map_err(|e| Error::Io {
             path: dest.join(DESCRIPTION),
@@ -73,7 +73,7 @@ impl Folder {
     }
 }
 
-/// Whether a data set may appear there.
+/// Checks that a data set may be created at `dest`.
 fn free(dest: &Path) -> Result<(), Error> {
     let taken = |why: &str| Err(Error::Destination { path: dest.into(), why: why.into() });
     if dest.join(DESCRIPTION).exists() {
@@ -90,13 +90,13 @@ fn free(dest: &Path) -> Result<(), Error> {
     }
 }
 
-/// A picture, ready to be written.
+/// A picture that is ready to be written.
 #[derive(Debug)]
 pub(super) struct Stored {
     label: u32,
-    /// `[side, side, 3]`.
+    /// Pixels, `[side, side, 3]`.
     pixels: Vec<u8>,
-    /// Empty where the pixels themselves are stored.
+    /// JPEG file; empty where the pixels themselves are stored.
     jpeg: Vec<u8>,
 }
 
@@ -111,7 +111,7 @@ impl Stored {
         let mut jpeg = Vec::new();
         if !raw {
             let mut encoder = Encoder::new(&mut jpeg, quality);
-            // Half the colour resolution, as nearly all photos have it already.
+            // Half the color resolution, as nearly all photos have it already.
             encoder.set_sampling_factor(SamplingFactor::F_2_2);
             let side = side as u16; // `Options` allows at most 2048
             encoder.encode(&pixels, side, side, ColorType::Rgb).map_err(|e| e.to_string())?;
@@ -125,21 +125,21 @@ impl Stored {
 pub(super) struct Writer<'a> {
     folder: &'a Folder,
     split: Split,
-    encoding: Encoding,
+    encoding: PictureEncoding,
     side: usize,
     limit: u64,
     shard: Option<Shard>,
-    shards: Vec<FileSum>,
+    shards: Vec<FileDigest>,
     records: Vec<Record>,
-    sums: Sums,
+    sums: PixelSums,
 }
 
-/// What came of it.
+/// The files of a split, all written.
 #[derive(Debug)]
 pub(super) struct Finished {
-    pub(super) index: FileSum,
-    pub(super) shards: Vec<FileSum>,
-    pub(super) sums: Sums,
+    pub(super) index: FileDigest,
+    pub(super) shards: Vec<FileDigest>,
+    pub(super) sums: PixelSums,
     records: Vec<Record>,
 }
 
@@ -158,10 +158,10 @@ impl<'a> Writer<'a> {
         folder: &'a Folder,
         split: Split,
         side: usize,
-        encoding: Encoding,
+        encoding: PictureEncoding,
         limit: u64,
     ) -> Self {
-        let (shards, records, sums) = (Vec::new(), Vec::new(), Sums::new(side));
+        let (shards, records, sums) = (Vec::new(), Vec::new(), PixelSums::new(side));
         Self { folder, split, encoding, side, limit, shard: None, shards, records, sums }
     }
 
@@ -170,8 +170,8 @@ impl<'a> Writer<'a> {
         let label = stored.label.to_string();
         let header = format!("P6\n{} {}\n255\n", self.side, self.side).into_bytes();
         let (end, header, bytes) = match self.encoding {
-            Encoding::Jpeg => ("jpg", Vec::new(), &stored.jpeg),
-            Encoding::Raw => ("ppm", header, &stored.pixels),
+            PictureEncoding::Jpeg => ("jpg", Vec::new(), &stored.jpeg),
+            PictureEncoding::Raw => ("ppm", header, &stored.pixels),
         };
         let number = self.shards.len() as u32;
         let shard = self.open()?;
@@ -218,7 +218,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A tar file being written, and its sum so far.
+/// A tar file being written, with its digest so far.
 #[derive(Debug)]
 struct Shard {
     path: PathBuf,
@@ -236,7 +236,7 @@ impl Shard {
         Ok(Self { path, name, file, hash: Sha256::new(), bytes: 0 })
     }
 
-    /// Appends a file and returns where its contents begin.
+    /// Appends a file and returns the position of its contents.
     fn member(&mut self, name: &str, parts: &[&[u8]]) -> Result<u64, Error> {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         let mut header = tar::Header::new_ustar();
@@ -261,11 +261,11 @@ impl Shard {
         self.file.write_all(bytes).map_err(Error::io(&self.path, "write"))
     }
 
-    fn close(mut self) -> Result<FileSum, Error> {
+    fn close(mut self) -> Result<FileDigest, Error> {
         self.append(&[0; 1024])?; // the end of a tar
         let Self { path, name, mut file, hash, bytes } = self;
         let written = file.flush().and_then(|()| file.get_ref().sync_all());
         written.map_err(Error::io(&path, "write"))?;
-        Ok(FileSum { file: name, bytes, sha256: hex(&hash.finalize()) })
+        Ok(FileDigest { file: name, bytes, sha256: hex(&hash.finalize()) })
     }
 }

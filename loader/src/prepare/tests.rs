@@ -51,7 +51,7 @@ fn two_classes() -> tempfile::TempDir {
 }
 
 fn all_bytes(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let entries = find::entries(folder).unwrap().into_iter();
+    let entries = listing::entries(folder).unwrap().into_iter();
     entries.map(|(name, path)| (name, fs::read(path).unwrap())).collect()
 }
 
@@ -201,7 +201,7 @@ fn cifar_pictures_stay_bit_exact() {
     let report =
         prepare(root.path(), &out.path().join("out"), &Options::default(), &|_| ()).unwrap();
     assert_eq!((report.summary.n_train, report.summary.n_val, report.summary.side), (2, 1, 32));
-    assert_eq!(report.summary.encoding, Encoding::Raw);
+    assert_eq!(report.summary.encoding, PictureEncoding::Raw);
     assert_eq!(report.summary.left_out.len(), 2);
     assert_eq!(report.summary.classes[9].name, "truck");
 

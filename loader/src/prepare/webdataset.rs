@@ -6,18 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Archive, Found, Picture, Place};
+use super::{Archive, Found, Location, Picture};
 use crate::Error;
 
 const PICTURES: [&str; 9] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "img"];
 const VAL: [&str; 4] = ["val", "valid", "validation", "test"];
-/// More classes than anybody has: a number beyond is no label.
-const N_CLASSES: u64 = 100_000;
+/// Upper bound for the number of classes; a larger number is no label.
+const MAX_CLASSES: u64 = 100_000;
 
-/// One key's picture and label.
+/// The picture and the label of one key.
 #[derive(Debug, Default)]
 struct Sample {
-    picture: Option<Place>,
+    picture: Option<Location>,
     label: Option<String>,
 }
 
@@ -32,8 +32,9 @@ pub(super) fn find(root: &Path, tars: Vec<PathBuf>) -> Result<Found, Error> {
     let labels = labels(root, &names)?;
     let label_of = labels.of;
     found.classes = labels.classes;
-    let pictures = |samples: Vec<(String, Place)>| {
-        let picture = |(label, place): (String, Place)| Picture { label: label_of[&label], place };
+    let pictures = |samples: Vec<(String, Location)>| {
+        let picture =
+            |(label, location): (String, Location)| Picture { label: label_of[&label], location };
         samples.into_iter().map(picture).collect::<Vec<_>>()
     };
     found.val = tars.iter().any(|tar| is_val(tar)).then(|| pictures(val));
@@ -49,8 +50,8 @@ fn is_val(tar: &Path) -> bool {
     name.split(|c: char| !c.is_alphabetic()).any(|word| VAL.contains(&word))
 }
 
-/// Label and place of each picture in a tar, in the order of their keys there.
-fn samples(found: &mut Found, path: &Path) -> Result<Vec<(String, Place)>, Error> {
+/// Lists label and location of each picture in a tar, in the order of keys.
+fn samples(found: &mut Found, path: &Path) -> Result<Vec<(String, Location)>, Error> {
     let archive = Archive::open(path)?;
     let number = found.archives.len() as u32;
     let (members, wrong) = archive.members();
@@ -71,7 +72,7 @@ fn samples(found: &mut Found, path: &Path) -> Result<Vec<(String, Place)>, Error
         if PICTURES.contains(&kind.as_str()) {
             let (offset, length) = (member.offset, member.length);
             let name = member.name.clone().into();
-            sample.picture = Some(Place::Member { archive: number, name, offset, length });
+            sample.picture = Some(Location::Member { archive: number, name, offset, length });
         } else if kind == "cls" {
             sample.label = Some(String::from_utf8_lossy(&read()).trim().to_string());
         } else if kind == "json" && sample.label.is_none() {
@@ -108,11 +109,12 @@ fn json_label(json: &[u8]) -> Option<String> {
 
 struct Labels {
     of: BTreeMap<String, u32>,
-    /// Key and name.
+    /// Keys and names, in label order.
     classes: Vec<(String, String)>,
 }
 
-/// Numbers are labels as they are; words are counted. `classes.txt` beside the tars names numbers.
+/// Assigns labels: numbers stay as they are (`classes.txt` beside the tars may name them), words
+/// get numbers in alphabetical order.
 fn labels(root: &Path, written: &BTreeSet<&String>) -> Result<Labels, Error> {
     let numbers: Option<Vec<u64>> = written.iter().map(|label| label.parse().ok()).collect();
     let Some(numbers) = numbers else {
@@ -121,8 +123,8 @@ fn labels(root: &Path, written: &BTreeSet<&String>) -> Result<Labels, Error> {
         return Ok(Labels { of, classes });
     };
     let most = numbers.iter().copied().max().map_or(0, |most| most.saturating_add(1));
-    if most > N_CLASSES {
-        let why = format!("a label of {}, expected at most {}", most - 1, N_CLASSES - 1);
+    if most > MAX_CLASSES {
+        let why = format!("a label of {}, expected at most {}", most - 1, MAX_CLASSES - 1);
         return Err(Error::Layout { path: root.into(), why });
     }
     let folder = if root.is_file() { root.parent().unwrap_or(Path::new(".")) } else { root };

@@ -1,4 +1,4 @@
-//! Says to the coordinator where this loader is, and stays on the line until told to finish.
+//! Registers this loader with the coordinator and stays connected until the run is finished.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -18,11 +18,12 @@ use tracing::{info, warn};
 use super::trace::Spans;
 use crate::{Config, Error};
 
-/// Answers and spans that may wait for a slow line; more are lost.
-const EVENTS: usize = 64;
+/// Answers and spans that are queued for a slow connection; further ones are dropped.
+const QUEUED_EVENTS: usize = 64;
 
-/// Returns once the coordinator says `finish`; without a coordinator, never. A line that breaks is
-/// dialled again for ever: the coordinator may be restarting.
+/// Returns once the coordinator says `finish`; without a coordinator, never.
+///
+/// A broken connection is dialed again without limit, since the coordinator may be restarting.
 pub(super) async fn until_finished(
     config: &Config,
     own: SocketAddr,
@@ -33,81 +34,92 @@ pub(super) async fn until_finished(
         .map_err(|why| Error::Setting { setting: "advertise", why })?;
     let mut backoff = Backoff::default();
     loop {
-        let why = match stay(config, coordinator, &address, spans).await {
-            Stayed::Finished => return Ok(()),
-            Stayed::Refused(why) => {
+        let why = match session(config, coordinator, &address, spans).await {
+            SessionEnd::Finished => return Ok(()),
+            SessionEnd::Refused(why) => {
                 return Err(Error::Refused { address: coordinator.clone(), why });
             }
-            Stayed::Lost { why, was_in } => {
-                if was_in {
+            SessionEnd::Lost { why, had_joined } => {
+                if had_joined {
                     backoff = Backoff::default();
                 }
                 why
             }
         };
-        warn!(coordinator, why, "no coordinator, dialling again");
+        warn!(coordinator, why, "no connection to the coordinator, dialing again");
         backoff.pause().await;
     }
 }
 
-enum Stayed {
+/// The end of a session with the coordinator.
+enum SessionEnd {
     Finished,
     Refused(String),
-    Lost { why: String, was_in: bool },
+    Lost { why: String, had_joined: bool },
 }
 
-async fn stay(config: &Config, coordinator: &str, address: &str, spans: &mut Spans) -> Stayed {
+async fn session(
+    config: &Config,
+    coordinator: &str,
+    address: &str,
+    spans: &mut Spans,
+) -> SessionEnd {
     let channel = match config.trust.dial(Role::Coordinator, coordinator).await {
         Ok(channel) => channel,
         Err(e) => {
             let why = e.by(&format!("this loader ({address})"));
-            return match e.refused {
-                true => Stayed::Refused(why),
-                false => Stayed::Lost { why, was_in: false },
+            return match e.permanent {
+                true => SessionEnd::Refused(why),
+                false => SessionEnd::Lost { why, had_joined: false },
             };
         }
     };
     let hello =
         LoaderEvent { address: address.into(), version: VERSION.into(), ..Default::default() };
-    // Held as long as this runs: its end would mean that this loader leaves.
-    let (events, stream) = mpsc::channel(EVENTS);
+    // `events` is held as long as the session lasts: closing it would mean that this loader leaves.
+    let (events, stream) = mpsc::channel(QUEUED_EVENTS);
     let _ = events.try_send(hello);
-    let mut orders = match CoordinatorClient::new(channel).serve(ReceiverStream::new(stream)).await
-    {
-        Ok(orders) => orders.into_inner(),
-        Err(status) => return left(&status, false),
-    };
+    let mut commands =
+        match CoordinatorClient::new(channel).serve(ReceiverStream::new(stream)).await {
+            Ok(commands) => commands.into_inner(),
+            Err(status) => return ended(&status, false),
+        };
     info!(coordinator, address, "loader joined the run");
     loop {
-        let order = tokio::select! {
-            order = orders.message() => order,
+        let command = tokio::select! {
+            command = commands.message() => command,
             Some(span) = spans.recv() => {
                 let _ = events.try_send(LoaderEvent { spans: vec![span], ..Default::default() });
                 continue;
             }
         };
-        match order {
-            Ok(Some(order)) if order.finish => {
-                info!(reason = order.reason, "run finished");
-                return Stayed::Finished;
+        match command {
+            Ok(Some(command)) if command.finish => {
+                info!(reason = command.reason, "run finished");
+                return SessionEnd::Finished;
             }
-            Ok(Some(order)) => {
-                if let Some(ping) = order.ping {
+            Ok(Some(command)) => {
+                if let Some(ping) = command.ping {
                     let (stamp_ns, at_ns) = (ping.stamp_ns, clock_ns(Instant::now()));
                     let pong = Some(Pong { stamp_ns, at_ns });
                     let _ = events.try_send(LoaderEvent { pong, ..Default::default() });
                 }
             }
-            Ok(None) => return Stayed::Lost { why: "it closed the line".into(), was_in: true },
-            Err(status) => return left(&status, true),
+            Ok(None) => {
+                return SessionEnd::Lost {
+                    why: "it closed the connection".into(),
+                    had_joined: true,
+                };
+            }
+            Err(status) => return ended(&status, true),
         }
     }
 }
 
-fn left(status: &Status, was_in: bool) -> Stayed {
+fn ended(status: &Status, had_joined: bool) -> SessionEnd {
     let why = format!("{:?}: {}", status.code(), status.message());
     match reaction(status) {
-        Reaction::Stop => Stayed::Refused(why),
-        Reaction::Retry | Reaction::Yield => Stayed::Lost { why, was_in },
+        Reaction::Stop => SessionEnd::Refused(why),
+        Reaction::Retry | Reaction::Yield => SessionEnd::Lost { why, had_joined },
     }
 }

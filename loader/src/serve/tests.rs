@@ -61,9 +61,9 @@ async fn a_minibatch_over_a_socket_is_the_one_made_in_process() {
 
     let request = asked(&data.digest, 5);
     let mut parts = loader.batch(request.clone()).await.unwrap().into_inner();
-    let want = source.minibatch(&checked(&request).unwrap()).unwrap();
+    let want = source.minibatch(&convert::request(&request).unwrap()).unwrap();
     let first = parts.message().await.unwrap().unwrap().content;
-    assert_eq!(first, Some(Content::Head(head(&want))));
+    assert_eq!(first, Some(Content::Head(wire::BatchHead::from(&want))));
     let mut pixels = Assembler::new(1 << 30);
     while let Some(part) = parts.message().await.unwrap() {
         let Some(Content::Pixels(chunk)) = part.content else { panic!("a second head") };
@@ -96,12 +96,12 @@ async fn requests_that_do_not_fit_are_refused_with_both_values() {
 /// Hears who registers; the first line breaks, the second is told to finish.
 struct StandIn(mpsc::Sender<String>, std::sync::atomic::AtomicU32);
 
-type Orders<T> = ReceiverStream<Result<T, Status>>;
+type Commands<T> = ReceiverStream<Result<T, Status>>;
 
 #[tonic::async_trait]
 impl Coordinator for StandIn {
-    type WorkStream = Orders<wire::WorkerCommand>;
-    type ServeStream = Orders<wire::LoaderCommand>;
+    type WorkStream = Commands<wire::WorkerCommand>;
+    type ServeStream = Commands<wire::LoaderCommand>;
 
     async fn serve(
         &self,
@@ -109,13 +109,13 @@ impl Coordinator for StandIn {
     ) -> Result<Response<Self::ServeStream>, Status> {
         let event = request.into_inner().message().await?.unwrap();
         self.0.send(event.address).await.unwrap();
-        let (order, orders) = mpsc::channel(1);
+        let (command, commands) = mpsc::channel(1);
         if self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0 {
             let reason = "all epochs done".into();
             let finish = wire::LoaderCommand { finish: true, reason, ping: None };
-            order.send(Ok(finish)).await.unwrap();
+            command.send(Ok(finish)).await.unwrap();
         }
-        Ok(Response::new(ReceiverStream::new(orders)))
+        Ok(Response::new(ReceiverStream::new(commands)))
     }
 
     async fn work(

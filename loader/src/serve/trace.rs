@@ -1,4 +1,4 @@
-//! Spans of making and sending the minibatches of timed steps, on their way to the coordinator.
+//! Spans for the coordinator: the making and sending of minibatches of timed steps.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,37 +9,37 @@ use proto::wire::Span;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 
-use crate::batch::Made;
+use crate::batch::TimedMinibatch;
 
-/// Spans that wait for a coordinator; a few timed steps' worth, more are lost.
-const WAITING: usize = 64;
+/// Spans queued for the coordinator, a few timed steps' worth; further ones are dropped.
+const QUEUED_SPANS: usize = 64;
 
-/// Takes spans and never waits.
+/// The sender of spans, which never blocks.
 #[derive(Debug, Clone)]
 pub(super) struct Trace(mpsc::Sender<Span>);
 
-/// Where they come out.
+/// The receiver of spans.
 pub(super) type Spans = mpsc::Receiver<Span>;
 
 pub(super) fn trace() -> (Trace, Spans) {
-    let (trace, spans) = mpsc::channel(WAITING);
+    let (trace, spans) = mpsc::channel(QUEUED_SPANS);
     (Trace(trace), spans)
 }
 
 impl Trace {
-    /// A minibatch was made: told once, however many ask for it.
-    pub(super) fn made(&self, made: &Made, step: u64) {
-        if made.first_told() {
-            self.tell("make", step, made.began, made.ended, made.minibatch.pixels.len());
+    /// Reports that a minibatch was made: once, however many clients ask for it.
+    pub(super) fn made(&self, made: &TimedMinibatch, step: u64) {
+        if made.first_report() {
+            self.report("make", step, made.began, made.ended, made.minibatch.pixels.len());
         }
     }
 
-    /// `parts` of a minibatch of `bytes`, told once the last has been taken.
-    pub(super) fn sending<S>(self, parts: S, step: u64, bytes: usize) -> Sending<S> {
-        Sending { parts, began: None, step, bytes, trace: Some(self) }
+    /// Wraps the chunks of a minibatch of `bytes`; the sending is reported after the last chunk.
+    pub(super) fn sending<S>(self, chunks: S, step: u64, bytes: usize) -> Sending<S> {
+        Sending { chunks, began: None, step, bytes, trace: Some(self) }
     }
 
-    fn tell(&self, row: &str, step: u64, began: Instant, ended: Instant, bytes: usize) {
+    fn report(&self, row: &str, step: u64, began: Instant, ended: Instant, bytes: usize) {
         let span = Span {
             row: row.into(),
             name: format!("minibatch {step}"),
@@ -49,15 +49,15 @@ impl Trace {
             bytes: bytes as u64,
             ..Span::default()
         };
-        // Without a coordinator nobody takes them: the newest are lost.
+        // Without a coordinator nobody takes the spans; the newest are dropped.
         let _ = self.0.try_send(span);
     }
 }
 
-/// A stream that says how long it took.
+/// A stream of chunks that reports how long sending took.
 #[derive(Debug)]
 pub(super) struct Sending<S> {
-    parts: S,
+    chunks: S,
     began: Option<Instant>,
     step: u64,
     bytes: usize,
@@ -69,12 +69,12 @@ impl<S: Stream + Unpin> Stream for Sending<S> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
         let began = *self.began.get_or_insert_with(Instant::now);
-        let part = ready!(Pin::new(&mut self.parts).poll_next(cx));
-        if part.is_none()
+        let chunk = ready!(Pin::new(&mut self.chunks).poll_next(cx));
+        if chunk.is_none()
             && let Some(trace) = self.trace.take()
         {
-            trace.tell("send", self.step, began, Instant::now(), self.bytes);
+            trace.report("send", self.step, began, Instant::now(), self.bytes);
         }
-        Poll::Ready(part)
+        Poll::Ready(chunk)
     }
 }

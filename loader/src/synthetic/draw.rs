@@ -1,4 +1,4 @@
-//! One picture: background, clutter, the object, light, noise; each drawn from its number.
+//! Draws one picture from its number: background, clutter, the object, light, noise.
 
 use std::f32::consts::TAU;
 
@@ -8,7 +8,7 @@ use super::shapes::{CLASSES, Class};
 use super::{Spec, label};
 use crate::Split;
 
-/// The picture `index` of a split, `[side, side, 3]`.
+/// Draws picture `index` of a split, `[side, side, 3]`.
 pub(super) fn picture(spec: &Spec, split: Split, index: u64) -> Vec<u8> {
     let mut draws = Draws::new(spec.seed, split, index);
     let mut canvas = Canvas::background(spec.side, &mut draws);
@@ -22,7 +22,7 @@ pub(super) fn picture(spec: &Spec, split: Split, index: u64) -> Vec<u8> {
     canvas.lit(&mut draws)
 }
 
-/// The numbers of one picture, in the order they are asked for.
+/// The random numbers of one picture, in the order in which the drawing takes them.
 struct Draws {
     random: Random,
     stream: u32,
@@ -31,7 +31,7 @@ struct Draws {
 }
 
 impl Draws {
-    /// Numbers that one picture may use.
+    /// Number of draws that one picture may use.
     const ROOM: u64 = 1 << 20;
 
     fn new(seed: u64, split: Split, index: u64) -> Self {
@@ -54,7 +54,7 @@ impl Draws {
     }
 }
 
-/// Where a thing lies: its own coordinates of a pixel.
+/// The position, size and rotation of an object.
 struct Pose {
     x: f32,
     y: f32,
@@ -72,9 +72,9 @@ impl Pose {
 
 struct Canvas {
     side: usize,
-    /// `[side, side, 3]`, 0..255.
+    /// Pixels `[side, side, 3]`, 0..255.
     pixels: Vec<f32>,
-    /// The background's middle colour: what the object must stand out from.
+    /// Mean color of the background, from which the object must differ.
     ground: [f32; 3],
 }
 
@@ -95,7 +95,7 @@ impl Canvas {
         Self { side, pixels, ground }
     }
 
-    /// The thing that gives the picture its label.
+    /// Draws the object or texture that gives the picture its label.
     fn object(&mut self, class: &Class, draws: &mut Draws) {
         let side = self.side as f32;
         let (radius, reach) = if class.texture {
@@ -108,7 +108,7 @@ impl Canvas {
         let color = self.standing_out(draws);
         let distance = class.distance;
         if class.texture {
-            // A round patch of it.
+            // A round patch of the texture.
             self.paint(&pose, color, |u, v| {
                 distance(u, v, fineness).max((u * u + v * v).sqrt() - 1.0)
             });
@@ -117,7 +117,7 @@ impl Canvas {
         }
     }
 
-    /// A disc or a bar anywhere, of any colour.
+    /// Draws a disc or a bar anywhere, in any color.
     fn clutter(&mut self, size: f32, draws: &mut Draws) {
         let side = self.side as f32;
         let long = draws.between(0.0, 1.0) < 0.5;
@@ -131,7 +131,7 @@ impl Canvas {
         }
     }
 
-    /// Any turn, a middle up to `reach` of the side from the picture's.
+    /// A pose of any rotation, with its center up to `reach` sides from the picture's center.
     fn pose(&self, radius: f32, reach: f32, draws: &mut Draws) -> Pose {
         let angle = draws.between(0.0, TAU);
         let side = self.side as f32;
@@ -140,7 +140,7 @@ impl Canvas {
         Pose { x, y, radius, cos: libm::cosf(angle), sin: libm::sinf(angle) }
     }
 
-    /// A colour that differs from the background in brightness, darker as often as brighter.
+    /// A color that differs from the background in brightness, darker as often as brighter.
     fn standing_out(&self, draws: &mut Draws) -> [f32; 3] {
         let brightness = |c: [f32; 3]| 0.3 * c[0] + 0.59 * c[1] + 0.11 * c[2];
         let ground = brightness(self.ground);
@@ -154,7 +154,7 @@ impl Canvas {
         color.map(|v| v + missing)
     }
 
-    /// Covers the pixels inside `distance`, with an edge one pixel soft.
+    /// Paints the pixels inside `distance`, with an edge that is one pixel soft.
     fn paint(&mut self, pose: &Pose, color: [f32; 3], distance: impl Fn(f32, f32) -> f32) {
         // Nothing reaches farther than a square's corner.
         let reach = 1.5 * pose.radius + 1.0;
@@ -177,7 +177,7 @@ impl Canvas {
         }
     }
 
-    /// The picture under a light from one side, with noise, as bytes.
+    /// The finished picture as bytes, lit from one side, with noise.
     fn lit(self, draws: &mut Draws) -> Vec<u8> {
         let angle = draws.between(0.0, TAU);
         let (level, fall) = (draws.between(0.65, 1.1), draws.between(0.0, 0.5));

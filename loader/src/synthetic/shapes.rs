@@ -1,4 +1,4 @@
-//! What is drawn: ten classes, each as a distance to its edge.
+//! The ten classes of synthetic pictures, each as the distance to an edge.
 //!
 //! In an object's own coordinates it has radius 1; a distance is negative inside. Only sums,
 //! products, roots and `libm`: every machine draws the same bits.
@@ -9,13 +9,13 @@ use std::f32::consts::TAU;
 #[derive(Debug)]
 pub(super) struct Class {
     pub(super) name: &'static str,
-    /// Whether it fills a large patch, with parts of `fineness`, instead of being one thing.
+    /// Whether the class is a texture that fills a large patch instead of one object.
     pub(super) texture: bool,
     /// Distance to the edge at `(u, v)`; `fineness` is the period of a texture.
     pub(super) distance: fn(u: f32, v: f32, fineness: f32) -> f32,
 }
 
-/// In label order.
+/// All classes, in label order.
 #[rustfmt::skip]
 pub(super) const CLASSES: [Class; 10] = [
     Class { name: "stripes",  texture: true,  distance: stripes },
@@ -69,8 +69,8 @@ fn square(u: f32, v: f32, _: f32) -> f32 {
 }
 
 fn star(u: f32, v: f32, _: f32) -> f32 {
-    // Mirrored at the two axes of a tenth of the circle, it is one edge of one point (a point's tip
-    // at (0, 1), the notch after it at radius 0.36).
+    // Mirrored at the two axes of a tenth of the circle, the star is one edge of one point (the
+    // point's tip at (0, 1), the notch after it at radius 0.36).
     const AXIS_1: [f32; 2] = [0.809_017, -0.587_785_24];
     const AXIS_2: [f32; 2] = [-0.809_017, -0.587_785_24];
     let (mut x, mut y) = (u.abs(), v);

@@ -1,4 +1,4 @@
-//! The network cut in two: what each half owns, and where they exchange.
+//! The network cut in two: the layers of each half, and the points at which the halves exchange.
 
 use std::ops::Range;
 
@@ -7,20 +7,20 @@ use crate::params::{self, Param};
 use crate::recipe::Recipe;
 use crate::shape::{Network, Shape};
 
-/// One of the two halves.
+/// One of the two halves of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Half {
     /// The first maps of every layer; reports loss and errors.
     A,
-    /// The other maps.
+    /// The second maps of every layer.
     B,
 }
 
 impl Half {
-    /// Both, in order.
+    /// Both halves, A first.
     pub const BOTH: [Half; 2] = [Half::A, Half::B];
 
-    /// The other one.
+    /// The other half.
     pub const fn other(self) -> Self {
         match self {
             Half::A => Half::B,
@@ -38,10 +38,10 @@ impl std::fmt::Display for Half {
     }
 }
 
-/// How much of the network one process computes.
+/// The share of the network that one process computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Partition {
-    /// All of it: the uncut reference, and the one-column network.
+    /// The whole network: the uncut reference, and the one-column network.
     Whole,
     /// One half.
     Half(Half),
@@ -77,7 +77,7 @@ impl Partition {
     }
 }
 
-/// `the network`, `half A` or `half B`, as sentences need it.
+/// `the network`, `half A` or `half B`, for use in sentences.
 impl std::fmt::Display for Partition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -87,53 +87,53 @@ impl std::fmt::Display for Partition {
     }
 }
 
-/// What one process computes: its part of every layer.
+/// The plan of one process: its share of every layer, with all sizes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// Which part of the network.
+    /// Share of the network that this process computes.
     pub partition: Partition,
-    /// The image as the first layer sees it.
+    /// Shape of the input image.
     pub input: Shape,
-    /// Classes of the whole network.
+    /// Number of classes of the whole network.
     pub classes: usize,
-    /// Top to bottom.
+    /// Layers from input to output.
     pub layers: Vec<PlannedLayer>,
 }
 
-/// One process's part of a layer.
+/// One process's share of a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedLayer {
     /// The layer's name, as in parameters, spans and exchange headers.
     pub name: &'static str,
-    /// Position in the network from the input on, beginning with 1; picks random streams.
+    /// Position in the network, counted from 1 at the input; selects the random streams.
     pub number: u32,
-    /// What it computes.
+    /// Operation that computes the pre-activation.
     pub kind: Kind,
-    /// Convolution groups inside this process: 2 only in the whole network, where the halves of
-    /// conv2, conv4 and conv5 sit side by side.
+    /// Number of convolution groups in this process: 2 only in the whole network, where the halves
+    /// of conv2, conv4 and conv5 are side by side.
     pub groups: usize,
-    /// Whether the other half's maps are read too: an exchange point.
+    /// Whether this layer is an exchange point, which reads the peer's maps too.
     pub exchanges: bool,
-    /// All maps the layer reads here: own and, at an exchange point, the peer's.
+    /// Shape of all inputs: own maps and, at an exchange point, the peer's.
     pub input: Shape,
-    /// Which of `input`'s maps this process made itself; the others come from the peer.
+    /// Range of the input maps that this process computes; the others come from the peer.
     pub own_inputs: Range<usize>,
-    /// The output maps this process owns, numbered in the whole network.
+    /// Output maps that this process owns, numbered as in the whole network.
     pub maps: Range<usize>,
-    /// Own maps before the operations of `after`.
+    /// Shape of the own pre-activation.
     pub pre_activation: Shape,
-    /// What follows the weights and biases.
+    /// Operations that follow the pre-activation, in order.
     pub after: Vec<After>,
-    /// LRN groups inside this process: a normalisation never looks across halves.
+    /// Number of LRN groups in this process; a normalization never reads across halves.
     pub lrn_groups: usize,
-    /// Own maps after everything in `after`.
+    /// Shape of the own output, after all operations of `after`.
     pub output: Shape,
-    /// Weights, then biases.
+    /// Weights, and then biases.
     pub params: [Param; 2],
 }
 
 impl PlannedLayer {
-    /// Inputs of one output in this process, the peer's included.
+    /// Number of inputs of one output in this process, including the peer's.
     pub fn fan_in(&self) -> usize {
         match self.kind {
             Kind::Conv { kernel, .. } => self.input.maps / self.groups * kernel * kernel,
@@ -141,7 +141,7 @@ impl PlannedLayer {
         }
     }
 
-    /// Maps that come from the peer: none unless the layer exchanges.
+    /// Range of the input maps that come from the peer; empty unless the layer exchanges.
     pub fn peer_inputs(&self) -> Range<usize> {
         if self.own_inputs.start == 0 {
             self.own_inputs.end..self.input.maps
@@ -152,9 +152,9 @@ impl PlannedLayer {
 }
 
 impl Plan {
-    /// Derives one process's part from the network.
+    /// Derives the plan of one process from the network.
     pub fn new(network: &Network, recipe: &Recipe, partition: Partition) -> Self {
-        let mut made: Range<usize> = 0..network.input.maps; // the image is everyone's own
+        let mut made: Range<usize> = 0..network.input.maps; // every process has the image
         let mut layers = Vec::with_capacity(network.layers.len());
         for (i, layer) in network.layers.iter().enumerate() {
             let exchanges =
@@ -189,27 +189,27 @@ impl Plan {
         Self { partition, input: network.input, classes: network.classes, layers }
     }
 
-    /// Every weight and bias of this process, layer by layer, weights first.
+    /// All weights and biases of this process, layer by layer, weights first.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
         self.layers.iter().flat_map(|layer| layer.params.iter())
     }
 
-    /// The units of the last layer this process owns.
+    /// Units of the last layer that this process owns.
     pub fn own_classes(&self) -> Range<usize> {
         self.layers.last().map_or(0..0, |layer| layer.maps.clone())
     }
 }
 
-/// The layers at which the halves meet, top to bottom.
+/// The layers at which the halves exchange, from input to output.
 pub fn exchange_points(network: &Network) -> impl Iterator<Item = &'static str> + '_ {
     network.layers.iter().skip(1).filter(|l| l.reads == Reads::BothHalves).map(|l| l.name)
 }
 
-/// What a half sends the other at each exchange point, top to bottom: the layer and the numbers an
-/// image.
+/// The layer and the number of values per image that a half sends at each exchange point, from
+/// input to output.
 ///
-/// Forward it is this half's activations; backward, the gradients of the other half's, which are as
-/// many where both halves own as many. Each half's own part of the logits comes on top.
+/// Forward, a half sends its activations; backward, the gradients of the other half's, which are as
+/// many if both halves own the same number. The logits are exchanged in addition.
 pub fn exchange_floats_per_image(plan: &Plan) -> impl Iterator<Item = (&'static str, usize)> + '_ {
     plan.layers
         .iter()

@@ -1,15 +1,16 @@
-//! The words the network tables are written in.
+//! The vocabulary of the network tables.
 
-/// Where a layer's inputs come from when the network is cut in two.
+/// The origin of a layer's inputs when the network is cut in two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reads {
     /// The maps of its own half only (conv2, conv4, conv5; conv1 reads the image).
     OwnHalf,
-    /// The maps of both halves: an exchange point (paper §3.5: conv3 and the fully-connected layers).
+    /// The maps of both halves: an exchange point (paper §3.5: conv3 and the fully-connected
+    /// layers).
     BothHalves,
 }
 
-/// What a layer computes before the operations of its `after` list.
+/// The operation that computes a layer's pre-activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A convolution with square kernels.
@@ -26,12 +27,12 @@ pub enum Kind {
     FullyConnected,
 }
 
-/// An operation that follows a layer's sum.
+/// An operation that follows a layer's pre-activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
     /// The recipe's activation: ReLU (paper §3.1), or tanh for the comparison of Figure 1.
     Activation,
-    /// Response normalisation, paper §3.3.
+    /// Response normalization, paper §3.3.
     Lrn,
     /// Overlapping max pooling, paper §3.4.
     Pool,
@@ -46,11 +47,11 @@ pub struct Layer {
     pub name: &'static str,
     /// Output maps (or units) of the whole network; a width factor scales them.
     pub maps: usize,
-    /// What it computes.
+    /// Operation that computes the pre-activation.
     pub kind: Kind,
-    /// Whose maps it reads.
+    /// Origin of the inputs when the network is cut in two.
     pub reads: Reads,
-    /// What follows, in order.
+    /// Operations that follow the pre-activation, in order.
     pub after: &'static [After],
 }
 

@@ -7,47 +7,49 @@ use crate::random::{Purpose, Random};
 use crate::recipe::Recipe;
 use crate::shape::LayerSizes;
 
-/// How a parameter starts.
+/// The distribution of a parameter's initial values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Start {
     /// Normal with mean 0 and this standard deviation (paper §5: 0.01).
     Normal(f64),
-    /// The same everywhere.
+    /// One value everywhere.
     Constant(f32),
 }
 
 /// One tensor of weights or biases, as one process holds it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Param {
-    /// `conv1.weight`, `fc8.bias`, …
+    /// Name, such as `conv1.weight` or `fc8.bias`.
     pub name: String,
-    /// This process's shape: `[maps, inputs, kernel, kernel]`, `[units, inputs]` or `[maps]`.
+    /// Shape in this process: `[maps, inputs, kernel, kernel]`, `[units, inputs]` or `[maps]`.
     pub shape: Vec<usize>,
-    /// The rows of the whole tensor this process owns.
+    /// Rows of the whole tensor that this process owns.
     pub rows: Range<usize>,
-    /// Rows of the whole tensor.
+    /// Number of rows of the whole tensor.
     pub of_rows: usize,
-    /// How it starts.
+    /// Distribution of the initial values.
     pub start: Start,
-    /// Whether it is a bias.
+    /// Whether this tensor holds biases.
     pub is_bias: bool,
-    /// Which random stream it draws from: 2 × layer, plus 1 for a bias.
+    /// Random stream of the initial values: 2 × layer number, plus 1 for biases.
     pub stream: u32,
 }
 
 impl Param {
-    /// Numbers in this process's part.
+    /// Number of values that this process owns.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// Whether it holds nothing.
+    /// Whether this process owns no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The initial values of this process's rows; a pure function of the seed and each value's
-    /// place in the *whole* tensor, so that halves and whole start alike.
+    /// The initial values of this process's rows.
+    ///
+    /// Each value is a pure function of the seed and its position in the *whole* tensor, so that
+    /// the halves and the whole network start with the same weights.
     pub fn initial(&self, seed: u64) -> Vec<f32> {
         match self.start {
             Start::Constant(value) => vec![value; self.len()],

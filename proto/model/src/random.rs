@@ -8,25 +8,25 @@ mod permutation;
 
 pub use permutation::Permutation;
 
-/// What a number is drawn for; two purposes never share one.
+/// The use of a random number; numbers of different purposes are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
-    /// Initial weights; stream = parameter, index = place in the whole tensor.
+    /// Initial weights; stream = parameter, index = position in the whole tensor.
     Weights = 1,
-    /// Each epoch's order of images; stream = epoch.
+    /// The shuffle of each epoch; stream = epoch.
     Shuffle = 2,
-    /// Crop and flip; index = place in the endless stream of images.
+    /// Crop and mirroring; index = position in the endless stream of pictures.
     Crop = 3,
-    /// Colour shift; index as for crops.
+    /// Color shift; index as for crops.
     Color = 4,
     /// Dropout masks; stream = layer, index = sample and unit.
     Dropout = 5,
-    /// Made-up pictures.
+    /// Synthetic pictures.
     Synthetic = 6,
 }
 
-/// Random numbers for one purpose.
+/// The random numbers of one seed for one purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Random {
     key: [u32; 2],
@@ -39,7 +39,7 @@ impl Random {
         Self { key: [seed as u32, (seed >> 32) as u32], purpose: purpose as u32 }
     }
 
-    /// Four words at `index` of `stream`.
+    /// The four words at `index` of `stream`.
     pub const fn words(&self, stream: u32, index: u64) -> [u32; 4] {
         philox([index as u32, (index >> 32) as u32, stream, self.purpose], self.key)
     }
@@ -50,7 +50,7 @@ impl Random {
         ((self.words(stream, index)[0] as u64 * n as u64) >> 32) as u32
     }
 
-    /// Four normal numbers (mean 0, deviation 1), at `index` of `stream`.
+    /// Four normally distributed numbers (mean 0, deviation 1), at `index` of `stream`.
     pub fn normal4(&self, stream: u32, index: u64) -> [f64; 4] {
         let words = self.words(stream, index);
         let [a, b] = box_muller(words[0], words[1]);
@@ -58,7 +58,8 @@ impl Random {
         [a, b, c, d]
     }
 
-    /// Fills `out` with the normal numbers `from, from + 1, …` of `stream`, times `std`.
+    /// Fills `out` with the normally distributed numbers `from, from + 1, …` of `stream`, times
+    /// `std`.
     pub fn normals(&self, stream: u32, from: u64, std: f64, out: &mut [f32]) {
         let mut four = [0.0; 4];
         let mut have = u64::MAX;
@@ -106,7 +107,8 @@ pub const fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 mod tests {
     use super::*;
 
-    /// The known-answer vectors of the authors' Random123 distribution (kat_vectors, philox4x32 10).
+    /// The known-answer vectors of the authors' Random123 distribution (kat_vectors, philox4x32
+    /// 10).
     #[test]
     fn philox_gives_its_authors_known_answers() {
         assert_eq!(philox([0; 4], [0; 2]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
@@ -159,9 +161,9 @@ mod tests {
         assert!(values.iter().all(|v| v.is_finite()));
     }
 
-    /// Neighbours come from one Box–Muller pair, or from one block of four words.
+    /// Neighbors come from one Box–Muller pair, or from one block of four words.
     #[test]
-    fn neighbouring_normals_and_streams_are_uncorrelated() {
+    fn neighboring_normals_and_streams_are_uncorrelated() {
         let n = 100_000;
         let random = Random::new(2, Purpose::Color);
         let (mut one, mut other) = (vec![0.0; n + 8], vec![0.0; n]);

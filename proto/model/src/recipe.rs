@@ -1,6 +1,6 @@
-//! Every number of a training run, as data: batch, momentum, decay, when the rate drops.
+//! The numbers of a training run as data: batch, momentum, decay, schedule of the learning rate.
 //!
-//! The numbers themselves are in `recipes/*.toml`; this is what they mean.
+//! The numbers themselves are in `recipes/*.toml`; this module defines their meaning.
 
 use std::collections::BTreeMap;
 
@@ -9,48 +9,48 @@ use serde::{Deserialize, Serialize};
 use crate::layer::Layer;
 
 mod builtin; // the recipes that come with the program
-mod words;
-mod text; // TOML and `key=value` → recipe, and back
-mod check; // what is impossible
-mod schedule; // epoch → rate, colour noise
-mod error;
+mod choices; // the values of keys that name a choice
+mod text; // TOML and `key=value` ⇄ recipe
+mod check; // impossible values
+mod schedule; // epoch → rate, color noise
+mod error; // recipes that can't be used
 
+pub use choices::{Activation, Encoding, Init, Lrn, NetworkName, OpOrder, Schedule};
 pub use error::RecipeError;
-pub use words::{Activation, Encoding, Init, Lrn, NetworkName, OpOrder, Schedule};
 
 /// A training recipe; the default is the paper's text (`recipes/paper.toml`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Its name, as in run directories.
+    /// Name of the recipe, as in run directories.
     pub name: String,
-    /// Which table.
+    /// Network table.
     pub network: NetworkName,
-    /// 2: the paper's two columns; 1: its half-width comparison, one process.
+    /// Number of columns: 2 as in the paper, or 1 for its half-width comparison in one process.
     pub columns: usize,
-    /// Factor on the maps of every layer but the last.
+    /// Factor on the number of maps of every layer but the last.
     pub width: f64,
-    /// Classes; 0 = as many as the data set has.
+    /// Number of classes; 0 = as many as the data set has.
     pub classes: usize,
-    /// Side of the crop that the network sees.
+    /// Side of the crop that the network sees, in pixels.
     pub crop: usize,
-    /// Crops start at `0..crop_offsets` in each direction; 0 = everywhere the picture allows.
+    /// Number of crop positions in each direction; 0 = all that the picture allows.
     pub crop_offsets: usize,
     /// Whether half of the crops are mirrored.
     pub flip: bool,
-    /// Standard deviation of the colour shift's factors α (paper §4.1: 0.1); 0 = off.
+    /// Standard deviation of the color shift's factors α (paper §4.1: 0.1); 0 = off.
     pub color_noise: f64,
-    /// There is no more colour noise when this many epochs are done; 0 = always.
+    /// Number of epochs after which color noise is switched off; 0 = never.
     pub color_noise_until: u64,
-    /// Images a step.
+    /// Images per step.
     pub batch: usize,
-    /// Learning rate at the start.
+    /// Initial learning rate.
     pub rate: f64,
-    /// Factor on the rate of biases.
+    /// Factor on the learning rate of biases.
     pub bias_rate: f64,
-    /// Whether the rate of biases drops with the others.
+    /// Whether the learning rate of biases drops with that of weights.
     pub bias_rate_drops: bool,
-    /// Momentum.
+    /// Momentum of the update.
     pub momentum: f64,
     /// Weight decay.
     pub decay: f64,
@@ -58,56 +58,56 @@ pub struct Recipe {
     pub decay_biases: bool,
     /// Whether the last layer's weights decay too.
     pub decay_softmax: bool,
-    /// Probability that dropout silences a unit; 0 = off.
+    /// Probability that dropout sets a unit to zero; 0 = off.
     pub dropout: f64,
-    /// When the rate drops.
+    /// Schedule of the learning rate.
     pub schedule: Schedule,
-    /// What it is multiplied by.
+    /// Factor applied to the learning rate at each drop.
     pub rate_factor: f64,
-    /// `schedule = "plateau"`: how often it may drop; a plateau after the last drop ends training.
+    /// `schedule = "plateau"`: number of drops; a plateau after the last drop ends training.
     pub rate_drops: u32,
-    /// Evaluations without a better result that make a plateau.
+    /// Number of evaluations without improvement that make a plateau.
     pub patience: u32,
-    /// `schedule = "epochs"`: it drops when this many epochs are done.
+    /// `schedule = "epochs"`: the rate drops when these numbers of epochs are done.
     pub rate_epochs: Vec<u64>,
-    /// `schedule = "halve"`: epochs between two drops (also drops on a plateau of the loss).
+    /// `schedule = "halve"`: epochs between two drops; a plateau of the loss also causes a drop.
     pub halve_every: u64,
-    /// Epochs to train.
+    /// Number of epochs to train.
     pub epochs: u64,
     /// Activation after each layer but the last.
     pub activation: Activation,
-    /// Response normalisation.
+    /// Form of response normalization (LRN).
     pub lrn: Lrn,
-    /// Its window, in maps.
+    /// LRN window width n, in adjacent maps.
     pub lrn_size: usize,
-    /// Its k.
+    /// LRN constant k.
     pub lrn_k: f64,
-    /// Its α.
+    /// LRN factor α.
     pub lrn_alpha: f64,
-    /// Its β.
+    /// LRN exponent β.
     pub lrn_beta: f64,
     /// Side of the pooling windows.
     pub pool_size: usize,
-    /// Distance between them.
+    /// Distance between neighboring pooling windows.
     pub pool_stride: usize,
-    /// Order of the operations after a sum.
+    /// Order of the operations after a pre-activation.
     pub order: OpOrder,
-    /// How weights start.
+    /// Rule for the standard deviation of initial weights.
     pub init: Init,
-    /// `init = "fixed"`: standard deviation of all weights that have no other.
+    /// `init = "fixed"`: standard deviation of weights that are not in `weight_stds`.
     pub weight_std: f64,
-    /// Standard deviation by layer, where it differs from what `init` says.
+    /// Standard deviation of initial weights by layer, where it differs from `init`.
     pub weight_stds: BTreeMap<String, f64>,
     /// Initial biases by layer; 0 for the others.
     pub biases: BTreeMap<String, f64>,
-    /// Slices a minibatch is worked in.
+    /// Number of micro-batches per minibatch.
     pub slices: usize,
-    /// How activations and gradients travel.
+    /// Encoding of activations and gradients that the halves exchange.
     pub wire: Encoding,
 }
 
 impl Recipe {
-    /// The rows of the network.
+    /// The table of the network.
     pub fn table(&self) -> &'static [Layer] {
         match (self.network, self.columns) {
             (NetworkName::Alexnet, 1) => &crate::alexnet::ONE_COLUMN,
@@ -130,7 +130,7 @@ impl Recipe {
         self.biases.get(layer).copied().unwrap_or(0.0) as f32
     }
 
-    /// α on the plain sum of squares.
+    /// Factor α as applied to the plain sum of squares.
     pub fn lrn_alpha_on_sum(&self) -> f64 {
         match self.lrn {
             Lrn::Original => self.lrn_alpha / self.lrn_size as f64,

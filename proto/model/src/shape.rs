@@ -3,83 +3,88 @@
 use crate::layer::{After, Kind, Layer, Reads};
 use crate::recipe::{OpOrder, Recipe};
 
-/// The activations of one image: `maps` square maps of `side × side`; a fully-connected layer has side 1.
+/// The shape of one image's activations: `maps` square maps of `side × side`.
+///
+/// In a fully-connected layer, `maps` is the number of units and `side` is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Maps, or units of a fully-connected layer.
+    /// Number of maps, or of units of a fully-connected layer.
     pub maps: usize,
-    /// Side of a map.
+    /// Side of each map.
     pub side: usize,
 }
 
 impl Shape {
-    /// Numbers in one image's activations.
+    /// Number of values in one image's activations.
     pub const fn len(self) -> usize {
         self.maps * self.side * self.side
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the shape holds no values.
     pub const fn is_empty(self) -> bool {
         self.len() == 0
     }
 }
 
-/// Windows along one side: overhang on the right and at the bottom counts, as in the authors'
-/// program (`1 + ceil((side + 2·pad − kernel) / stride)`).
+/// Number of windows along one side. A window that overhangs on the right or at the bottom counts,
+/// as in the authors' program (`1 + ceil((side + 2·pad − kernel) / stride)`).
 pub const fn windows(side: usize, kernel: usize, stride: usize, pad: usize) -> usize {
     let span = side + 2 * pad;
     if span <= kernel { 1 } else { 1 + (span - kernel).div_ceil(stride) }
 }
 
-/// A network: a table with a recipe's width, input side and class count worked in.
+/// A network: a table with a recipe's width, crop and number of classes applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
-    /// The image as the first layer sees it: three colours, the crop's side.
+    /// Shape of the input image: three colors, the crop's side.
     pub input: Shape,
-    /// Top to bottom; the last one's maps are the classes.
+    /// Layers from input to output; the last one has one unit per class.
     pub layers: Vec<LayerSizes>,
     /// Number of classes.
     pub classes: usize,
-    /// 2: cut in halves; 1: the one-column network, a single process.
+    /// Number of columns: 2 for the network cut in halves, 1 for the one-column network.
     pub columns: usize,
 }
 
-/// A layer with its sizes, both halves together.
+/// A layer of the whole network with its sizes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerSizes {
     /// The layer's name, as in parameters, spans and exchange headers.
     pub name: &'static str,
-    /// Position in the network from the input on, beginning with 1; picks random streams.
+    /// Position in the network, counted from 1 at the input; selects the random streams.
     pub number: u32,
-    /// What it computes.
+    /// Operation that computes the pre-activation.
     pub kind: Kind,
-    /// Whose maps it reads.
+    /// Origin of the inputs when the network is cut in two.
     pub reads: Reads,
-    /// What follows the weights and biases, in the recipe's order, without what the recipe switches off.
+    /// Operations that follow the pre-activation, in the recipe's order, without those that the
+    /// recipe switches off.
     pub after: Vec<After>,
-    /// What it reads.
+    /// Shape of the inputs.
     pub input: Shape,
-    /// Weighted sums plus biases, before the operations of `after`.
+    /// Shape of the pre-activation: weighted inputs plus biases.
     pub pre_activation: Shape,
-    /// After everything in `after`.
+    /// Shape after all operations of `after`.
     pub output: Shape,
-    /// 2 where halves keep to themselves (conv2, conv4, conv5), else 1.
+    /// Number of groups: 2 where each half reads only its own maps (conv2, conv4, conv5), 1
+    /// elsewhere.
     pub groups: usize,
 }
 
-/// Why a recipe's sizes make no network.
+/// Sizes in a recipe that make no network.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ShapeError {
     /// A width that leaves an odd number of maps, or none.
     #[error(
-        "width {width} leaves {name} with {maps} maps, which can't be cut in two equal halves: choose a width that leaves every layer an even number"
+        "width {width} leaves {name} with {maps} maps, which can't be cut in two equal halves: \
+         choose a width that leaves every layer an even number"
     )]
     Width {
         /// The layer.
         name: &'static str,
-        /// The recipe's factor.
+        /// The recipe's width.
         width: f64,
-        /// What it leaves.
+        /// Number of maps that this width leaves.
         maps: usize,
     },
     /// A map smaller than the pooling or kernel window.
@@ -91,9 +96,9 @@ pub enum ShapeError {
         name: &'static str,
         /// The recipe's crop.
         crop: usize,
-        /// Side of the maps it reads.
+        /// Side of the maps that the layer reads.
         side: usize,
-        /// Side of its window.
+        /// Side of the layer's window.
         window: usize,
     },
     /// Fewer than two classes.
@@ -102,7 +107,7 @@ pub enum ShapeError {
 }
 
 impl Network {
-    /// Works a recipe's sizes into its table.
+    /// Applies a recipe's sizes to its table.
     ///
     /// # Errors
     /// [`ShapeError`] if the sizes make no network.
@@ -122,20 +127,20 @@ impl Network {
             if maps == 0 || (!last && !maps.is_multiple_of(columns)) {
                 return Err(ShapeError::Width { name: row.name, width: recipe.width, maps });
             }
-            let layer = sized(row, i, maps, at, recipe)?;
+            let layer = layer_sizes(row, i, maps, at, recipe)?;
             at = layer.output;
             layers.push(layer);
         }
         Ok(Self { input, layers, classes, columns })
     }
 
-    /// Multiply-adds of one image's forward pass.
+    /// Number of multiply-adds in the forward pass of one image.
     pub fn multiply_adds(&self) -> usize {
         self.layers.iter().map(LayerSizes::multiply_adds).sum()
     }
 
-    /// Floating-point operations of one image in training: forward, gradient of the weights, and
-    /// of the inputs except those of the first layer, which nobody needs.
+    /// Number of floating-point operations per image in training: forward pass, gradients of the
+    /// weights, and gradients of the inputs except those of the first layer, which are not needed.
     pub fn training_flop(&self) -> usize {
         let all: usize = self.layers.iter().map(|l| 6 * l.multiply_adds()).sum();
         all - 2 * self.layers[0].multiply_adds()
@@ -143,12 +148,12 @@ impl Network {
 }
 
 impl LayerSizes {
-    /// Multiply-adds of one image's forward pass.
+    /// Number of multiply-adds in the forward pass of one image.
     pub fn multiply_adds(&self) -> usize {
         self.pre_activation.len() * self.fan_in()
     }
 
-    /// Inputs of one output.
+    /// Number of inputs of one output.
     pub fn fan_in(&self) -> usize {
         match self.kind {
             Kind::Conv { kernel, .. } => self.input.maps / self.groups * kernel * kernel,
@@ -157,7 +162,7 @@ impl LayerSizes {
     }
 }
 
-fn sized(
+fn layer_sizes(
     row: &Layer,
     index: usize,
     maps: usize,
@@ -176,7 +181,7 @@ fn sized(
         Kind::FullyConnected => 1,
     };
     let pre_activation = Shape { maps, side };
-    let after = in_order(row, recipe);
+    let after = operations(row, recipe);
     let mut output = pre_activation;
     if after.contains(&After::Pool) {
         if side < recipe.pool_size {
@@ -200,8 +205,11 @@ fn sized(
     })
 }
 
-/// The table's operations in the recipe's order, without those the recipe switches off.
-fn in_order(row: &Layer, recipe: &Recipe) -> Vec<After> {
+/// The operations of a row in the recipe's order, without those that the recipe switches off.
+///
+/// The layers of `OpOrder::AsRun` are named here because that order is a property of the authors'
+/// one network, not of the tables.
+fn operations(row: &Layer, recipe: &Recipe) -> Vec<After> {
     let mut after: Vec<After> = row
         .after
         .iter()

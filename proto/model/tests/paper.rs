@@ -36,8 +36,8 @@ fn parameters_sum_to_60_965_224() {
     }
 }
 
-/// Abstract: "650,000 neurons"; §3.5: 253,440–186,624–64,896–64,896–43,264–4096–4096–1000, of which the
-/// first is a slip (55·48·96; the layer has 55·55·96).
+/// Abstract: "650,000 neurons"; §3.5: 253,440–186,624–64,896–64,896–43,264–4096–4096–1000, of which
+/// the first is a slip (55·48·96; the layer has 55·55·96).
 #[test]
 fn neurons_are_those_of_section_3_5() {
     let neurons: Vec<usize> =
@@ -98,16 +98,16 @@ fn each_half_computes_half_of_every_layer() {
 /// those kernel maps in the previous layer which reside on the same GPU"; the third and the full
 /// layers read all.
 #[test]
-fn halves_meet_at_conv3_and_the_full_layers() {
+fn halves_exchange_at_conv3_and_the_fully_connected_layers() {
     assert_eq!(exchange_points(&network()).collect::<Vec<_>>(), ["conv3", "fc6", "fc7", "fc8"]);
     let groups: Vec<usize> =
         plan(Partition::Whole).layers.iter().map(|layer| layer.groups).collect();
     assert_eq!(groups, [1, 2, 1, 2, 2, 1, 1, 1]);
 }
 
-/// What §3.2's "communicate only in certain layers" comes to, a step of 128, each direction.
+/// §3.2, "communicate only in certain layers": the bytes per step of 128 images and direction.
 #[test]
-fn an_exchange_is_15_532_032_bytes_forward_and_as_many_back() {
+fn the_halves_exchange_15_532_032_bytes_forward_and_as_many_backward() {
     for half in halves() {
         let bytes: Vec<(&str, usize)> =
             exchange_floats_per_image(&half).map(|(at, floats)| (at, floats * 4 * 128)).collect();
@@ -118,7 +118,8 @@ fn an_exchange_is_15_532_032_bytes_forward_and_as_many_back() {
     }
 }
 
-/// §3.5's layers as work: 92 % of it in the convolutions, 96 % of the parameters in the full ones.
+/// §3.5: 92 % of the work is in the convolutions, 96 % of the parameters in the fully-connected
+/// layers.
 #[test]
 fn a_forward_pass_is_724_406_816_multiply_adds() {
     let network = network();
@@ -156,7 +157,7 @@ fn every_layer_but_the_last_ends_in_relu() {
 
 /// §3.3: k = 2, n = 5, α = 10⁻⁴, β = 0.75, the sum not divided by n; after ReLU in conv1 and conv2.
 #[test]
-fn response_normalisation_follows_the_first_two_layers() {
+fn response_normalization_follows_the_first_two_layers() {
     let recipe = Recipe::default();
     assert_eq!((recipe.lrn, recipe.lrn_k, recipe.lrn_size), (Lrn::Paper, 2.0, 5));
     assert_eq!((recipe.lrn_alpha_on_sum(), recipe.lrn_beta), (1e-4, 0.75));
@@ -187,14 +188,14 @@ fn an_image_has_2048_crops() {
 
 /// §4.1: "a Gaussian with mean zero and standard deviation 0.1".
 #[test]
-fn colours_shift_by_a_tenth_of_a_deviation() {
+fn colors_shift_by_a_tenth_of_a_deviation() {
     let recipe = Recipe::default();
     assert!((0..90).all(|epoch| recipe.color_noise_at(epoch) == 0.1));
 }
 
 /// §4.2: "setting to zero the output of each hidden neuron with probability 0.5", in fc6 and fc7.
 #[test]
-fn dropout_silences_half_of_fc6_and_fc7() {
+fn dropout_zeroes_half_of_fc6_and_fc7() {
     assert_eq!(Recipe::default().dropout, 0.5);
     for layer in network().layers {
         let expected = ["fc6", "fc7"].contains(&layer.name);
@@ -257,10 +258,10 @@ fn biases_start_at_one_in_five_layers_and_at_zero_in_three() {
     assert_eq!(starts, expected.collect());
 }
 
-/// Figure 1: "a four-layer convolutional neural network" on CIFAR-10, without regularisation, with
+/// Figure 1: "a four-layer convolutional neural network" on CIFAR-10, without regularization, with
 /// ReLU and with tanh.
 #[test]
-fn figure_1_is_four_layers_without_regularisation() {
+fn figure_1_is_four_layers_without_regularization() {
     for (name, activation) in
         [("cifar10-relu", Activation::Relu), ("cifar10-tanh", Activation::Tanh)]
     {
@@ -284,7 +285,7 @@ fn figure_1_is_four_layers_without_regularisation() {
 /// §3.2, footnote 2: the one-GPU net has half the kernels, but as many in the last convolution and
 /// in the fully-connected layers, so that both have "approximately the same number of parameters".
 #[test]
-fn the_one_column_network_keeps_its_last_convolution_and_full_layers() {
+fn the_one_column_network_keeps_its_last_convolution_and_fully_connected_layers() {
     let recipe = Recipe { columns: 1, ..Recipe::default() };
     let network = Network::new(&recipe, CLASSES).unwrap();
     let maps: Vec<usize> = network.layers.iter().map(|layer| layer.pre_activation.maps).collect();

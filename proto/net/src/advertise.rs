@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The address others are told: `advertise`, or the listener's own where that means something on
-/// another machine. An `advertise` without a port gets the listener's.
+/// The address that other processes are given: `advertise`, or by default the listener's own if it
+/// has a meaning on other machines. An `advertise` without a port gets the listener's.
 ///
 /// # Errors
-/// A sentence that says what to do, if neither can be dialled.
+/// A sentence that says what to do, if neither can be dialed.
 pub fn advertised(own: SocketAddr, advertise: Option<&str>) -> Result<String, String> {
     let Some(given) = advertise else {
         return match own.ip().is_unspecified() {
@@ -26,7 +26,7 @@ pub fn advertised(own: SocketAddr, advertise: Option<&str>) -> Result<String, St
     let nowhere = address.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_unspecified());
     if nowhere || port.unwrap_or(0) == 0 {
         return Err(format!(
-            "--advertise {given} can't be dialled; give HOST:PORT as others reach this machine, \
+            "--advertise {given} can't be dialed; give HOST:PORT as others reach this machine, \
              such as 10.0.0.2:4002"
         ));
     }

@@ -22,31 +22,31 @@ use time::OffsetDateTime;
 
 use crate::role::Role;
 
-/// The authority's certificate.
+/// File name of the authority's certificate.
 pub const AUTHORITY: &str = "authority.pem";
 const VERSIONS: [&SupportedProtocolVersion; 1] = [&TLS13];
-/// Before this end of its own certificate a process begins to warn.
-const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
-/// The year 2200: after the end of any certificate.
-const FAR: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(7_258_118_400));
+/// Time before the end of its own certificate at which a process begins to warn.
+const WARNING_TIME: Duration = Duration::from_secs(14 * 24 * 3600);
+/// The year 2200, after the end of any certificate.
+const FAR_FUTURE: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(7_258_118_400));
 
-/// Where a role's certificate is.
+/// Path of a role's certificate.
 pub fn certificate_file(folder: &Path, role: Role) -> PathBuf {
     folder.join(format!("{role}.pem"))
 }
 
-/// Where its key is.
+/// Path of a role's private key.
 pub fn key_file(folder: &Path, role: Role) -> PathBuf {
     folder.join(format!("{role}-key.pem"))
 }
 
-/// A file of certificates that can't be used, why, and what to do.
+/// A file of certificates that can't be used, with the reason and a remedy.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{path}: {why}")]
-pub struct Refused {
+pub struct UnusableCertificate {
     /// The file.
     pub path: PathBuf,
-    /// In a sentence.
+    /// The reason and a remedy, as a sentence.
     pub why: String,
 }
 
@@ -54,11 +54,11 @@ pub struct Refused {
 pub(super) struct Own {
     pub(super) role: Role,
     pub(super) folder: PathBuf,
-    /// First and last moment.
+    /// Begin and end of validity.
     pub(super) valid: (UnixTime, UnixTime),
 }
 
-/// A process's own certificate, and how it judges those of others.
+/// A process's own certificate, and the means to check those of others.
 pub(super) struct Tls {
     pub(super) own: Own,
     pub(super) connector: TlsConnector,
@@ -66,10 +66,10 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    pub(super) fn read(folder: &Path, role: Role) -> Result<Self, Refused> {
+    pub(super) fn read(folder: &Path, role: Role) -> Result<Self, UnusableCertificate> {
         let (authority, certificate) = (folder.join(AUTHORITY), certificate_file(folder, role));
         let key = key_file(folder, role);
-        let missing = |path: &Path, error: std::io::Error| Refused {
+        let missing = |path: &Path, error: std::io::Error| UnusableCertificate {
             path: path.to_owned(),
             why: match error.kind() {
                 std::io::ErrorKind::NotFound => format!(
@@ -84,17 +84,19 @@ impl Tls {
         let root = pem(&authority, &read(&authority)?)?;
         let own = pem(&certificate, &read(&certificate)?)?;
         let bytes = read(&key)?;
-        for_own_eyes(&key)?;
-        let key = PrivateKeyDer::from_pem_slice(&bytes)
-            .map_err(|e| Refused { path: key, why: format!("not a private key in PEM: {e}") })?;
+        check_private(&key)?;
+        let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|e| UnusableCertificate {
+            path: key,
+            why: format!("not a private key in PEM: {e}"),
+        })?;
         let mut roots = RootCertStore::empty();
-        roots.add(root).map_err(|e| Refused { path: authority, why: e.to_string() })?;
-        let refused = |why: String| Refused { path: certificate.clone(), why };
+        roots.add(root).map_err(|e| UnusableCertificate { path: authority, why: e.to_string() })?;
+        let refused = |why: String| UnusableCertificate { path: certificate.clone(), why };
         let roots = Arc::new(roots);
         let valid = validity(&roots, &own, role).map_err(refused)?;
         let about = Own { role, folder: folder.to_owned(), valid };
         valid_now(&about).map_err(refused)?;
-        if UnixTime::now().as_secs() + SOON.as_secs() > valid.1.as_secs() {
+        if UnixTime::now().as_secs() + WARNING_TIME.as_secs() > valid.1.as_secs() {
             tracing::warn!(until = date(valid.1), "this {role}'s certificate ends soon");
         }
         let (connector, acceptor) = configure(roots, own, key).map_err(|error| {
@@ -109,16 +111,16 @@ impl Tls {
     }
 }
 
-fn pem(path: &Path, bytes: &[u8]) -> Result<CertificateDer<'static>, Refused> {
-    CertificateDer::from_pem_slice(bytes).map_err(|e| Refused {
+fn pem(path: &Path, bytes: &[u8]) -> Result<CertificateDer<'static>, UnusableCertificate> {
+    CertificateDer::from_pem_slice(bytes).map_err(|e| UnusableCertificate {
         path: path.to_owned(),
         why: format!("not a certificate in PEM ({e}); copy it again from where it was made"),
     })
 }
 
-/// Others who read a key are whoever it names.
-fn for_own_eyes(key: &Path) -> Result<(), Refused> {
-    let refused = |why| Refused { path: key.to_owned(), why };
+/// Refuses a key that other users can read, since a key is as good as an identity.
+fn check_private(key: &Path) -> Result<(), UnusableCertificate> {
+    let refused = |why| UnusableCertificate { path: key.to_owned(), why };
     let mode = fs::metadata(key).map_err(|e| refused(e.to_string()))?.permissions().mode() & 0o777;
     if mode & 0o007 != 0 {
         let path = key.display();
@@ -132,19 +134,19 @@ fn for_own_eyes(key: &Path) -> Result<(), Refused> {
     Ok(())
 }
 
-/// First and last moment of a certificate; the verifier is asked about times before and after all,
-/// since its answer names them.
+/// Begin and end of validity of a certificate. The verifier is asked about a time before and a time
+/// after any certificate, because its refusals state both.
 fn validity(
     roots: &Arc<RootCertStore>,
     own: &CertificateDer<'_>,
     role: Role,
 ) -> Result<(UnixTime, UnixTime), String> {
-    let judge = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider())
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider())
         .build()
         .map_err(|e| e.to_string())?;
-    let at = |time| judge.verify_server_cert(own, &[], &role.server_name(), &[], time).err();
+    let at = |time| verifier.verify_server_cert(own, &[], &role.server_name(), &[], time).err();
     let early = at(UnixTime::since_unix_epoch(Duration::ZERO));
-    let late = at(FAR);
+    let late = at(FAR_FUTURE);
     let (
         Some(Error::InvalidCertificate(CertificateError::NotValidYetContext {
             not_before, ..
@@ -163,7 +165,7 @@ fn validity(
              certs` folder"
         )),
         Some(Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. })) => {
-            Err(format!("not a {role}'s certificate, whatever its name: copy {role}.pem again"))
+            Err(format!("not a {role}'s certificate, despite its name: copy {role}.pem again"))
         }
         Some(other) => Err(other.to_string()),
     }
@@ -174,7 +176,7 @@ fn configure(
     own: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
 ) -> Result<(TlsConnector, TlsAcceptor), Error> {
-    let judge = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider())
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider())
         .build()
         .map_err(|e| Error::General(e.to_string()))?;
     let mut client = ClientConfig::builder_with_provider(provider())
@@ -183,9 +185,9 @@ fn configure(
         .with_client_auth_cert(vec![own.clone()], key.clone_key())?;
     let mut server = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&VERSIONS)?
-        .with_client_cert_verifier(judge)
+        .with_client_cert_verifier(verifier)
         .with_single_cert(vec![own], key)?;
-    // Resumed sessions would skip the certificates, so that an expired one lived on.
+    // A resumed session would skip the check of certificates, even of an expired one.
     client.resumption = Resumption::disabled();
     server.send_tls13_tickets = 0;
     client.alpn_protocols = vec![b"h2".to_vec()];
@@ -197,7 +199,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// A moment, as people write it.
+/// A time in words, such as `2024-10-04 00:00 UTC`.
 pub fn date(time: UnixTime) -> String {
     match OffsetDateTime::from_unix_timestamp(time.as_secs().try_into().unwrap_or(i64::MAX)) {
         Ok(t) => format!(
@@ -212,12 +214,12 @@ pub fn date(time: UnixTime) -> String {
     }
 }
 
-/// How to renew a certificate.
+/// The command that renews a certificate, as a sentence.
 pub(super) fn renewing(folder: &str, role: &str) -> String {
     format!("renew it where authority-key.pem is: alexnet certs {folder} --renew --roles {role}")
 }
 
-/// Whether a process's own certificate can be used at this moment.
+/// Checks that a process's own certificate is valid now.
 pub(super) fn valid_now(own: &Own) -> Result<(), String> {
     let Own { role, folder, valid } = own;
     let now = UnixTime::now();

@@ -1,4 +1,4 @@
-//! Client's end: connects, shakes hands, waits for the server's first words.
+//! The client's end: connects, shakes hands, waits for the server's first bytes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,37 +12,39 @@ use tonic::Status;
 use tonic::transport::{Channel, Uri};
 
 use crate::certificates::Tls;
-use crate::explain::{self, explain};
+use crate::explain::{self, Failure, explain};
 use crate::role::Role;
 use crate::server::endpoint;
 use crate::stream::{Io, Stream};
 use crate::trust::Trust;
 
-/// For the connection, and once more for the handshake.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// With which HTTP/2 begins. Sent ahead on plain connections, since a TLS server waits for a word.
+/// Time limit for the TCP connection, and again for the handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The bytes with which HTTP/2 begins. They are sent at once on plain connections, since a TLS
+/// server waits for the client.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// First byte of a TLS alert, and of HTTP/2's settings.
 const TLS_ALERT: u8 = 0x15;
 const SETTINGS: u8 = 0;
 
-/// Why a connection did not come about. Its text goes on after a subject: "can't reach the worker
-/// at …".
+/// A connection that could not be made. The text is a sentence without its subject: "can't reach
+/// the worker at …"; [`DialError::by`] adds one.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("can't reach the {role} at {address}: {why}")]
 pub struct DialError {
-    /// Who was expected there.
+    /// The role that was expected there.
     pub role: Role,
     /// `host:port`.
     pub address: String,
-    /// What happened, and what to do.
+    /// The reason and a remedy.
     pub why: String,
-    /// The ends don't trust each other: trying again can't help.
-    pub refused: bool,
+    /// Whether another attempt can't help, because the two ends don't trust each other.
+    pub permanent: bool,
 }
 
 impl DialError {
-    /// The same with its subject, such as `this worker (10.0.0.2:4002)`: who tried.
+    /// The whole sentence, with the process that tried as its subject, such as `this worker
+    /// (10.0.0.2:4002)`.
     pub fn by(&self, who: &str) -> String {
         format!("{who} {self}")
     }
@@ -50,7 +52,7 @@ impl DialError {
 
 impl From<DialError> for Status {
     fn from(error: DialError) -> Self {
-        match error.refused {
+        match error.permanent {
             true => Self::unauthenticated(error.to_string()),
             false => Self::unavailable(error.to_string()),
         }
@@ -61,12 +63,12 @@ impl Trust {
     /// Dials `host:port`, where a `role` is expected, once.
     ///
     /// # Errors
-    /// If nobody answers within seconds, or the two ends don't trust each other.
+    /// If there is no answer within 5 s, or the two ends don't trust each other.
     pub async fn dial(&self, role: Role, address: &str) -> Result<Channel, DialError> {
         dial(self, role, address).await
     }
 
-    /// A connection that is made when it is first used, and again when it was lost.
+    /// Returns a connection that is made when it is first used, and again after it was lost.
     ///
     /// # Errors
     /// If the address can't be read.
@@ -77,7 +79,7 @@ impl Trust {
 
 async fn dial(trust: &Trust, role: Role, address: &str) -> Result<Channel, DialError> {
     let connector = connector(trust.clone(), role, address.to_owned());
-    let connected = readable(role, address)?.connect_with_connector(connector).await;
+    let connected = parsed(role, address)?.connect_with_connector(connector).await;
     connected.map_err(|error| {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(next) = cause {
@@ -86,22 +88,22 @@ async fn dial(trust: &Trust, role: Role, address: &str) -> Result<Channel, DialE
             }
             cause = next.source();
         }
-        DialError { role, address: address.into(), why: error.to_string(), refused: false }
+        DialError { role, address: address.into(), why: error.to_string(), permanent: false }
     })
 }
 
 fn lazily(trust: &Trust, role: Role, address: &str) -> Result<Channel, DialError> {
     let connector = connector(trust.clone(), role, address.to_owned());
-    Ok(readable(role, address)?.connect_with_connector_lazy(connector))
+    Ok(parsed(role, address)?.connect_with_connector_lazy(connector))
 }
 
-fn readable(role: Role, address: &str) -> Result<tonic::transport::Endpoint, DialError> {
+fn parsed(role: Role, address: &str) -> Result<tonic::transport::Endpoint, DialError> {
     let port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     endpoint(address).ok().filter(|_| port).ok_or_else(|| DialError {
         role,
         address: address.into(),
         why: "that is not an address like 10.0.0.1:4000".into(),
-        refused: true,
+        permanent: true,
     })
 }
 
@@ -120,78 +122,79 @@ fn connector(
         let (trust, address) = (trust.clone(), address.clone());
         async move {
             let opened = open(&trust, role, &address).await;
-            opened.map(TokioIo::new).map_err(|(why, refused)| DialError {
+            opened.map(TokioIo::new).map_err(|Failure { why, permanent }| DialError {
                 role,
                 address,
                 why,
-                refused,
+                permanent,
             })
         }
     })
 }
 
-/// What happened, and whether trying again can't help.
-type Why = (String, bool);
-
-async fn open(trust: &Trust, role: Role, address: &str) -> Result<Stream, Why> {
-    let tcp = match timeout(PATIENCE, TcpStream::connect(address)).await {
+async fn open(trust: &Trust, role: Role, address: &str) -> Result<Stream, Failure> {
+    let tcp = match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
         Ok(Ok(tcp)) => tcp,
-        Ok(Err(error)) => return Err((unreachable(&error, address), false)),
-        Err(_) => return Err((unreachable(&io::ErrorKind::TimedOut.into(), address), false)),
+        Ok(Err(error)) => return Err(Failure::transient(unreachable(&error, address))),
+        Err(_) => {
+            let late = io::ErrorKind::TimedOut.into();
+            return Err(Failure::transient(unreachable(&late, address)));
+        }
     };
     let _ = tcp.set_nodelay(true);
-    let to = tcp.peer_addr().map_err(|e| (e.to_string(), false))?;
-    let spoken = match &trust.0 {
-        None => timeout(PATIENCE, plain(tcp, to)).await,
-        Some(tls) => timeout(PATIENCE, secured(tls, role, tcp, to)).await,
+    let to = tcp.peer_addr().map_err(|e| Failure::transient(e.to_string()))?;
+    let answered = match &trust.0 {
+        None => timeout(CONNECT_TIMEOUT, plain(tcp, to)).await,
+        Some(tls) => timeout(CONNECT_TIMEOUT, secured(tls, role, tcp, to)).await,
     };
-    spoken.unwrap_or_else(|_| {
-        let s = PATIENCE.as_secs();
-        Err((format!("it took the connection but said nothing for {s} s; does it hang?"), false))
+    answered.unwrap_or_else(|_| {
+        let s = CONNECT_TIMEOUT.as_secs();
+        let why = format!("it accepted the connection but sent nothing for {s} s; does it hang?");
+        Err(Failure::transient(why))
     })
 }
 
-async fn plain(mut tcp: TcpStream, to: SocketAddr) -> Result<Stream, Why> {
+async fn plain(mut tcp: TcpStream, to: SocketAddr) -> Result<Stream, Failure> {
     let first = match tcp.write_all(PREFACE).await {
-        Ok(()) => first_words(&mut tcp).await,
+        Ok(()) => first_bytes(&mut tcp).await,
         Err(error) => Err(error),
     };
     match first {
-        Ok(words) if words[0] == SETTINGS => {
-            Ok(Stream::dialled(Io::Plain(tcp), to, words, PREFACE.len()))
+        Ok(bytes) if bytes[0] == SETTINGS => {
+            Ok(Stream::dialed(Io::Plain(tcp), to, bytes, PREFACE.len()))
         }
-        Ok(words) if words[0] == TLS_ALERT => {
-            Err(("it takes TLS connections only; start this process with --certs".into(), true))
-        }
-        Ok(_) => Err(("something else answers there; is the port right?".into(), true)),
+        Ok(bytes) if bytes[0] == TLS_ALERT => Err(Failure::permanent(
+            "it takes TLS connections only; start this process with --certs",
+        )),
+        Ok(_) => Err(Failure::permanent("another program answers there; is the port right?")),
         Err(error) if explain::is_end(&error) => {
-            Err(("it closed the connection at once; is it just ending?".into(), false))
+            Err(Failure::transient("it closed the connection at once; is it just ending?"))
         }
-        Err(error) => Err((error.to_string(), false)),
+        Err(error) => Err(Failure::transient(error.to_string())),
     }
 }
 
-async fn secured(tls: &Tls, role: Role, tcp: TcpStream, to: SocketAddr) -> Result<Stream, Why> {
+async fn secured(tls: &Tls, role: Role, tcp: TcpStream, to: SocketAddr) -> Result<Stream, Failure> {
     let why = |error: io::Error| explain(&error, &tls.own);
     let mut io = tls.connector.connect(role.server_name(), tcp).await.map_err(why)?;
-    // Nothing is sent before: a server that refuses would answer unread bytes by a reset, and its
-    // reason could be lost.
-    let words = first_words(&mut io).await.map_err(why)?;
-    Ok(Stream::dialled(Io::Tls(Box::new(io.into())), to, words, 0))
+    // Nothing may be sent before this: a server that refuses would answer unread bytes by a reset,
+    // and its reason could be lost.
+    let bytes = first_bytes(&mut io).await.map_err(why)?;
+    Ok(Stream::dialed(Io::Tls(Box::new(io.into())), to, bytes, 0))
 }
 
-async fn first_words(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
-    let mut words = vec![0; 64];
-    match io.read(&mut words).await? {
+async fn first_bytes(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 64];
+    match io.read(&mut bytes).await? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         n => {
-            words.truncate(n);
-            Ok(words)
+            bytes.truncate(n);
+            Ok(bytes)
         }
     }
 }
 
-/// Why no connection comes about, and what that points to.
+/// Explains why a connection could not be made, with a remedy.
 fn unreachable(error: &io::Error, address: &str) -> String {
     use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
@@ -204,15 +207,15 @@ fn unreachable(error: &io::Error, address: &str) -> String {
     };
     match error.kind() {
         ConnectionRefused => {
-            format!("nobody listens there; is it running, and is the port right?{hint}")
+            format!("nothing listens there; is it running, and is the port right?{hint}")
         }
         TimedOut => format!(
             "no answer within {} s: a firewall, or an address that isn't reachable from this \
              machine; behind NAT, start it with --advertise HOST:PORT as this machine reaches it",
-            PATIENCE.as_secs()
+            CONNECT_TIMEOUT.as_secs()
         ),
         HostUnreachable | NetworkUnreachable => format!(
-            "this machine has no way to {host} ({error}); start it with --advertise HOST:PORT as \
+            "this machine has no route to {host} ({error}); start it with --advertise HOST:PORT as \
              this machine reaches it"
         ),
         _ if error.to_string().contains("lookup") => format!(

@@ -1,4 +1,4 @@
-//! What a failed handshake means, in words that say what to do.
+//! Explains failed handshakes to people, with a remedy.
 
 use std::io;
 
@@ -8,38 +8,56 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 use crate::certificates::{Own, date, renewing, valid_now};
 use crate::role::Role;
 
-/// The TLS error in an I/O error.
+/// A connection attempt that failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The reason and a remedy, as a sentence.
+    pub(super) why: String,
+    /// Whether another attempt can't help, because the two ends don't trust each other.
+    pub(super) permanent: bool,
+}
+
+impl Failure {
+    pub(super) fn permanent(why: impl Into<String>) -> Self {
+        Self { why: why.into(), permanent: true }
+    }
+
+    pub(super) fn transient(why: impl Into<String>) -> Self {
+        Self { why: why.into(), permanent: false }
+    }
+}
+
+/// The TLS error inside an I/O error.
 fn tls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Why a handshake, or the first read after it, failed; `own` is this end's certificate. True if
-/// trying again can't help.
-pub(super) fn explain(error: &io::Error, own: &Own) -> (String, bool) {
+/// Explains why a handshake, or the first read after it, failed; `own` is this end's certificate.
+pub(super) fn explain(error: &io::Error, own: &Own) -> Failure {
     match tls_error(error) {
-        Some(Error::InvalidCertificate(why)) => (certificate(why), true),
+        Some(Error::InvalidCertificate(why)) => Failure::permanent(certificate(why)),
         Some(Error::NoCertificatesPresented) => {
-            ("it showed no certificate; start it with --certs".into(), true)
+            Failure::permanent("it showed no certificate; start it with --certs")
         }
-        Some(Error::AlertReceived(alert)) => (refusal(*alert, own), true),
+        Some(Error::AlertReceived(alert)) => Failure::permanent(refusal(*alert, own)),
         Some(Error::InvalidMessage(_)) => {
-            ("it speaks without TLS; start it with --certs too".into(), true)
+            Failure::permanent("it speaks without TLS; start it with --certs too")
         }
-        Some(other) => (format!("no TLS connection comes about: {other}"), true),
+        Some(other) => Failure::permanent(format!("the TLS handshake failed: {other}")),
         None if is_end(error) => {
-            ("it broke off in mid-handshake; its log may say why".into(), false)
+            Failure::transient("it broke off the handshake; its log may say why")
         }
-        None => (error.to_string(), false),
+        None => Failure::transient(error.to_string()),
     }
 }
 
-/// Whether the other end closed the connection, one way or the other.
+/// Whether an error means that the other end closed the connection.
 pub(super) fn is_end(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
 }
 
-/// What is wrong with the other end's certificate.
+/// Explains what is wrong with the other end's certificate.
 fn certificate(why: &CertificateError) -> String {
     match why {
         CertificateError::ExpiredContext { time, not_after } => format!(
@@ -67,14 +85,15 @@ fn certificate(why: &CertificateError) -> String {
             let shown = Role::ALL.iter().find(|r| presented.iter().any(|p| p.contains(r.name())));
             let shown = shown.map_or("nobody's of a run", |role| role.name());
             format!(
-                "a {expected} is expected there, its certificate says {shown}: is the address right?"
+                "a {expected} is expected there, its certificate says {shown}: \
+                 is the address right?"
             )
         }
         other => format!("its certificate can't be used: {other}"),
     }
 }
 
-/// The other end refuses this one's certificate; TLS says little more than that.
+/// Explains an alert by which the other end refused this end's certificate; TLS alerts say little.
 fn refusal(alert: AlertDescription, own: &Own) -> String {
     let Own { role, valid, .. } = own;
     match alert {
@@ -114,16 +133,16 @@ mod tests {
     }
 
     fn said(error: Error, own: &Own) -> String {
-        explain(&io::Error::new(io::ErrorKind::InvalidData, error), own).0
+        explain(&io::Error::new(io::ErrorKind::InvalidData, error), own).why
     }
 
     fn worker() -> Own {
         Own { role: Role::Worker, folder: "certs".into(), valid: (at(0), at(100_000)) }
     }
 
-    /// Two clocks that differ: both times are said, whichever end notices.
+    /// Both ends notice a wrong clock, and both messages state both times.
     #[test]
-    fn a_clock_that_is_wrong_is_told_with_both_times() {
+    fn a_wrong_clock_is_reported_with_both_times() {
         let why = CertificateError::NotValidYetContext { time: at(20_000), not_before: at(20_001) };
         let said_here = said(Error::InvalidCertificate(why), &worker());
         for words in ["2024-10-04 00:00 UTC", "2024-10-05 00:00 UTC", "clocks"] {
@@ -136,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_certificate_is_told_with_its_end_and_the_way_to_renew_it() {
+    fn an_expired_certificate_is_reported_with_its_end_and_the_way_to_renew_it() {
         let why = CertificateError::ExpiredContext { time: at(20_001), not_after: at(20_000) };
         let here = said(Error::InvalidCertificate(why), &worker());
         assert!(here.contains("expired on 2024-10-04") && here.contains("--renew"), "{here}");

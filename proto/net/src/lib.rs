@@ -1,8 +1,8 @@
 //! Connections between the processes of a run, and what every process does at start and stop.
 //!
-//! With certificates both ends show one, and it names a role, not an address: the client asks for
-//! the role that it wants, and a service says which roles it takes ([`only`]). Each run has its own
-//! certificate authority, so a certificate of another run is worth nothing. Without certificates
+//! With certificates both ends show one, and it names a role, not an address: the client expects a
+//! role, and a service requires one for each call ([`require_role`]). Each run has its own
+//! certificate authority, so a certificate of another run is refused. Without certificates
 //! connections are plain.
 //!
 //! A connection counts as made once the server has sent its first bytes. HTTP/2 servers do so
@@ -10,31 +10,31 @@
 
 mod role; // coordinator, worker, loader, operator
 mod certificates; // the folder of certificates, read and checked
-mod trust; // certificates or none: what a process shows and checks
+mod trust; // certificates that a process shows and checks, or none
 mod dial; // the client's end
 mod listen; // the server's end: limits before the handshake
-mod limits; // how many connections there may be
+mod limits; // limits on the number of connections
 mod stream; // a connection, plain or under TLS
 mod refusals; // refused connections in the log
-mod explain; // what a failed handshake means
-mod permission; // which roles a service takes
-mod advertise; // the address that others are given
+mod explain; // failed handshakes, explained to people
+mod permission; // the roles that may make a call
+mod advertise; // the address that other processes are given
 mod server; // settings of both ends; a stream's first message
-mod reaction; // gRPC code → what the caller then does
-mod retry; // pauses between tries
+mod reaction; // gRPC code → reaction of the caller
+mod retry; // pauses between attempts, and dialing again until a deadline
 mod logging; // log formats
 mod signals; // SIGTERM and Ctrl-C
 
 pub use advertise::advertised;
-pub use certificates::{AUTHORITY, Refused, certificate_file, date, key_file};
+pub use certificates::{AUTHORITY, UnusableCertificate, certificate_file, date, key_file};
 pub use dial::DialError;
 pub use listen::Incoming;
 pub use logging::{FOR_MACHINES, FOR_PEOPLE, LogFormat, RUN, start_tracing};
-pub use permission::only;
+pub use permission::require_role;
 pub use reaction::{Reaction, reaction};
 pub use retry::Backoff;
 pub use role::Role;
-pub use server::{introduction, server};
+pub use server::{first_message, server};
 pub use signals::asked_to_stop;
-pub use stream::{Peer, Stream};
+pub use stream::{Remote, Stream};
 pub use trust::Trust;

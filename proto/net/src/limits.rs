@@ -1,8 +1,9 @@
-//! How many connections a service holds: strangers until their first call, guests from then on.
+//! Limits on the number of connections that a service holds. A connection is *unestablished* until
+//! its first permitted call, and *established* from then on.
 //!
-//! Both have places of their own, so that those who only knock never take a guest's. Strangers who
-//! are too many leave in the order in which they came, the address that has most of them first;
-//! each has had a moment, which is many times what a handshake takes.
+//! Both kinds are limited separately, so that a flood of connections can't displace an established
+//! one. If there are too many unestablished connections, the oldest one of the address with the
+//! most of them is evicted, but not before a minimum time, which is many times that of a handshake.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -11,120 +12,121 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// Connections without a call so far. With the guests well below 1,024, which is the number of
-/// files that a process may have open on many machines.
-const STRANGERS: usize = 256;
-/// Connections that have called; a run has some ten at each of its processes.
-const GUESTS: usize = 256;
-/// Of one address: behind a router, a whole run may have only one.
-const GUESTS_OF_ONE: usize = 128;
-/// How long a stranger stays at least when all places are taken.
-const A_MOMENT: Duration = Duration::from_millis(500);
+/// Limit of unestablished connections. Together with the established ones it is well below 1,024,
+/// the number of files that a process may have open on many machines.
+const MAX_UNESTABLISHED: usize = 256;
+/// Limit of established connections; a process of a run has about ten.
+const MAX_ESTABLISHED: usize = 256;
+/// Limit of established connections per address; behind a router, a whole run may share one.
+const MAX_ESTABLISHED_PER_ADDRESS: usize = 128;
+/// Time for which an unestablished connection is never evicted.
+const MIN_TIME: Duration = Duration::from_millis(500);
 
-/// Why a stranger had to go.
-pub(super) const DISPLACED: &str = "too many connect at once, and it had made no call";
+/// The reason given to an evicted connection.
+pub(super) const EVICTED: &str = "too many connect at once, and it had made no call";
 
-/// All places of a service.
+/// The connections of a service, counted against the limits.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Places(Arc<Mutex<Table>>);
+pub(super) struct Connections(Arc<Mutex<Table>>);
 
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    /// The oldest first.
-    strangers: BTreeMap<u64, Stranger>,
-    guests: BTreeMap<u64, IpAddr>,
+    /// Unestablished connections, the oldest first.
+    unestablished: BTreeMap<u64, Unestablished>,
+    established: BTreeMap<u64, IpAddr>,
 }
 
 #[derive(Debug)]
-struct Stranger {
+struct Unestablished {
     address: IpAddr,
     since: Instant,
-    /// Dropped with it: the connection sees that it has to go.
-    _stays: oneshot::Sender<()>,
+    /// Dropped at eviction, which tells the connection to close.
+    _evict: oneshot::Sender<()>,
 }
 
-/// A connection's place, free again once this is dropped.
+/// A connection's slot in the table, free again once this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Slot {
     number: u64,
-    places: Places,
+    connections: Connections,
 }
 
-/// Resolves once a stranger has to go.
-pub(super) type Displaced = oneshot::Receiver<()>;
+/// Resolves once an unestablished connection is evicted.
+pub(super) type Eviction = oneshot::Receiver<()>;
 
-impl Places {
+impl Connections {
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a stranger may come in; for that, another may have to go.
+    /// Whether another connection may be accepted; evicts one to make room, if necessary.
     pub(super) fn has_room(&self) -> bool {
         let mut table = self.lock();
-        if table.strangers.len() < STRANGERS {
+        if table.unestablished.len() < MAX_UNESTABLISHED {
             return true;
         }
-        let mut of_one = HashMap::new();
-        for stranger in table.strangers.values() {
-            *of_one.entry(stranger.address).or_insert(0) += 1;
+        let mut of_address = HashMap::new();
+        for connection in table.unestablished.values() {
+            *of_address.entry(connection.address).or_insert(0) += 1;
         }
-        let most = of_one.iter().max_by_key(|(_, n)| **n).map(|(address, _)| *address);
-        let oldest = table.strangers.iter().find(|(_, s)| Some(s.address) == most);
-        match oldest.map(|(number, s)| (*number, s.since.elapsed() >= A_MOMENT)) {
-            Some((number, true)) => table.strangers.remove(&number).is_some(),
+        let most = of_address.iter().max_by_key(|(_, n)| **n).map(|(address, _)| *address);
+        let oldest = table.unestablished.iter().find(|(_, s)| Some(s.address) == most);
+        match oldest.map(|(number, s)| (*number, s.since.elapsed() >= MIN_TIME)) {
+            Some((number, true)) => table.unestablished.remove(&number).is_some(),
             _ => false,
         }
     }
 
-    /// A place for who comes from there.
-    pub(super) fn take(&self, address: IpAddr) -> (Place, Displaced) {
+    /// Adds an unestablished connection from `address`.
+    pub(super) fn add(&self, address: IpAddr) -> (Slot, Eviction) {
         let mut table = self.lock();
-        let (number, (stays, displaced)) = (table.next, oneshot::channel());
+        let (number, (evict, eviction)) = (table.next, oneshot::channel());
         table.next += 1;
         let since = Instant::now();
-        table.strangers.insert(number, Stranger { address, since, _stays: stays });
-        (Place { number, places: self.clone() }, displaced)
+        table.unestablished.insert(number, Unestablished { address, since, _evict: evict });
+        (Slot { number, connections: self.clone() }, eviction)
     }
 }
 
-impl Place {
-    /// Whether it has called.
-    pub(super) fn is_guest(&self) -> bool {
-        self.places.lock().guests.contains_key(&self.number)
+impl Slot {
+    /// Whether the connection is established.
+    pub(super) fn is_established(&self) -> bool {
+        self.connections.lock().established.contains_key(&self.number)
     }
 
-    /// Makes a guest of it, at its first call.
+    /// Makes the connection an established one, at its first permitted call.
     ///
     /// # Errors
-    /// A sentence if there are too many, or if it has just been displaced.
-    pub(super) fn call(&self) -> Result<(), String> {
-        let mut table = self.places.lock();
-        if table.guests.contains_key(&self.number) {
+    /// A sentence if there are too many, or if the connection has just been evicted.
+    pub(super) fn establish(&self) -> Result<(), String> {
+        let mut table = self.connections.lock();
+        if table.established.contains_key(&self.number) {
             return Ok(());
         }
-        let Some(address) = table.strangers.get(&self.number).map(|s| s.address) else {
-            return Err(DISPLACED.into());
+        let Some(address) = table.unestablished.get(&self.number).map(|s| s.address) else {
+            return Err(EVICTED.into());
         };
-        let of_one = table.guests.values().filter(|a| **a == address).count();
-        let all = table.guests.len();
-        if of_one >= GUESTS_OF_ONE || all >= GUESTS {
+        let of_address = table.established.values().filter(|a| **a == address).count();
+        let all = table.established.len();
+        if of_address >= MAX_ESTABLISHED_PER_ADDRESS || all >= MAX_ESTABLISHED {
             return Err(format!(
-                "{of_one} connections from {address} of {all} in all are in use here, the most \
-                 are {GUESTS_OF_ONE} of {GUESTS}: close some, or look for who leaves them open"
+                "{of_address} connections from {address} of {all} in all are open here, the most \
+                 are {MAX_ESTABLISHED_PER_ADDRESS} of {MAX_ESTABLISHED}: close some, or find the \
+                 process that leaves them open"
             ));
         }
-        table.strangers.remove(&self.number);
-        table.guests.insert(self.number, address);
+        table.unestablished.remove(&self.number);
+        table.established.insert(self.number, address);
         Ok(())
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let mut table = self.places.lock();
-        table.strangers.remove(&self.number);
-        table.guests.remove(&self.number);
+        let mut table = self.connections.lock();
+        table.unestablished.remove(&self.number);
+        table.established.remove(&self.number);
     }
 }
 
@@ -135,47 +137,49 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
 
-    fn age(places: &Places) {
-        for stranger in places.lock().strangers.values_mut() {
-            stranger.since -= A_MOMENT;
+    fn age(connections: &Connections) {
+        for connection in connections.lock().unestablished.values_mut() {
+            connection.since -= MIN_TIME;
         }
     }
 
     #[test]
-    fn strangers_displace_strangers_of_the_busiest_address_and_never_guests() {
-        let places = Places::default();
-        let (guest, _stays) = places.take(HERE);
-        guest.call().unwrap();
-        let (early, mut first) = places.take(THERE);
-        let mut crowd: Vec<_> = (1..STRANGERS).map(|_| places.take(HERE)).collect();
-        assert!(!places.has_room(), "each has a moment");
-        age(&places);
-        assert!(places.has_room());
+    fn unestablished_connections_of_the_busiest_address_are_evicted_and_established_ones_never() {
+        let connections = Connections::default();
+        let (established, _eviction) = connections.add(HERE);
+        established.establish().unwrap();
+        let (early, mut first) = connections.add(THERE);
+        let mut crowd: Vec<_> = (1..MAX_UNESTABLISHED).map(|_| connections.add(HERE)).collect();
+        assert!(!connections.has_room(), "each has its minimum time");
+        age(&connections);
+        assert!(connections.has_room());
         assert!(crowd[0].1.try_recv() == Err(oneshot::error::TryRecvError::Closed));
         assert!(crowd[1].1.try_recv() == Err(oneshot::error::TryRecvError::Empty));
         assert!(first.try_recv() == Err(oneshot::error::TryRecvError::Empty), "the only one");
-        assert!(crowd[0].0.call().is_err(), "too late");
-        assert!(early.call().is_ok() && guest.is_guest() && early.is_guest());
+        assert!(crowd[0].0.establish().is_err(), "too late");
+        assert!(
+            early.establish().is_ok() && established.is_established() && early.is_established()
+        );
         crowd.clear();
-        assert_eq!(places.lock().strangers.len(), 0);
+        assert_eq!(connections.lock().unestablished.len(), 0);
     }
 
     #[test]
-    fn one_address_has_half_of_the_guests_at_most() {
-        let places = Places::default();
-        let mut guests = Vec::new();
+    fn one_address_has_half_of_the_established_connections_at_most() {
+        let connections = Connections::default();
+        let mut established = Vec::new();
         for address in [HERE, THERE, IpAddr::from([10, 0, 0, 1])] {
-            for _ in 0..=GUESTS_OF_ONE {
-                let (place, _) = places.take(address);
-                if place.call().is_ok() {
-                    guests.push(place);
+            for _ in 0..=MAX_ESTABLISHED_PER_ADDRESS {
+                let (slot, _) = connections.add(address);
+                if slot.establish().is_ok() {
+                    established.push(slot);
                 }
             }
         }
-        assert_eq!(guests.len(), GUESTS);
-        let said = places.take(HERE).0.call().unwrap_err();
+        assert_eq!(established.len(), MAX_ESTABLISHED);
+        let said = connections.add(HERE).0.establish().unwrap_err();
         assert!(said.contains("128 connections from 127.0.0.1 of 256 in all"), "{said}");
-        drop(guests);
-        assert!(places.take(HERE).0.call().is_ok());
+        drop(established);
+        assert!(connections.add(HERE).0.establish().is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Server's end: accepts, shakes hands with a few at a time, says whom it refused and why.
+//! The server's end: accepts connections, shakes hands, logs the connections that it refused.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,34 +13,35 @@ use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
 use crate::explain::explain;
-use crate::limits::{DISPLACED, Places};
+use crate::limits::{Connections, EVICTED};
 use crate::refusals::Refusals;
 use crate::role::Role;
-use crate::stream::{Io, Peer, Stranger, Stream, TLS_HELLO};
+use crate::stream::{Io, Remote, Stream, TLS_HELLO, Unestablished};
 use crate::trust::Trust;
 
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// After an `accept` that failed, for want of file descriptors as a rule, and where there is no
-/// room: who comes then waits in the system's queue.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Time limit of a handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after an `accept` that failed (usually for lack of file descriptors) and while the limits
+/// are reached; new connections wait in the system's queue meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A TLS alert, unencrypted and fatal: `protocol_version`.
 const ALERT: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 70];
-/// How an HTTP/2 server begins, if it has no wishes.
+/// The first bytes of an HTTP/2 server without settings of its own.
 const NO_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 
-/// Connections as they come, those that were refused left out.
+/// A stream of accepted connections, without those that were refused.
 #[derive(Debug)]
 pub struct Incoming {
     trust: Trust,
     listener: TcpListener,
     handshakes: JoinSet<Option<Stream>>,
     refusals: Arc<Refusals>,
-    places: Places,
+    connections: Connections,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Trust {
-    /// Connections for a server to serve.
+    /// Accepts connections on `listener`, for a server to serve.
     pub fn accept(&self, listener: TcpListener) -> Incoming {
         Incoming::new(self.clone(), listener)
     }
@@ -49,49 +50,51 @@ impl Trust {
 impl Incoming {
     fn new(trust: Trust, listener: TcpListener) -> Self {
         let (handshakes, refusals) = (JoinSet::new(), Arc::default());
-        Self { trust, listener, handshakes, refusals, places: Places::default(), pause: None }
+        let connections = Connections::default();
+        Self { trust, listener, handshakes, refusals, connections, pause: None }
     }
 
     fn begin(&mut self, tcp: TcpStream, address: SocketAddr) {
         let _ = tcp.set_nodelay(true);
         let (refusals, trust) = (self.refusals.clone(), self.trust.clone());
-        let (place, mut displaced) = self.places.take(address.ip());
+        let (slot, mut eviction) = self.connections.add(address.ip());
         self.handshakes.spawn(async move {
             let why = tokio::select! {
-                greeted = tokio::time::timeout(HANDSHAKE, greet(&trust, tcp)) => match greeted {
+                shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(&trust, tcp)) => match shaken {
                     Ok(Ok(Some((io, role)))) => {
-                        let peer = Peer { address, role, place: Some(place.into()) };
-                        let stranger = Stranger::new(displaced, refusals);
-                        return Some(Stream::accepted(io, peer, stranger));
+                        let remote = Remote { address, role, slot: Some(slot.into()) };
+                        let unestablished = Unestablished::new(eviction, refusals);
+                        return Some(Stream::accepted(io, remote, unestablished));
                     }
                     Ok(Ok(None)) => return None,
                     Ok(Err(why)) => why,
-                    Err(_) => format!("no handshake within {} s", HANDSHAKE.as_secs()),
+                    Err(_) => format!("no handshake within {} s", HANDSHAKE_TIMEOUT.as_secs()),
                 },
-                _ = &mut displaced => DISPLACED.into(),
+                _ = &mut eviction => EVICTED.into(),
             };
-            refusals.tell(address, &why);
+            refusals.log(address, &why);
             None
         });
     }
 }
 
-/// A connection, and the role its certificate names.
-type Greeted = (Io, Option<Role>);
+/// A connection after its handshake, and the role that its certificate names.
+type Accepted = (Io, Option<Role>);
 
-/// Shakes hands; None for one that left without a word, as port scans and health checks do.
-async fn greet(trust: &Trust, tcp: TcpStream) -> Result<Option<Greeted>, String> {
-    let Some(tls) = &trust.0 else { return greet_plainly(tcp).await };
+/// Shakes hands; None if the client closed the connection without sending anything, as port scans
+/// and health checks do.
+async fn handshake(trust: &Trust, tcp: TcpStream) -> Result<Option<Accepted>, String> {
+    let Some(tls) = &trust.0 else { return handshake_plain(tcp).await };
     match first_byte(&tcp).await {
         Some(TLS_HELLO) => {}
         Some(_) => {
-            turn_away(tcp, &ALERT).await;
+            reject(tcp, &ALERT).await;
             return Err("it speaks without TLS; start it with --certs".into());
         }
         None => return Ok(None),
     }
     let shaken = tls.acceptor.accept(tcp).await;
-    let io = shaken.map_err(|error| explain(&error, &tls.own).0)?;
+    let io = shaken.map_err(|error| explain(&error, &tls.own).why)?;
     let shown = io.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let role = shown.and_then(Role::of).ok_or("its certificate names no role of a run")?;
     Ok(Some((Io::Tls(Box::new(io.into())), Some(role))))
@@ -102,12 +105,12 @@ async fn first_byte(tcp: &TcpStream) -> Option<u8> {
     tcp.peek(&mut first).await.ok().filter(|n| *n == 1).map(|_| first[0])
 }
 
-/// Without TLS the client speaks first, and HTTP/2 begins with the same letter always.
-async fn greet_plainly(tcp: TcpStream) -> Result<Option<Greeted>, String> {
+/// Checks the first byte of a plain client, which sends first; HTTP/2 always begins with `P`.
+async fn handshake_plain(tcp: TcpStream) -> Result<Option<Accepted>, String> {
     match first_byte(&tcp).await {
         Some(b'P') => Ok(Some((Io::Plain(tcp), None))),
         Some(TLS_HELLO) => {
-            turn_away(tcp, &NO_SETTINGS).await;
+            reject(tcp, &NO_SETTINGS).await;
             Err("it speaks TLS, and this process was started without --certs".into())
         }
         Some(_) => Err("it doesn't speak HTTP/2; is it meant for another port?".into()),
@@ -115,10 +118,10 @@ async fn greet_plainly(tcp: TcpStream) -> Result<Option<Greeted>, String> {
     }
 }
 
-/// Tells a client that it needs TLS, or that it doesn't, in the words that ours understand.
-async fn turn_away(mut tcp: TcpStream, words: &[u8]) {
-    let _ = tcp.read(&mut [0; 1024]).await; // unread bytes would turn the end into a reset
-    let _ = tcp.write_all(words).await;
+/// Rejects a client that needs TLS, or must not use it, with an answer that our `dial` understands.
+async fn reject(mut tcp: TcpStream, answer: &[u8]) {
+    let _ = tcp.read(&mut [0; 1024]).await; // unread bytes would turn the close into a reset
+    let _ = tcp.write_all(answer).await;
     let _ = tcp.shutdown().await;
 }
 
@@ -136,15 +139,15 @@ impl tokio_stream::Stream for Incoming {
                 std::task::ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            if !self.places.has_room() {
-                self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+            if !self.connections.has_room() {
+                self.pause = Some(Box::pin(tokio::time::sleep(ACCEPT_PAUSE)));
                 continue;
             }
             match std::task::ready!(self.listener.poll_accept(cx)) {
                 Ok((tcp, address)) => self.begin(tcp, address),
                 Err(error) => {
                     tracing::warn!(%error, "a connection can't be accepted");
-                    self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+                    self.pause = Some(Box::pin(tokio::time::sleep(ACCEPT_PAUSE)));
                 }
             }
         }

@@ -3,15 +3,15 @@
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-/// How log lines look.
+/// The formats of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// For people, with room.
+    /// Lines for people, spaciously laid out.
     #[default]
     Pretty,
-    /// One short line an event.
+    /// One short line per event.
     Compact,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -46,7 +46,8 @@ impl FormatTime for Seconds {
     }
 }
 
-/// Starts logging to standard error; `filter` as in `RUST_LOG`, e.g. `info,gpu_worker=debug`.
+/// Starts logging to standard error; `filter` is written as in `RUST_LOG`, for example
+/// `info,gpu_worker=debug`.
 ///
 /// # Errors
 /// A sentence if the filter can't be read or logging was started before.

@@ -1,27 +1,29 @@
-//! Which roles a service takes calls from.
+//! Permission to make a call, by the caller's role.
 
 use tonic::{Request, Status};
 
 use crate::role::Role;
-use crate::stream::Peer;
+use crate::stream::Remote;
 
-/// Every call's first question: refuses one of a role that has no business here (without TLS there
-/// are no roles); a connection that has called keeps its place.
+/// Refuses a call unless the caller has one of `roles`; without TLS there are no roles, and every
+/// call is permitted. A permitted call makes its connection an established one.
+///
+/// Every service method calls this first; `what` names the method.
 ///
 /// # Errors
 /// `PERMISSION_DENIED`, with both roles; `RESOURCE_EXHAUSTED` if there are too many connections.
-pub fn only<T>(request: &Request<T>, what: &str, roles: &[Role]) -> Result<(), Status> {
-    let Some(peer) = request.extensions().get::<Peer>() else { return Ok(()) };
-    let Some(role) = peer.role.filter(|role| !roles.contains(role)) else {
-        let kept = peer.place.as_ref().map_or(Ok(()), |place| place.call());
-        return kept.map_err(|why| {
-            tracing::warn!(from = %peer.address, what, "a call is refused: {why}");
+pub fn require_role<T>(request: &Request<T>, what: &str, roles: &[Role]) -> Result<(), Status> {
+    let Some(remote) = request.extensions().get::<Remote>() else { return Ok(()) };
+    let Some(role) = remote.role.filter(|role| !roles.contains(role)) else {
+        let established = remote.slot.as_ref().map_or(Ok(()), |slot| slot.establish());
+        return established.map_err(|why| {
+            tracing::warn!(from = %remote.address, what, "a call is refused: {why}");
             Status::resource_exhausted(why)
         });
     };
     let wanted: Vec<_> = roles.iter().map(|role| role.name()).collect();
     let wanted = wanted.join("'s or a ");
-    tracing::warn!(from = %peer.address, %role, what, "refused: it takes a {wanted}'s certificate");
+    tracing::warn!(from = %remote.address, %role, what, "refused: it takes a {wanted}'s certificate");
     Err(Status::permission_denied(format!(
         "{what} takes a {wanted}'s certificate, this one is a {role}'s: start each process as the \
          role it is"

@@ -1,35 +1,36 @@
-//! Error → gRPC code → what the caller then does.
+//! The reaction of a caller to the gRPC code of a failed call.
 //!
 //! | code                | meaning here                          | the caller                          |
 //! |---------------------|---------------------------------------|-------------------------------------|
-//! | UNAVAILABLE         | nobody there, or not ready            | tries again, with backoff           |
+//! | UNAVAILABLE         | not reachable, or not ready           | tries again, with backoff           |
 //! | DEADLINE_EXCEEDED   | too late                              | drops the connection, dials again   |
-//! | ABORTED             | from an older incarnation             | waits for its next order            |
+//! | ABORTED             | from an older incarnation             | waits for its next command          |
 //! | FAILED_PRECONDITION | both ends disagree about the run      | stops and says both values          |
 //! | DATA_LOSS           | a checksum does not match             | asks again; if again, stops         |
-//! | INVALID_ARGUMENT    | a message that means nothing here     | stops: a bug, or another version    |
+//! | INVALID_ARGUMENT    | an invalid message                    | stops: a bug, or another version    |
 //! | NOT_FOUND           | no such file or picture               | stops and names it                  |
-//! | UNAUTHENTICATED     | the ends don't trust each other       | stops: certificates don't heal      |
+//! | UNAUTHENTICATED     | the ends don't trust each other       | stops: another attempt can't help   |
 //! | PERMISSION_DENIED   | a certificate of another role         | stops and says both                 |
-//! | RESOURCE_EXHAUSTED  | the run is full, or the disk is       | waits, or goes on without           |
+//! | RESOURCE_EXHAUSTED  | the run is full, or the disk is       | waits, or continues without         |
 //!
-//! Between the halves, where one that stops stops the run, rules that are broken send both back to the
-//! last checkpoint instead, at most as often as the run may restart: a fault on the way is gone then.
+//! Between the halves a worker that stops would stop the run. A broken rule therefore returns both
+//! halves to the last checkpoint instead, at most as often as the run may restart: a transient
+//! fault does not occur again.
 
 use tonic::{Code, Status};
 
-/// What a caller does after a failed call.
+/// The reaction of a caller to a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reaction {
-    /// Tries again after a pause, on a fresh connection.
+    /// Try again after a pause, on a new connection.
     Retry,
-    /// Gives up this incarnation and waits for orders.
+    /// Give up this incarnation and wait for the next command.
     Yield,
-    /// Stops, and says why.
+    /// Stop, and report the reason.
     Stop,
 }
 
-/// The table above.
+/// The reaction to a status, as in the table of this module.
 pub fn reaction(status: &Status) -> Reaction {
     match status.code() {
         Code::Unavailable

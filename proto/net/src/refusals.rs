@@ -4,40 +4,41 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// Refusals told one after another before there is one a second.
-const AT_ONCE: f64 = 20.0;
+/// Number of refusals that are logged at once, before the rate is limited to one per second.
+const BURST: f64 = 20.0;
 
-/// Who was refused, in the log: after some lines at once, one a second.
+/// A rate-limited log of refused connections.
 #[derive(Debug)]
 pub(super) struct Refusals {
-    state: Mutex<Said>,
+    state: Mutex<Budget>,
 }
 
 #[derive(Debug)]
-struct Said {
-    /// Lines that may be said now, as of `since`.
+struct Budget {
+    /// Number of lines that could be logged at `since`.
     left: f64,
     since: Instant,
-    unsaid: u64,
+    suppressed: u64,
 }
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self { state: Mutex::new(Said { left: AT_ONCE, since: Instant::now(), unsaid: 0 }) }
+        Self { state: Mutex::new(Budget { left: BURST, since: Instant::now(), suppressed: 0 }) }
     }
 }
 
 impl Refusals {
-    pub(super) fn tell(&self, from: SocketAddr, why: &str) {
-        let mut said = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        said.left = (said.left + said.since.elapsed().as_secs_f64()).min(AT_ONCE);
-        said.since = Instant::now();
-        if said.left < 1.0 {
-            said.unsaid += 1;
+    /// Logs that a connection from `from` was refused, unless there were too many just before.
+    pub(super) fn log(&self, from: SocketAddr, why: &str) {
+        let mut budget = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.left = (budget.left + budget.since.elapsed().as_secs_f64()).min(BURST);
+        budget.since = Instant::now();
+        if budget.left < 1.0 {
+            budget.suppressed += 1;
             return;
         }
-        said.left -= 1.0;
-        let unsaid = std::mem::take(&mut said.unsaid);
-        tracing::warn!(%from, unsaid, "a connection is refused: {why}");
+        budget.left -= 1.0;
+        let suppressed = std::mem::take(&mut budget.suppressed);
+        tracing::warn!(%from, unsaid = suppressed, "a connection is refused: {why}");
     }
 }

@@ -1,8 +1,14 @@
-//! Pauses between tries.
+//! Pauses between attempts, and dialing again until a deadline.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A run of pauses between tries: 0.05 s, doubling up to 2 s.
+use tonic::transport::Channel;
+
+use crate::dial::DialError;
+use crate::role::Role;
+use crate::trust::Trust;
+
+/// A sequence of pauses between attempts: 0.05 s, doubling up to 2 s.
 #[derive(Debug, Clone)]
 pub struct Backoff(Duration);
 
@@ -13,9 +19,38 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Waits the next pause.
+    /// Waits for the next pause.
     pub async fn pause(&mut self) {
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 2).min(Duration::from_secs(2));
+    }
+}
+
+impl Trust {
+    /// Dials `host:port`, where a `role` is expected, until a connection is made or `limit` has
+    /// passed.
+    ///
+    /// After each failed attempt that is followed by another one, `failed` gets the error and the
+    /// time since the first attempt.
+    ///
+    /// # Errors
+    /// The last one, once another attempt can't help or comes too late.
+    pub async fn dial_within(
+        &self,
+        limit: Duration,
+        role: Role,
+        address: &str,
+        mut failed: impl FnMut(&DialError, Duration),
+    ) -> Result<Channel, DialError> {
+        let (started, mut backoff) = (Instant::now(), Backoff::default());
+        loop {
+            match self.dial(role, address).await {
+                Err(error) if !error.permanent && started.elapsed() < limit => {
+                    failed(&error, started.elapsed());
+                }
+                dialed => return dialed,
+            }
+            backoff.pause().await;
+        }
     }
 }

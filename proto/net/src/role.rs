@@ -1,4 +1,4 @@
-//! The roles of a run's processes, and which service takes which.
+//! The roles of a run's processes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,24 +7,24 @@ use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::server::ParsedCertificate;
 
-/// What a certificate says of its owner.
+/// The role of a process, as its certificate states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Owns the run directory.
+    /// The owner of the run directory.
     Coordinator,
-    /// Trains a half.
+    /// A process that trains a partition of the network.
     Worker,
-    /// Serves minibatches.
+    /// A process that serves minibatches.
     Loader,
-    /// Asks how the run stands, and stops it.
+    /// A person who asks for the status of a run or stops it.
     Operator,
 }
 
 impl Role {
-    /// All of them.
+    /// All roles.
     pub const ALL: [Self; 4] = [Self::Coordinator, Self::Worker, Self::Loader, Self::Operator];
 
-    /// As certificates and files call it.
+    /// Name in certificates and files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Coordinator => "coordinator",
@@ -34,7 +34,7 @@ impl Role {
         }
     }
 
-    /// What a certificate of the run's authority says.
+    /// The role that a certificate of the run's authority names.
     pub(crate) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let parsed = ParsedCertificate::try_from(certificate).ok()?;
         Self::ALL.into_iter().find(|role| verify_server_name(&parsed, &role.server_name()).is_ok())

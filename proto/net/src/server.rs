@@ -1,26 +1,27 @@
-//! Settings of both ends of a connection, chosen so that large tensors are not held up.
+//! Settings of both ends of a connection, chosen so that large tensors are not delayed; and the
+//! first message of a stream.
 
 use std::time::Duration;
 
 use tonic::transport::{Endpoint, Server};
 use tonic::{Status, Streaming};
 
-/// Window of one stream: tonic's 64 KiB would stop a sender after each 64 KiB.
+/// Window of one stream, in bytes: with tonic's 64 KiB, a sender would stop after each 64 KiB.
 const STREAM_WINDOW: u32 = 32 << 20;
 const CONNECTION_WINDOW: u32 = 64 << 20;
-/// The receiver's frame size: larger than HTTP/2's 16 KiB, small enough to stay in cache.
+/// Frame size in bytes: larger than HTTP/2's 16 KiB, small enough to stay in cache.
 const FRAME: u32 = 64 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(5);
-/// Calls at once on one connection; ours have three.
-const CALLS: u32 = 32;
-/// Metadata of a call: ours have 200 bytes.
-const HEADERS: u32 = 16 << 10;
-/// Calls that a client has taken back before they were answered, and errors answered by resets.
-const RESETS: usize = 20;
-/// How long a stream may take to its first message.
-const INTRODUCTION: Duration = Duration::from_secs(10);
+/// Concurrent HTTP/2 streams per connection; we use three.
+const MAX_STREAMS: u32 = 32;
+/// Largest metadata of a call, in bytes; ours have 200.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// Streams that a client may reset before they are answered, and errors that we answer by resets.
+const MAX_RESETS: usize = 20;
+/// Time within which the first message of a stream must arrive.
+const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server with the settings that make 11 MB tensors as fast as on a raw socket.
+/// A server with settings that make tensors of 11 MB as fast as on a raw socket.
 pub fn server() -> Server {
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
@@ -28,25 +29,33 @@ pub fn server() -> Server {
         .max_frame_size(FRAME)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
-        .max_concurrent_streams(CALLS)
-        .http2_max_header_list_size(HEADERS)
-        .http2_max_pending_accept_reset_streams(Some(RESETS))
-        .http2_max_local_error_reset_streams(Some(RESETS))
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESETS))
+        .http2_max_local_error_reset_streams(Some(MAX_RESETS))
         .tcp_nodelay(true)
 }
 
-/// A stream's first message, which says who speaks.
+/// Waits for the first message of a stream, the hello, which says who speaks.
 ///
 /// # Errors
-/// `DEADLINE_EXCEEDED` if it doesn't come in seconds, `INVALID_ARGUMENT` if the stream ends without.
-pub async fn introduction<T>(stream: &mut Streaming<T>) -> Result<T, Status> {
-    let first = tokio::time::timeout(INTRODUCTION, stream.message()).await;
-    let late =
-        || Status::deadline_exceeded(format!("said nothing for {} s", INTRODUCTION.as_secs()));
-    first.map_err(|_| late())??.ok_or_else(|| Status::invalid_argument("left without a word"))
+/// `DEADLINE_EXCEEDED` if the message does not arrive within 10 s, `INVALID_ARGUMENT` if the stream
+/// ends without one.
+pub async fn first_message<T>(stream: &mut Streaming<T>) -> Result<T, Status> {
+    let first = tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, stream.message()).await;
+    let late = || {
+        Status::deadline_exceeded(format!(
+            "no message within {} s",
+            FIRST_MESSAGE_TIMEOUT.as_secs()
+        ))
+    };
+    first
+        .map_err(|_| late())??
+        .ok_or_else(|| Status::invalid_argument("stream closed before its first message"))
 }
 
-/// An endpoint for `host:port`, with the same settings; [`crate::Trust`] makes the connection.
+/// An endpoint for `host:port`, with the same settings as [`server`]; [`crate::Trust`] makes the
+/// connection.
 ///
 /// # Errors
 /// If the address can't be read.

@@ -1,4 +1,4 @@
-//! A connection, plain or under TLS, and what is known of its other end.
+//! A connection, plain or under TLS, and what is known about its other end.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -13,24 +13,24 @@ use tokio::time::Sleep;
 use tokio_rustls::TlsStream;
 use tonic::transport::server::Connected;
 
-use crate::limits::{DISPLACED, Displaced, Place};
+use crate::limits::{EVICTED, Eviction, Slot};
 use crate::refusals::Refusals;
 use crate::role::Role;
 
 /// The first byte of a TLS client's first message.
 pub(super) const TLS_HELLO: u8 = 0x16;
-/// How long an accepted connection may go without a call; ours are dialled for one.
-const FIRST_CALL: Duration = Duration::from_secs(10);
+/// Time within which an accepted connection must make its first call.
+const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The other end of an accepted connection; services find it among a request's extensions.
+/// The other end of an accepted connection, which services find among a request's extensions.
 #[derive(Debug, Clone)]
-pub struct Peer {
-    /// Where it comes from.
+pub struct Remote {
+    /// Address of the other end.
     pub address: SocketAddr,
-    /// What its certificate says; None without TLS.
+    /// Role that its certificate names; None without TLS.
     pub role: Option<Role>,
-    /// None at a dialler's end.
-    pub(super) place: Option<Arc<Place>>,
+    /// Slot in the table of connections; None at the client's end.
+    pub(super) slot: Option<Arc<Slot>>,
 }
 
 pub(super) enum Io {
@@ -38,65 +38,66 @@ pub(super) enum Io {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A connection that was made.
+/// A connection after its handshake.
 pub struct Stream {
     io: Io,
-    peer: Peer,
-    /// What was read to see that the connection works, and is to be read again.
+    remote: Remote,
+    /// Bytes that were read to see that the connection works, to be read again.
     unread: Vec<u8>,
-    /// How many bytes were written ahead of the one who thinks that it writes them.
+    /// Number of bytes already sent that the user of this stream has yet to write.
     sent_ahead: usize,
-    /// Until its first call.
-    stranger: Option<Stranger>,
+    /// Present until the connection is established.
+    unestablished: Option<Unestablished>,
 }
 
-/// A connection that has to call soon, and goes first where there are too many.
-pub(super) struct Stranger {
+/// The conditions under which an unestablished connection is closed.
+pub(super) struct Unestablished {
     until: Pin<Box<Sleep>>,
-    displaced: Displaced,
+    eviction: Eviction,
     refusals: Arc<Refusals>,
 }
 
-impl Stranger {
-    pub(super) fn new(displaced: Displaced, refusals: Arc<Refusals>) -> Self {
-        Self { until: Box::pin(tokio::time::sleep(FIRST_CALL)), displaced, refusals }
+impl Unestablished {
+    pub(super) fn new(eviction: Eviction, refusals: Arc<Refusals>) -> Self {
+        Self { until: Box::pin(tokio::time::sleep(FIRST_CALL_TIMEOUT)), eviction, refusals }
     }
 
-    /// Why it can't stay.
-    fn has_to_go(&mut self, cx: &mut Context<'_>) -> Option<String> {
-        if Pin::new(&mut self.displaced).poll(cx).is_ready() {
-            return Some(DISPLACED.into());
+    /// The reason to close the connection now, if there is one.
+    fn reason_to_close(&mut self, cx: &mut Context<'_>) -> Option<String> {
+        if Pin::new(&mut self.eviction).poll(cx).is_ready() {
+            return Some(EVICTED.into());
         }
         let late = self.until.as_mut().poll(cx).is_ready();
-        late.then(|| format!("no call within {} s", FIRST_CALL.as_secs()))
+        late.then(|| format!("no call within {} s", FIRST_CALL_TIMEOUT.as_secs()))
     }
 }
 
 impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Stream({:?})", self.peer)
+        write!(f, "Stream({:?})", self.remote)
     }
 }
 
 impl Stream {
-    /// One that was accepted.
-    pub(super) fn accepted(io: Io, peer: Peer, stranger: Stranger) -> Self {
-        Self { io, peer, unread: Vec::new(), sent_ahead: 0, stranger: Some(stranger) }
+    /// A connection that was accepted.
+    pub(super) fn accepted(io: Io, remote: Remote, unestablished: Unestablished) -> Self {
+        let unestablished = Some(unestablished);
+        Self { io, remote, unread: Vec::new(), sent_ahead: 0, unestablished }
     }
 
-    /// One that was dialled.
-    pub(super) fn dialled(io: Io, address: SocketAddr, unread: Vec<u8>, sent_ahead: usize) -> Self {
-        let peer = Peer { address, role: None, place: None };
-        Self { io, peer, unread, sent_ahead, stranger: None }
+    /// A connection that was dialed.
+    pub(super) fn dialed(io: Io, address: SocketAddr, unread: Vec<u8>, sent_ahead: usize) -> Self {
+        let remote = Remote { address, role: None, slot: None };
+        Self { io, remote, unread, sent_ahead, unestablished: None }
     }
 
-    /// An error once a stranger can't stay; a guest may.
-    fn may_stay(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(stranger) = &mut self.stranger else { return Ok(()) };
-        if self.peer.place.as_ref().is_some_and(|place| place.is_guest()) {
-            self.stranger = None;
-        } else if let Some(why) = stranger.has_to_go(cx) {
-            stranger.refusals.tell(self.peer.address, &why);
+    /// Fails once an unestablished connection must be closed.
+    fn check_established(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(unestablished) = &mut self.unestablished else { return Ok(()) };
+        if self.remote.slot.as_ref().is_some_and(|slot| slot.is_established()) {
+            self.unestablished = None;
+        } else if let Some(why) = unestablished.reason_to_close(cx) {
+            unestablished.refusals.log(self.remote.address, &why);
             return Err(io::Error::new(io::ErrorKind::TimedOut, why));
         }
         Ok(())
@@ -104,10 +105,10 @@ impl Stream {
 }
 
 impl Connected for Stream {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Remote;
 
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
+    fn connect_info(&self) -> Remote {
+        self.remote.clone()
     }
 }
 
@@ -123,7 +124,7 @@ impl AsyncRead for Stream {
             self.unread.drain(..n);
             return Poll::Ready(Ok(()));
         }
-        self.may_stay(cx)?;
+        self.check_established(cx)?;
         match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_read(cx, buf),

@@ -1,13 +1,14 @@
-//! Whom a process trusts: the certificates that it shows and checks, or nobody in particular.
+//! The trust between processes: the certificates that a process shows and checks, or none.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::certificates::{Refused, Tls, date};
+use crate::certificates::{Tls, UnusableCertificate, date};
 use crate::role::Role;
 
-/// Whom a process trusts, and how it shows who it is; by default connections are plain.
+/// The certificates that a process shows and checks; by default there are none, and connections
+/// are plain.
 #[derive(Clone, Default)]
 pub struct Trust(pub(crate) Option<Arc<Tls>>);
 
@@ -24,9 +25,9 @@ impl Trust {
     /// Reads `role`'s certificate, its key and the authority's certificate from a folder.
     ///
     /// # Errors
-    /// If a file is missing, readable by others, or not what its name says; if the certificate is
-    /// expired or another authority's.
-    pub fn read(folder: &Path, role: Role) -> Result<Self, Refused> {
+    /// If a file is missing, readable by others, or not what its name says, or if the certificate
+    /// is expired or another authority's.
+    pub fn read(folder: &Path, role: Role) -> Result<Self, UnusableCertificate> {
         Tls::read(folder, role).map(|tls| Self(Some(Arc::new(tls))))
     }
 
@@ -35,7 +36,7 @@ impl Trust {
         self.0.is_some()
     }
 
-    /// The time after which its own certificate is worth nothing; None without one.
+    /// End of validity of the process's own certificate; None without one.
     pub fn valid_until(&self) -> Option<String> {
         self.0.as_ref().map(|tls| date(tls.own.valid.1))
     }

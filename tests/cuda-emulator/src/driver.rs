@@ -1,7 +1,7 @@
 //! The driver's state: devices, contexts, streams, events, modules; and how a call gets at it.
 //!
-//! One lock guards all of it. Work is only queued; it runs, in an order the seed chooses among those
-//! that events and streams allow, when a call has to wait for it.
+//! One lock guards all of it. Work is only queued; it runs, in an order the seed chooses among
+//! those that events and streams allow, when a call has to wait for it.
 
 mod calls_device;
 mod calls_memory;
@@ -62,9 +62,9 @@ pub(crate) struct Driver {
     pub(crate) functions: HashMap<u64, Function>,
     /// For each device the error every later call gets.
     pub(crate) broken: Vec<Option<Code>>,
-    /// What the host knows to be done.
+    /// Clock of the work that the host knows to be done.
     pub(crate) host: Clock,
-    /// Who touched each allocation, by its start.
+    /// Accesses to each allocation, by its start address.
     pub(crate) records: HashMap<u64, Vec<Record>>,
     pub(crate) random: u64,
     pub(crate) launches: u64,
@@ -87,7 +87,7 @@ pub(crate) struct Event {
 pub(crate) struct Module {
     pub(crate) programs: HashMap<String, Arc<Program>>,
     pub(crate) globals: HashMap<String, Arc<Allocation>>,
-    /// Its text, by line, for reports.
+    /// PTX text, by line, for reports.
     pub(crate) text: Arc<str>,
 }
 
@@ -97,7 +97,7 @@ pub(crate) struct Function {
     pub(crate) program: Arc<Program>,
     pub(crate) text: Arc<str>,
     pub(crate) device: usize,
-    /// How much dynamic shared memory it may be given.
+    /// Upper bound of dynamic shared memory, in bytes.
     pub(crate) dynamic_shared: usize,
 }
 

@@ -107,7 +107,7 @@ fn blend<T: Copy>(old: &mut [T; LANES], new: &[T; LANES], mask: u32) {
 
 /// A value one lane can hold, and where it lies.
 pub(crate) trait Lane: Copy {
-    /// Which registers hold it.
+    /// Class of the registers that hold the type.
     const CLASS: Class;
     fn get(registers: &Registers, slot: u32, lane: usize) -> Self;
     fn put(
@@ -206,7 +206,7 @@ arity! { two: a A, b B; None, None }
 arity! { three: a A, b B, c C; None }
 arity! { four: a A, b B, c C, e E; }
 
-/// What kind of vector instructions this machine has.
+/// The vector instructions of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
     Wide,

@@ -1,4 +1,4 @@
-//! How a test puts the emulated driver in place of a real one.
+//! Puts the emulated driver in the place of a real one, for tests.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -8,10 +8,10 @@ use std::sync::OnceLock;
 /// The built library's file.
 const FILE: &str = "libcuda_emulator.so";
 
-/// Where the built library lies: beside the test executable or in the folder above.
+/// Path of the built library, beside the test executable or in the folder above.
 ///
 /// # Panics
-/// If it is in neither: then it was not built with this executable.
+/// If the library is in neither folder, because it was not built with this executable.
 pub fn library() -> PathBuf {
     let executable = std::env::current_exe().expect("a running program has a path");
     let folders = executable.ancestors().skip(1).take(3);
@@ -21,9 +21,10 @@ pub fn library() -> PathBuf {
         .expect("the library is built with the crate that depends on it")
 }
 
-/// Loads the emulated driver for this whole process, before anyone asks for a driver; returns its path.
+/// Loads the emulated driver into this process, before anything looks for a driver; returns its
+/// path.
 ///
-/// Libraries are found again by the name they give themselves, so that cudarc and NVRTC get this one.
+/// A loaded library is found again by its own name (soname), so that cudarc and NVRTC get this one.
 ///
 /// # Panics
 /// If the library cannot be loaded.
@@ -41,7 +42,7 @@ pub fn install() -> PathBuf {
         .clone()
 }
 
-/// Makes `at` a folder with `libcuda.so` and `libcuda.so.1`, to be the `LD_LIBRARY_PATH` of children.
+/// Creates a folder with `libcuda.so` and `libcuda.so.1`, for the `LD_LIBRARY_PATH` of processes.
 ///
 /// # Errors
 /// If the folder or the links cannot be made.

@@ -1,6 +1,7 @@
 //! From PTX statements to a [`Program`].
 //!
-//! An opcode that is neither in the tables of `operations` nor handled here is refused with its line.
+//! An opcode that is neither in the tables of `operations` nor handled here is refused with its
+//! line.
 
 mod access;
 mod allocate;
@@ -13,7 +14,7 @@ use crate::program::{Action, Family, Fixed, Guard, Instruction, NOWHERE, Program
 use crate::ptx::{Class, Kernel, Operand, Space, Statement};
 use std::collections::HashMap;
 
-/// Where a module's variables lie.
+/// The spaces and addresses of a module's variables.
 pub(crate) type Symbols = HashMap<String, (Space, u64)>;
 
 /// Generic addresses of shared, local and parameter memory begin here; real pointers are far below.

@@ -1,16 +1,17 @@
 //! Memory that kernels reach: allocations, what of them was ever written, and who touched what.
 //!
-//! A device pointer is the host's address of the bytes, from a range set aside for the device. Freed
-//! addresses stay unmapped, and every access is checked against the exact bounds of an allocation.
+//! A device pointer is the host's address of the bytes, from a range set aside for the device.
+//! Freed addresses stay unmapped, and every access is checked against the exact bounds of an
+//! allocation.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
-/// What reads of never written bytes give where they are not an error: a signalling NaN.
+/// The value of bytes that were never written, where reading them is no error: a signaling NaN.
 pub(crate) const POISON: [u8; 4] = 0x7FA0_DEAD_u32.to_le_bytes();
 
-/// Where memory is.
+/// The location of an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Device(usize),
@@ -26,7 +27,7 @@ pub(crate) struct Allocation {
     pub(crate) place: Place,
     /// For each word, which of its four bytes were written; empty where the host writes unseen.
     written: Box<[AtomicU8]>,
-    /// Which blocks touched which word, and in which run of 255 launches that was.
+    /// The blocks that touched each word, and the run of 255 launches in which they did.
     stamps: std::sync::Mutex<(u64, Arc<Stamps>)>,
 }
 
@@ -138,7 +139,7 @@ const MANY: u32 = 0xFF_FFFF;
 /// Atomic accesses of any block.
 const ATOMIC: u32 = 0xFF_FFFE;
 
-/// How a word is touched.
+/// A kind of access to a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Touching {
     Read,
@@ -156,8 +157,8 @@ impl Stamps {
         let who = if how == Touching::Atomic { ATOMIC } else { block };
         let (mine, many) = (epoch << 24 | who, epoch << 24 | MANY);
         let other = |stamp: u32| (stamp >> 24 == epoch && stamp != mine).then_some(stamp & MANY);
-        // Blocks run on several threads. Each says what it does before it looks what others said, so
-        // that of two that race at the same time one sees the other.
+        // Blocks run on several threads. Each says what it does before it looks what others said,
+        // so that of two that race at the same time one sees the other.
         if how == Touching::Read {
             let read = reads.load(Relaxed);
             if read != mine && read != many && other(reads.swap(mine, SeqCst)).is_some() {
@@ -173,7 +174,7 @@ impl Stamps {
         other(reads.load(SeqCst))
     }
 
-    /// How a report names the other side of a race.
+    /// Name of the other side of a race, for reports.
     pub(crate) fn named(block: u32) -> String {
         match block {
             MANY => "several other blocks".into(),
@@ -183,7 +184,7 @@ impl Stamps {
     }
 }
 
-/// Which parts of an allocation one launch touched, coarsely.
+/// The parts of an allocation that one launch touched, coarsely.
 #[derive(Debug)]
 pub(crate) struct Touched {
     shift: u32,
@@ -214,7 +215,7 @@ impl Touched {
         Self::set(if writes { &self.writes } else { &self.reads }, self.shift, from, to);
     }
 
-    /// What `note` of one range would give: for copies, to compare with launches.
+    /// The record of one access to a range, for comparing copies with launches.
     pub(crate) fn of_range(len: usize, from: usize, to: usize, writes: bool) -> Self {
         let touched = Self::new(len);
         if from < to {
@@ -335,7 +336,7 @@ impl Memory {
         (address + len as u64 <= allocation.end()).then_some(allocation)
     }
 
-    /// What `device` can reach.
+    /// The memory that `device` can reach.
     pub(crate) fn view(&self, device: usize) -> View {
         let reaches = |place| place == Place::Host || place == Place::Device(device);
         let mine = self.live.values().filter(|allocation| reaches(allocation.place));

@@ -1,7 +1,7 @@
-//! What each plain opcode does to one lane.
+//! The functions of plain opcodes, on one lane.
 //!
-//! A table a family; a line is the opcode's spellings and the function of one lane. The types of the
-//! function are the classes of the operands, so nothing is said twice.
+//! There is one table per family. Each line has the spellings of an opcode and its function on one
+//! lane; the types of the function are the classes of the operands.
 
 mod integer;
 mod float;
@@ -26,7 +26,8 @@ pub(crate) fn find(opcode: &str) -> Option<Operation> {
         .or_else(|| convert::find(opcode))
 }
 
-/// Makes `find(opcode) -> Option<Operation>` of lines `"opcode" | "alias" => two |a: T, b: T| -> T { expression }`.
+/// Makes `find(opcode) -> Option<Operation>` of lines `"opcode" | "alias" => two |a: T, b: T| -> T
+/// { expression }`.
 macro_rules! table {
     ($($($name:literal)|+ => $arity:ident |$($arg:ident: $kind:ty),+| -> $out:ty {$value:expr})*) => {
         pub(super) fn find(opcode: &str) -> Option<super::Operation> {

@@ -1,5 +1,5 @@
-//! Where tests find what they read, write and start: in the checkout that cargo built them in, or
-//! where environment variables say. Carried test executables run without cargo and sources.
+//! Paths that tests read, write and start: in the checkout in which cargo built them, or as
+//! environment variables say, so that test executables also run without cargo and sources.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

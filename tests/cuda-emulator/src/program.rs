@@ -24,7 +24,7 @@ pub(crate) struct Program {
     pub(crate) local: usize,
     /// Bytes of the smallest access that can meet shared memory: what races are told apart by.
     pub(crate) grain: usize,
-    /// Whether warps synchronise among themselves.
+    /// Whether warps synchronize among themselves.
     pub(crate) syncs_warps: bool,
 }
 
@@ -54,7 +54,7 @@ pub(crate) enum Special {
     DynamicShared,
 }
 
-/// When an instruction runs: always, or where predicate `number` is not `negated`.
+/// The condition of an instruction: it runs where predicate `number` differs from `negated`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Guard {
     pub(crate) number: u32,
@@ -71,7 +71,7 @@ pub(crate) struct Instruction {
     pub(crate) family: Family,
 }
 
-/// What counters tell apart.
+/// The families of instructions that counters distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     Ffma,
@@ -87,7 +87,7 @@ pub(crate) enum Family {
     Other,
 }
 
-/// What an instruction does.
+/// The action of an instruction.
 #[derive(Debug)]
 pub(crate) enum Action {
     Plain {
@@ -146,7 +146,7 @@ pub(crate) struct Access {
     pub(crate) wide: bool,
 }
 
-/// What an atomic access does with the old value and the operand.
+/// The operations of atomic accesses on the old value and the operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AtomicKind {
     Add,
@@ -177,7 +177,7 @@ pub(crate) struct Atomic {
     pub(crate) c: u32,
 }
 
-/// Which lane's value a lane gets.
+/// The rules by which a shuffle selects the lane to read from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ShuffleKind {
     Up,
@@ -198,7 +198,7 @@ pub(crate) struct Shuffle {
     pub(crate) mask: u32,
 }
 
-/// How votes are counted.
+/// The ways to count votes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum VoteKind {
     All,
@@ -245,7 +245,7 @@ pub(crate) struct LoadMatrix {
     pub(crate) values: [u32; 4],
 }
 
-/// What the factors of a matrix product are made of.
+/// The number formats of the factors of a matrix product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Factor {
     Half,

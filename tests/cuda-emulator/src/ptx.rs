@@ -3,6 +3,8 @@
 //! Nothing is skipped: what is not understood is refused with its line.
 
 pub(crate) mod token;
+pub(crate) mod cursor;
+pub(crate) mod variable;
 pub(crate) mod module;
 pub(crate) mod body;
 
@@ -16,7 +18,7 @@ pub(crate) struct Module {
     pub(crate) kernels: Vec<Kernel>,
 }
 
-/// Where a variable lives.
+/// The state space of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Space {
     Global,
@@ -47,7 +49,7 @@ pub(crate) struct Param {
     pub(crate) size: usize,
 }
 
-/// What a register can hold.
+/// The class of a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Class {
     Predicate,

@@ -36,7 +36,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) threads: usize,
 }
 
-/// Why a launch ended early.
+/// The reason why a launch ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
@@ -50,7 +50,7 @@ pub(crate) struct Fault {
     pub(crate) address: Option<u64>,
 }
 
-/// What hardware would say.
+/// The error that hardware would report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FaultKind {
     IllegalAddress,
@@ -107,7 +107,7 @@ struct Block<'a> {
     stage: Stage<'a>,
 }
 
-/// What the warps of a block have in common.
+/// The state that the warps of a block share.
 struct Stage<'a> {
     launch: &'a Launch<'a>,
     shared: Shared,
@@ -252,7 +252,8 @@ impl Stage<'_> {
         })
     }
 
-    /// The allocation with `bytes` at `address`; `at` is the instruction, whose last one is tried first.
+    /// The allocation with `bytes` at `address`; `at` is the instruction, whose last one is tried
+    /// first.
     #[inline(always)]
     fn holding(&mut self, at: usize, address: u64, bytes: u64) -> Option<usize> {
         let seen = &self.launch.view.seen;
@@ -269,7 +270,7 @@ impl Stage<'_> {
         Some(index)
     }
 
-    /// What the launch touched of allocation `index`.
+    /// The parts of allocation `index` that the launch touched.
     #[inline(always)]
     fn touched(&self, index: usize) -> &Touched {
         let seen = &self.launch.view.seen[index];

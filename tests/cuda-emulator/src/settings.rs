@@ -1,25 +1,25 @@
-//! What a test may ask of the emulated driver, and how it is said in the environment.
+//! The settings of the emulated driver, and their form in the environment.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// The environment variable the emulated driver reads at `cuInit`.
+/// The environment variable that the emulated driver reads at `cuInit`.
 pub const NAME: &str = "CUDA_EMULATOR";
 
-/// What the machine under the emulated driver is like; its `Display` is the value of [`NAME`].
+/// The settings of the emulated machine; their `Display` is a value of the variable [`NAME`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Number of devices; none makes `cuInit` say `CUDA_ERROR_NO_DEVICE`.
+    /// Number of devices; with 0, `cuInit` returns `CUDA_ERROR_NO_DEVICE`.
     pub devices: usize,
-    /// Bytes of memory a device.
+    /// Bytes of memory per device.
     pub memory: usize,
     /// Bytes of each device taken by "another process".
     pub used: usize,
     /// Compute capability, as in `sm_80`.
     pub arch: u32,
-    /// What `cuDriverGetVersion` says.
+    /// Version that `cuDriverGetVersion` returns.
     pub driver: i32,
-    /// Chooses the order of warps, blocks and streams.
+    /// Seed of the order of warps, blocks and streams.
     pub seed: u64,
     /// The n-th `cuStreamWaitEvent` of the process is ignored, counted from 1; 0 for none.
     pub drop_wait: u64,
@@ -27,15 +27,16 @@ pub struct Settings {
     pub fault: u64,
     /// The n-th launch of the process never ends, counted from 1; 0 for none.
     pub hang: u64,
-    /// The fault, or hang, comes only while this file does not exist, and makes it.
+    /// File that limits the fault or hang to once: it happens only while this file does not exist,
+    /// and creates it.
     pub fault_file: Option<PathBuf>,
-    /// One JSON line a launch is appended here.
+    /// File to which one JSON line per launch is appended.
     pub counters: Option<PathBuf>,
     /// Newest PTX version accepted, ten times the major and the minor number.
     pub ptx_version: u32,
-    /// Whether blocks of one launch are watched for races on global memory.
+    /// Whether races between blocks of one launch on global memory are detected.
     pub strict: bool,
-    /// Threads that run the blocks of a launch; 0 for as many as there are cores.
+    /// Number of threads that run the blocks of a launch; 0 = one per core.
     pub threads: usize,
 }
 
@@ -61,10 +62,10 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads `key=value,…`; what is not said keeps its default.
+    /// Parses `key=value,…`; missing keys have their defaults.
     ///
     /// # Errors
-    /// A sentence naming the unknown key or the value that is none.
+    /// A sentence that names the unknown key or the invalid value.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut settings = Self::default();
         for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
@@ -132,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_settings_say_is_what_they_read() {
+    fn settings_are_the_same_after_writing_and_reading() {
         let said = Settings {
             fault: 3,
             hang: 4,
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_none_is_refused_by_key_and_value() {
+    fn an_invalid_value_is_refused_by_key_and_value() {
         for (said, why) in [
             ("devices=two", "devices: \"two\" is not a number that fits"),
             ("devices=-1", "devices: \"-1\" is not a number that fits"),
@@ -160,6 +161,6 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_by_name() {
-        assert!(Settings::parse("devices=1,colour=red").unwrap_err().contains("colour"));
+        assert!(Settings::parse("devices=1,color=red").unwrap_err().contains("color"));
     }
 }

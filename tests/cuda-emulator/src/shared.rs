@@ -1,8 +1,9 @@
 //! Shared memory of a block: its bytes, and who touched them since the last barrier.
 //!
 //! A cell is the smallest access of the kernel. It remembers its last writer and its readers, each
-//! with the interval between barriers in which that was. Two threads touching a cell in one interval,
-//! one of them writing, race; unless they are of one warp and a warp's barrier lay between.
+//! with the interval between barriers in which that was. Two threads touching a cell in one
+//! interval, one of them writing, race; unless they are of one warp and a warp's barrier lay
+//! between.
 
 /// Intervals are counted above this many bits; below is who.
 const WHO_BITS: u32 = 12;
@@ -33,11 +34,11 @@ pub(crate) struct Shared {
     syncs_warps: bool,
 }
 
-/// Who touches shared memory.
+/// The thread that accesses shared memory, with its synchronizations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Toucher {
     pub(crate) thread: u32,
-    /// How often its warp has synchronised.
+    /// Number of synchronizations of the thread's warp.
     pub(crate) syncs: u32,
 }
 

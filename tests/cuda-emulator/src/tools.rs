@@ -1,13 +1,13 @@
-//! Where tests find NVRTC and its tools, and whether they run on a real GPU.
+//! NVRTC and its tools for tests, and whether tests run on a real GPU.
 
 use std::path::PathBuf;
 
 use crate::places::{root, variable};
 
-/// The NVRTC that tests compile kernels with.
+/// The NVRTC with which tests compile kernels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nvrtc {
-    /// The library or its folder; None: wherever the program itself finds one.
+    /// The library or its folder; None if the program must find it by itself.
     pub path: Option<PathBuf>,
 }
 
@@ -27,8 +27,8 @@ pub fn nvrtc() -> Option<Nvrtc> {
     }
 }
 
-/// The folder of the wheels that `tests/cuda-tools.txt` lists: `$CUDA_TOOLS`, or `target/cuda-tools`.
-/// None, with a line that says so, where they are not installed.
+/// The folder of the wheels that `tests/cuda-tools.txt` lists: `$CUDA_TOOLS`, or
+/// `target/cuda-tools`. None, with a line that says so, where they are not installed.
 ///
 /// # Panics
 /// On a real GPU, if they are not installed.
@@ -56,7 +56,8 @@ pub fn tools_13() -> Option<PathBuf> {
         return Some(tools);
     }
     eprintln!(
-        "skipped: no NVRTC 13 in {}; pip install --target target/cuda-13-tools -r tests/cuda-13-tools.txt",
+        "skipped: no NVRTC 13 in {}; \
+         pip install --target target/cuda-13-tools -r tests/cuda-13-tools.txt",
         tools.display()
     );
     None

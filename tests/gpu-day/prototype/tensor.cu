@@ -49,7 +49,7 @@ template <int N> __device__ inline void copies_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-// An operand whose neighbours in memory are neighbours in depth: [row][depth]. In shared memory a
+// An operand whose neighbors in memory are neighbors in depth: [row][depth]. In shared memory a
 // row is 64 bytes, its four pieces exchanged by bits of the row, so that eight rows of a piece lie
 // in different banks. With a table, piece p of the depth begins table[p] further: the windows of a
 // convolution over maps-last images.
@@ -91,7 +91,7 @@ template <class T, bool TABLE> struct Along {
     }
 };
 
-// An operand whose neighbours in memory are neighbours in the tile: [depth][row]. A line of shared
+// An operand whose neighbors in memory are neighbors in the tile: [depth][row]. A line of shared
 // memory is one depth; its pieces are exchanged by bits of the depth. With a table, line d begins
 // at starts[d].
 template <class T, bool TABLE> struct Across {

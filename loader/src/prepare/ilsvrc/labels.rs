@@ -1,4 +1,4 @@
-//! Which class each validation picture has: from Kaggle's `LOC_val_solution.csv`, or from the
+//! The classes of the validation pictures: from Kaggle's `LOC_val_solution.csv`, or from the
 //! development kit's ground truth and `meta.mat`.
 
 use std::collections::HashMap;
@@ -18,17 +18,17 @@ const NAMES: &str = "LOC_synset_mapping.txt";
 /// Classes of the validation pictures, and names of classes.
 #[derive(Debug, Default)]
 pub(super) struct Labels {
-    /// What they were read from.
+    /// Name of the file that the classes were read from.
     pub(super) from: String,
-    /// By picture, without its ending.
+    /// Classes by picture name without extension.
     of_picture: HashMap<String, String>,
-    /// By number in the picture's name, from 1.
+    /// Classes by the number in the picture's name, which counts from 1.
     of_number: Vec<String>,
     names: HashMap<String, String>,
 }
 
 impl Labels {
-    /// Reads what is there; the solution first, since it needs no counting.
+    /// Reads the files that are present; Kaggle's solution, which names pictures, takes precedence.
     pub(super) fn find(root: &Path) -> Result<Self, Error> {
         let mut labels = Self { from: format!("{SOLUTION} or {KIT}.tar.gz"), ..Self::default() };
         if let Some([truth, meta]) = kit(root)? {
@@ -55,7 +55,7 @@ impl Labels {
         self.names.get(class).cloned()
     }
 
-    /// The class of `ILSVRC2012_val_00000001.JPEG`.
+    /// The class of a picture such as `ILSVRC2012_val_00000001.JPEG`.
     pub(super) fn class_of(&self, file: &str) -> Option<&str> {
         let stem = file.split('.').next()?;
         if let Some(class) = self.of_picture.get(stem) {
@@ -101,12 +101,12 @@ impl Labels {
     }
 }
 
-/// The first of a class's names: `tench, Tinca tinca` → `tench`.
+/// Shortens a class's names to the first: `tench, Tinca tinca` → `tench`.
 fn short(names: &str) -> String {
     names.split(',').next().unwrap_or(names).trim().into()
 }
 
-/// Ground truth and `meta.mat` of the kit, as an archive or packed out.
+/// Reads ground truth and `meta.mat` of the kit, an archive or an unpacked folder.
 fn kit(root: &Path) -> Result<Option<[Vec<u8>; 2]>, Error> {
     let folder = root.join(KIT);
     if folder.is_dir() {
@@ -145,7 +145,7 @@ fn unpack(path: &Path) -> std::io::Result<[Option<Vec<u8>>; 2]> {
     Ok(found)
 }
 
-/// Number, WordNet id and name of each class in `meta.mat`.
+/// Reads number, WordNet id and name of each class from `meta.mat`.
 fn synsets(meta: &[u8]) -> Result<Vec<(u64, String, String)>, String> {
     let variables = matfile::read(meta)?;
     let synsets = variables.into_iter().find_map(|(name, value)| match value {

@@ -45,7 +45,8 @@ fn val_pictures() -> Files {
 }
 
 fn write_kit(root: &Path, compressed: bool) {
-    // The kit's numbers are not the labels: the fox is 1 there, and 1 here as n02119789 > n02100735.
+    // The kit's numbers are not the labels: the fox is 1 there, and 1 here because
+    // n02119789 > n02100735.
     let meta = meta_mat(
         &[(1, FOX, "kit fox, Vulpes macrotis"), (2, SETTER, "English setter")],
         compressed,
@@ -137,7 +138,7 @@ fn kaggles_copy_packed_out() {
 }
 
 #[test]
-fn validation_pictures_without_labels_are_left_out_and_said() {
+fn validation_pictures_without_labels_are_left_out_and_listed() {
     let root = tempfile::tempdir().unwrap();
     write_archives(root.path());
     let dest = tempfile::tempdir().unwrap();

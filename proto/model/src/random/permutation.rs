@@ -1,9 +1,9 @@
-//! The order of an epoch's images: a shuffle that answers "which comes i-th?" without a list.
+//! The shuffle of an epoch: a permutation that is computed at any position, without a list.
 
 use super::{Purpose, Random};
 
-/// Rounds of the network. Four are enough for large halves (Luby and Rackoff); the halves of a data
-/// set of ten pictures have two bits, and those need the others.
+/// Rounds of the network. Four are enough for large words (Luby and Rackoff); a data set of ten
+/// pictures has words of two bits, which need more rounds.
 const ROUNDS: u64 = 8;
 
 /// A permutation of `0..n`, one for each (seed, epoch).
@@ -17,48 +17,48 @@ pub struct Permutation {
     random: Random,
     epoch: u32,
     n: u64,
-    half_bits: u32,
+    word_bits: u32,
 }
 
 impl Permutation {
-    /// The order of `n` images in an epoch; epochs 2³² apart share one.
+    /// The permutation of `n` pictures in an epoch; epochs 2³² apart share one.
     pub const fn new(seed: u64, epoch: u64, n: u64) -> Self {
         let bits = if n < 2 { 0 } else { u64::BITS - (n - 1).leading_zeros() };
-        let half_bits = if bits < 2 { 1 } else { bits.div_ceil(2) };
-        Self { random: Random::new(seed, Purpose::Shuffle), epoch: epoch as u32, n, half_bits }
+        let word_bits = if bits < 2 { 1 } else { bits.div_ceil(2) };
+        Self { random: Random::new(seed, Purpose::Shuffle), epoch: epoch as u32, n, word_bits }
     }
 
-    /// How many there are.
+    /// Number of permuted elements.
     pub const fn len(&self) -> u64 {
         self.n
     }
 
-    /// Whether there are none.
+    /// Whether there are no elements.
     pub const fn is_empty(&self) -> bool {
         self.n == 0
     }
 
-    /// Which of `0..n` stands at place `i`.
+    /// The element of `0..n` at position `i`.
     ///
     /// # Panics
-    /// If `i` is not below `n`: there is no such place.
+    /// If `i` is not below `n`.
     pub fn at(&self, i: u64) -> u64 {
-        assert!(i < self.n, "place {i} of a permutation of {}", self.n);
-        let mut value = self.pass(i);
+        assert!(i < self.n, "position {i} of a permutation of {}", self.n);
+        let mut value = self.feistel(i);
         while value >= self.n {
-            value = self.pass(value);
+            value = self.feistel(value);
         }
         value
     }
 
-    fn pass(&self, value: u64) -> u64 {
-        let mask = (1 << self.half_bits) - 1;
-        let (mut left, mut right) = (value >> self.half_bits, value & mask);
+    fn feistel(&self, value: u64) -> u64 {
+        let mask = (1 << self.word_bits) - 1;
+        let (mut left, mut right) = (value >> self.word_bits, value & mask);
         for round in 0..ROUNDS {
             let word = self.random.words(self.epoch, round << 32 | right)[0];
             (left, right) = (right, left ^ (u64::from(word) & mask));
         }
-        left << self.half_bits | right
+        left << self.word_bits | right
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_has_one_image_and_every_image_one_place() {
+    fn every_position_has_one_image_and_every_image_one_position() {
         for n in (1..=300).chain([1_000, 1_023, 1_024, 1_025, 4_096, 50_000, 65_537]) {
             let mut seen = order(3, n, n);
             seen.sort_unstable();
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn an_order_is_the_same_whenever_it_is_asked_for() {
         assert_eq!(order(7, 2, 1_000), order(7, 2, 1_000));
-        // Fixed for good: another order would silently change every run that is resumed.
+        // Never change this: another order would silently change every run that is resumed.
         assert_eq!(order(7, 2, 8), [2, 0, 4, 5, 7, 6, 1, 3]);
     }
 
@@ -105,20 +105,21 @@ mod tests {
         let same = |a: &[u64], b: &[u64]| a.iter().zip(b).filter(|(a, b)| a == b).count();
         let first = order(1, 0, n);
         for other in [order(1, 1, n), order(1, 2, n), order(2, 0, n), order(1 << 32 | 1, 0, n)] {
-            // Two independent shuffles agree in one place on average; eight would be 1 in 100,000.
+            // Two independent shuffles agree in one position on average; eight would be 1 in
+            // 100,000.
             assert!(same(&first, &other) < 8);
         }
     }
 
     #[test]
-    fn places_say_nothing_about_images() {
+    fn positions_and_images_are_uncorrelated() {
         let n = 20_000;
         for epoch in 0..5 {
             let images = order(11, epoch, n);
             let four_sigma = 4.0 / (n as f64).sqrt();
             for lag in [0, 1, 2, 7, 128] {
                 let pairs = (0..n - lag).map(|i| (i as f64, images[(i + lag) as usize] as f64));
-                assert!(correlation(pairs).abs() < four_sigma, "place and image, lag {lag}");
+                assert!(correlation(pairs).abs() < four_sigma, "position and image, lag {lag}");
                 let next = |i: u64| (images[i as usize] as f64, images[(i + lag) as usize] as f64);
                 let pairs = (0..n - lag).map(next);
                 assert!(lag == 0 || correlation(pairs).abs() < four_sigma, "images, lag {lag}");

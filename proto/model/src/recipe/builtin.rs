@@ -2,7 +2,8 @@
 
 use super::{Recipe, RecipeError};
 
-/// Name and text; the paper's comes first and says every key, the others only what differs.
+/// Names and texts; the paper's recipe comes first and has every key, the others only those that
+/// differ.
 const RECIPES: [(&str, &str); 7] = [
     ("paper", include_str!("../../recipes/paper.toml")),
     ("original", include_str!("../../recipes/original.toml")),
@@ -34,8 +35,8 @@ impl Recipe {
     pub fn builtin_text(name: &str) -> Result<&'static str, RecipeError> {
         let Some((_, text)) = RECIPES.iter().find(|(known, _)| *known == name) else {
             let mut known: Vec<_> = Self::builtin_names().collect();
-            let likeness = |known: &str| strsim::jaro_winkler(known, &name.to_lowercase());
-            known.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
+            let similarity = |known: &str| strsim::jaro_winkler(known, &name.to_lowercase());
+            known.sort_by(|a, b| similarity(b).total_cmp(&similarity(a)));
             return Err(RecipeError::NoSuchRecipe { name: name.into(), known });
         };
         Ok(text)

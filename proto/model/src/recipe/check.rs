@@ -1,18 +1,18 @@
-//! What is impossible in a recipe.
+//! Checks that find impossible values in a recipe.
 
 use std::fmt::Display;
 
 use super::{Recipe, RecipeError, Schedule};
 use crate::shape::Network;
 
-/// Images, slices, maps of a normalisation: more than anybody has.
-const MOST: usize = 1 << 16;
+/// Upper bound for `batch`, `slices` and `lrn_size`; keeps products of sizes in range.
+const MAX_COUNT: usize = 1 << 16;
 
 impl Recipe {
-    /// Looks for values that make no network or no training.
+    /// Checks that the values make a network and a training.
     ///
     /// # Errors
-    /// The first one found, with what is allowed.
+    /// The first impossible value, with what is allowed.
     pub fn check(&self) -> Result<(), RecipeError> {
         self.check_sizes()?;
         self.check_training()?;
@@ -34,17 +34,17 @@ impl Recipe {
         let classes_ok = self.classes != 1 && self.classes <= 1_000_000;
         need(classes_ok, "classes", self.classes, classes)?;
         need(self.crop > 0 && self.crop <= 4096, "crop", self.crop, "1 to 4096 pixels")?;
-        // Sizes are products of these: without limits they would overflow.
-        need((1..=MOST).contains(&self.batch), "batch", self.batch, "1 to 65536")?;
-        // More slices than images are slices of one image.
-        need((1..=MOST).contains(&self.slices), "slices", self.slices, "1 to 65536")?;
+        // Sizes are products of these, which would overflow without limits.
+        need((1..=MAX_COUNT).contains(&self.batch), "batch", self.batch, "1 to 65536")?;
+        // With more slices than images, each slice has one image.
+        need((1..=MAX_COUNT).contains(&self.slices), "slices", self.slices, "1 to 65536")?;
         let size = self.pool_size;
         need(size > 0, "pool_size", size, "at least 1")?;
         // Beyond its size the stride would skip activations, and the last window could lie
         // outside the map.
         let stride = format!("1 to pool_size ({size})");
         need((1..=size).contains(&self.pool_stride), "pool_stride", self.pool_stride, stride)?;
-        let lrn_size = self.lrn_size % 2 == 1 && self.lrn_size < MOST;
+        let lrn_size = self.lrn_size % 2 == 1 && self.lrn_size < MAX_COUNT;
         need(lrn_size, "lrn_size", self.lrn_size, "odd (as many maps on each side), below 65536")?;
         need(above_0(self.lrn_k), "lrn_k", self.lrn_k, "above 0")?;
         need(from_0(self.lrn_alpha), "lrn_alpha", self.lrn_alpha, "0 or more")?;
@@ -101,7 +101,7 @@ fn from_0(value: f64) -> bool {
     value >= 0.0 && is_f32(value)
 }
 
-/// Finite where it is used, too.
+/// Whether a value is still finite as f32, which is how it is used.
 fn is_f32(value: f64) -> bool {
     (value as f32).is_finite()
 }

@@ -1,8 +1,8 @@
-//! Why a recipe can't be used.
+//! The errors of recipes.
 
 use crate::shape::ShapeError;
 
-/// Why a recipe can't be used; every form says what would do instead.
+/// A recipe that can't be used; every message says what is allowed instead.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RecipeError {
     /// Text that isn't TOML.
@@ -11,17 +11,17 @@ pub enum RecipeError {
     /// A name that no built-in recipe has.
     #[error("no built-in recipe is called {name:?}; there are {}", known.join(", "))]
     NoSuchRecipe {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// Those there are, the nearest first.
+        /// All built-in names, the nearest first.
         known: Vec<&'static str>,
     },
     /// A key that recipes don't have.
     #[error("a recipe has no key {key:?}: did you mean {nearest:?}?")]
     UnknownKey {
-        /// What was written.
+        /// The unknown key.
         key: String,
-        /// The one most like it.
+        /// The most similar key.
         nearest: String,
     },
     /// A `--set` that isn't `key=value`.
@@ -32,19 +32,22 @@ pub enum RecipeError {
     Value {
         /// The key.
         key: String,
-        /// Its value.
+        /// The value that was given.
         value: String,
-        /// What it may be.
+        /// The values that are allowed, in words.
         allowed: String,
     },
     /// A layer that the recipe's network doesn't have.
-    #[error("{key}.{layer}: the network has no layer {layer:?}; its layers are {}", layers.join(", "))]
+    #[error(
+        "{key}.{layer}: the network has no layer {layer:?}; its layers are {}",
+        layers.join(", ")
+    )]
     NoSuchLayer {
         /// `weight_stds` or `biases`.
         key: &'static str,
-        /// What was written.
+        /// The unknown layer.
         layer: String,
-        /// Those there are.
+        /// All layers of the network.
         layers: Vec<&'static str>,
     },
     /// Sizes that make no network.

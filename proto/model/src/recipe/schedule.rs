@@ -1,11 +1,12 @@
-//! Epoch → learning rate and colour noise.
+//! Learning rate and color noise as functions of the epoch.
 
 use super::{Recipe, Schedule};
 
 impl Recipe {
-    /// How often the rate has dropped by the calendar when `epoch` epochs are done.
+    /// Number of scheduled drops of the learning rate when `epoch` epochs are done.
     ///
-    /// Plateaus of the validation error (or, under `halve`, of its loss) come on top.
+    /// Drops caused by a plateau of the validation error (or, under `halve`, of the validation
+    /// loss) are not included.
     pub fn scheduled_drops(&self, epoch: u64) -> u32 {
         let drops = match self.schedule {
             Schedule::Constant | Schedule::Plateau => 0,
@@ -15,17 +16,17 @@ impl Recipe {
         u32::try_from(drops).unwrap_or(u32::MAX)
     }
 
-    /// The rate of the weights after `drops` drops.
+    /// The learning rate of the weights after `drops` drops.
     pub fn rate_after(&self, drops: u32) -> f64 {
         self.rate * libm::pow(self.rate_factor, f64::from(drops))
     }
 
-    /// The rate of the biases after `drops` drops.
+    /// The learning rate of the biases after `drops` drops.
     pub fn bias_rate_after(&self, drops: u32) -> f64 {
         self.bias_rate * self.rate_after(if self.bias_rate_drops { drops } else { 0 })
     }
 
-    /// The colour noise when `epoch` epochs are done.
+    /// The color noise when `epoch` epochs are done.
     pub fn color_noise_at(&self, epoch: u64) -> f64 {
         let over = self.color_noise_until != 0 && epoch >= self.color_noise_until;
         if over { 0.0 } else { self.color_noise }
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plateau_or_constant_rate_knows_no_calendar() {
+    fn a_plateau_or_constant_rate_has_no_scheduled_drops() {
         let mut recipe = Recipe::default();
         assert_eq!(drops(&recipe, &[0, 30, 1000]), [0, 0, 0]);
         recipe.schedule = Schedule::Constant;

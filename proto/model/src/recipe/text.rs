@@ -1,15 +1,15 @@
-//! TOML and `key=value` → recipe, and back.
+//! Conversion between recipes and text: TOML, and `key=value` assignments.
 
 use toml::{Table, Value};
 
 use super::{Recipe, RecipeError};
 
-/// Names other programs use, for the hint only: spelling alone would take `lr` for `lrn`.
-const ELSEWHERE: [(&str, &str); 4] =
+/// Names that other programs use, for hints: by spelling alone, `lr` would be nearest to `lrn`.
+const FOREIGN_NAMES: [(&str, &str); 4] =
     [("lr", "rate"), ("wd", "decay"), ("mirror", "flip"), ("norm", "lrn")];
 
 impl Recipe {
-    /// Reads a recipe; keys it leaves out are the paper's, and without a name it is `custom`.
+    /// Reads a recipe; missing keys have the paper's values, a missing name is `custom`.
     ///
     /// A table (`biases`, `weight_stds`) replaces the paper's as a whole.
     ///
@@ -25,18 +25,18 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// Writes all keys, so that [`Recipe::from_toml`] gives back the same recipe.
+    /// Writes all keys, so that [`Recipe::from_toml`] returns the same recipe.
     ///
     /// # Panics
-    /// If a whole number is above 2⁶³ − 1, the largest that TOML has.
+    /// If an integer is above 2⁶³ − 1, the largest of TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("numbers that TOML has")
     }
 
-    /// Changes the recipe by `key=value` assignments, in order, then checks the whole.
+    /// Applies `key=value` assignments in order, then checks the whole recipe.
     ///
     /// # Errors
-    /// [`RecipeError`] on unknown keys and impossible values; the recipe is then of no use.
+    /// [`RecipeError`] on unknown keys and impossible values; the recipe must not be used then.
     pub fn set_all<S: AsRef<str>>(
         &mut self,
         assignments: impl IntoIterator<Item = S>,
@@ -49,11 +49,11 @@ impl Recipe {
 
     /// Changes one value: `batch=64`, `lrn=none`, `rate_epochs=[25, 51]`, `weight_stds.conv3=0.03`.
     ///
-    /// Text needs no quotes. Only key and type are looked at, because `schedule=epochs` makes sense
-    /// only once `rate_epochs` is there: call [`Recipe::check`] after the last one.
+    /// Text needs no quotes. Only key and type are checked, because `schedule=epochs` makes sense
+    /// only with `rate_epochs`: call [`Recipe::check`] after the last assignment.
     ///
     /// # Errors
-    /// [`RecipeError`] on what isn't an assignment, on unknown keys and values of a wrong type.
+    /// [`RecipeError`] on text that isn't an assignment, unknown keys and values of a wrong type.
     pub fn set(&mut self, assignment: &str) -> Result<(), RecipeError> {
         let (key, value) = assignment
             .split_once('=')
@@ -93,18 +93,18 @@ impl Recipe {
         Ok(())
     }
 
-    /// The recipe as TOML has it; also the list of all keys and of their types.
+    /// The recipe as a TOML table, which also lists all keys and their types.
     fn table_of_keys(&self) -> Table {
         Table::try_from(self).expect("numbers that TOML has")
     }
 }
 
-/// What `key=value` means by its value: TOML, or the text itself.
+/// Parses the value of an assignment: TOML, or otherwise plain text.
 fn parsed(value: &str, as_text: bool) -> Value {
     match value.parse::<Value>() {
         Ok(text @ Value::String(_)) => text,
         Ok(other) if !as_text => other,
-        // `.5` and `5.` are no TOML, but what people type.
+        // `.5` and `5.` are not valid TOML, but people type them.
         Err(_) if !as_text && value.parse().is_ok_and(f64::is_finite) => {
             Value::Float(value.parse().unwrap_or_default())
         }
@@ -112,7 +112,7 @@ fn parsed(value: &str, as_text: bool) -> Value {
     }
 }
 
-/// What must stand where `old` stands, if `new` can't.
+/// Describes the type that is needed in place of `old`, if `new` has another one.
 fn type_mismatch(old: &Value, new: &Value) -> Option<&'static str> {
     let number = |v: &Value| v.is_float() || v.is_integer();
     let count = |v: &Value| v.as_integer().is_some_and(|n| n >= 0);
@@ -138,22 +138,22 @@ fn words_of(message: &str) -> String {
     message.split_once("expected ").map_or(message, |(_, choices)| choices).replace('`', "")
 }
 
-/// The known key that is most like `key`; what has a dot names a layer in a table.
+/// The known key that is most similar to `key`; a key with a dot names a layer in a table.
 fn nearest(key: &str, known: &Table) -> String {
     let key = key.to_lowercase();
     let (key, dotted) = key.split_once('.').map_or((key.as_str(), false), |(of, _)| (of, true));
-    if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == key) {
+    if let Some((_, ours)) = FOREIGN_NAMES.iter().find(|(theirs, _)| *theirs == key) {
         return (*ours).into();
     }
-    // A whole key inside what was written (`batch_size`, `learning_rate`) beats any likeness.
-    let likeness = |known: &str| match key.contains(known) {
+    // A known key inside the unknown one (`batch_size`, `learning_rate`) beats any similarity.
+    let similarity = |known: &str| match key.contains(known) {
         true => 1.0 + known.len() as f64,
         false => strsim::normalized_damerau_levenshtein(known, key),
     };
     let candidates = known.iter().filter(|(_, value)| !dotted || value.is_table());
     candidates
         .map(|(known, _)| known)
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
         .cloned()
         .unwrap_or_default()
 }

@@ -65,7 +65,7 @@ unsafe extern "C" fn cuStreamCreateWithPriority(
     unsafe { cuStreamCreate(to, flags) }
 }
 
-/// What is queued still runs, as on hardware.
+/// Destroys a stream; work that is queued on it still runs, as on hardware.
 #[unsafe(no_mangle)]
 extern "C" fn cuStreamDestroy_v2(handle: *mut c_void) -> Code {
     in_context(|driver, device| {

@@ -1,4 +1,4 @@
-//! What happened before what: vector clocks over streams, and records of who touched memory.
+//! The order of operations: vector clocks over streams, and records of accesses to memory.
 
 use crate::memory::Touched;
 use std::sync::Arc;

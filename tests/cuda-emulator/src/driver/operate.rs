@@ -175,7 +175,7 @@ impl Driver {
                 };
                 report::say(&format!(
                     "{} on stream {stream} and {} on stream {} touch the same {place} ({} bytes at {:#x}) and \
-                     nothing orders them: an event or a synchronisation is missing",
+                     nothing orders them: an event or a synchronization is missing",
                     operation.name, record.name, record.stream, allocation.len, allocation.start
                 ));
                 return Err(code::ILLEGAL_ADDRESS);

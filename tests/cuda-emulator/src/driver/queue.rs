@@ -13,7 +13,7 @@ pub(crate) struct Stream {
     pub(crate) blocking: bool,
     pub(crate) alive: bool,
     pub(crate) queue: VecDeque<Operation>,
-    /// What the next operation comes after.
+    /// Clock of the operations that precede the next one.
     pub(crate) clock: Clock,
     /// Operations of other streams the next one waits for.
     waits: Vec<(usize, u64)>,
@@ -46,7 +46,7 @@ pub(crate) struct Operation {
     pub(crate) work: Work,
 }
 
-/// What there is to do.
+/// One operation of a stream.
 #[derive(Debug)]
 pub(crate) enum Work {
     Launch(Box<Launching>),

@@ -1,4 +1,4 @@
-//! What is said: faults on standard error, counters into a file.
+//! Reports: faults on standard error, counters into a file.
 
 use super::queue::Launching;
 use crate::memory::Memory;
@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::io::Write as _;
 use std::path::Path;
 
-/// Memory instructions listed a launch.
+/// Upper bound of memory instructions listed per launch.
 const LISTED: usize = 40;
 
 /// One line on standard error.

@@ -33,7 +33,7 @@ fn modifiers(words: &[&str]) -> Result<Modifiers, String> {
             hint if hint.starts_with("L1::") || hint.starts_with("L2::") => {}
             "b128" => return Err("128-bit registers are unknown here".into()),
             kind => {
-                found.width = crate::ptx::module::width_of(&format!(".{kind}"))
+                found.width = crate::ptx::variable::width_of(&format!(".{kind}"))
                     .ok_or_else(|| format!("unknown form: .{kind}"))?;
                 found.signed = kind.starts_with('s');
             }

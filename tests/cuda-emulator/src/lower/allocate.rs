@@ -7,7 +7,7 @@ use crate::program::{Action, Fixed, Instruction, Role};
 use crate::ptx::Class;
 use std::collections::HashMap;
 
-/// What [`allocate`] found.
+/// The result of [`allocate`].
 pub(super) struct Rows {
     pub(super) n_rows: usize,
     pub(super) n_predicates: usize,

@@ -34,7 +34,8 @@ impl Lowering<'_> {
                 | "barrier.cta.sync.aligned",
                 [Operand::Integer(0)],
             ) => self.push(Action::Barrier, Family::Barrier),
-            // Lanes and blocks see each other's writes at once here; what needs a barrier is found by races.
+            // Lanes and blocks see each other's writes at once here; what needs a barrier is found
+            // by races.
             (fence, []) if fence.starts_with("membar.") || fence.starts_with("fence.") => {}
             _ => return Err(format!("unknown form with {} operands", operands.len())),
         }

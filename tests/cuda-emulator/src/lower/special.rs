@@ -30,7 +30,7 @@ pub(super) fn named(name: &str) -> Result<Special, String> {
     found.ok_or_else(|| format!("{name} is unknown here"))
 }
 
-/// What counters call a plain opcode.
+/// The family under which counters count a plain opcode.
 pub(super) fn family(opcode: &str) -> Family {
     let float = opcode.contains(".f32") || opcode.contains(".f64") || opcode.contains("f16");
     match opcode.split('.').next().unwrap_or("") {
@@ -56,7 +56,7 @@ pub(super) fn result_is_float(opcode: &str) -> bool {
     }
 }
 
-/// The smallest access that can meet shared memory, and whether warps synchronise.
+/// The smallest access that can meet shared memory, and whether warps synchronize.
 pub(super) fn shared_habits(code: &[Instruction]) -> (usize, bool) {
     let mut grain = 4;
     let mut syncs = false;

@@ -1,7 +1,7 @@
 //! Conversions between types.
 //!
-//! Floats become whole numbers as Rust's `as` makes them: saturating, NaN to 0. But a NaN that is f64,
-//! or becomes 64 bits, gives the topmost bit alone, as PTX says.
+//! Floats become whole numbers as Rust's `as` makes them: saturating, NaN to 0. But a NaN that is
+//! f64, or becomes 64 bits, gives the topmost bit alone, as PTX says.
 
 use super::half;
 

@@ -64,7 +64,7 @@ super::table! {
     "saturate.f32" | "cvt.sat.f32.f32" => one |a: f32| -> f32 { if a > 0.0 { a.min(1.0) } else { 0.0 } }
 }
 
-/// Where to round.
+/// The direction of rounding.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Down,

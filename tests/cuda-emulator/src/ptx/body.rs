@@ -1,6 +1,7 @@
 //! A kernel's body: scopes, registers, labels, instructions.
 
-use super::module::{Cursor, integer, variable, width_of};
+use super::cursor::{Cursor, integer};
+use super::variable::{variable, width_of};
 use super::{Class, Instruction, Kernel, Operand, Statement};
 use std::collections::HashMap;
 

@@ -9,7 +9,8 @@ pub(crate) struct Token<'a> {
 
 /// Splits PTX text; comments and blanks go.
 ///
-/// A word is anything PTX writes without a blank inside: `%r1`, `ld.global.v4.f32`, `0f3F800000`, `$L__BB0_2`.
+/// A word is anything PTX writes without a blank inside: `%r1`, `ld.global.v4.f32`, `0f3F800000`,
+/// `$L__BB0_2`.
 pub(crate) fn tokens(text: &str) -> Result<Vec<Token<'_>>, String> {
     let bytes = text.as_bytes();
     let mut found = Vec::with_capacity(text.len() / 4);

@@ -1,4 +1,4 @@
-//! What lanes of a warp tell each other.
+//! Communication between the lanes of a warp: shuffles, votes, matches.
 
 use super::step::lanes;
 use super::warp::Warp;

@@ -1,4 +1,4 @@
-//! What a launch did, counted: instructions by family, memory accesses by instruction.
+//! Counters of a launch: instructions by family, memory accesses by instruction.
 
 use super::Launch;
 use super::access::Addresses;

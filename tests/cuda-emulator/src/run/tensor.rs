@@ -8,7 +8,7 @@ use crate::operations::half;
 use crate::program::{Factor, LoadMatrix, Multiply};
 
 impl Warp {
-    /// Eight lanes give the rows of each 8×8 matrix; each lane gets two neighbours of a row.
+    /// Eight lanes give the rows of each 8×8 matrix; each lane gets two neighbors of a row.
     pub(super) fn load_matrix(
         &mut self,
         load: &LoadMatrix,
@@ -51,7 +51,7 @@ impl Warp {
         let mut a = [[0f32; 16]; 16];
         let mut b = [[0f32; 8]; 16];
         let mut d = [[0f32; 8]; 16];
-        // Values a register: two neighbours in depth, or one.
+        // Values a register: two neighbors in depth, or one.
         let packed = if multiply.factor == Factor::Tf32 { 1 } else { 2 };
         let value = |bits: u32, part: usize| match multiply.factor {
             Factor::Half => half::to_f32((bits >> (16 * part)) as u16),

@@ -17,7 +17,7 @@ pub(super) struct Group {
     pub(super) blocked: bool,
 }
 
-/// Why a warp stopped.
+/// The reason why a warp stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     /// At the barrier of this line.
@@ -42,7 +42,7 @@ pub(super) struct Warp {
     pub(super) groups: Vec<Group>,
     /// Lanes that have not returned.
     pub(super) live: u32,
-    /// How often lanes have synchronised.
+    /// Number of synchronizations of lanes.
     pub(super) syncs: u32,
     /// Jumps back so far.
     pub(super) jumps_back: u32,

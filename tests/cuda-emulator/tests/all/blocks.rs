@@ -47,7 +47,7 @@ fn blocks_are_not_watched_where_nobody_wants_it() {
 }
 
 /// Block `b` writes word `b` and reads word `b + shift`.
-fn neighbours(shift: u32) -> Outcome<()> {
+fn neighbors(shift: u32) -> Outcome<()> {
     let body = format!(
         "mul.wide.u32 %rd1, %r30, 4;
         add.u64 %rd1, %rd1, %a0;
@@ -65,14 +65,14 @@ fn a_block_that_reads_what_another_writes_races() {
     // Seeds choose whether blocks run upwards or downwards, and so which of both comes first.
     for seed in 0..4 {
         let Some(said) = child(&Settings { seed, ..Settings::default() }, || {
-            assert_eq!(neighbours(1), Err(ILLEGAL));
+            assert_eq!(neighbors(1), Err(ILLEGAL));
         }) else {
             return;
         };
         assert!(said.contains("races at byte"), "{said}");
     }
-    assert_eq!(neighbours(0), Ok(()), "each its own");
-    assert_eq!(neighbours(16), Ok(()), "what nobody writes");
+    assert_eq!(neighbors(0), Ok(()), "each its own");
+    assert_eq!(neighbors(16), Ok(()), "what nobody writes");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn launches_one_after_the_other_do_not_race() {
     }
 }
 
-/// What one thread of each of the 4 × 64 does to the word at `a0`, and what must be there then.
+/// Atomic operations of 4 × 64 threads on the word at `a0`, with its value before and after.
 const ATOMS: [(&str, u32, u32); 13] = [
     ("add.u32 %r1, [%a0], 3", 5, 5 + 3 * 256),
     ("add.s32 %r1, [%a0], -1", 5, -251i32 as u32),

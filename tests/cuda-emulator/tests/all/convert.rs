@@ -70,7 +70,8 @@ fn floats() -> Vec<f64> {
     numbers
 }
 
-/// Beyond its range a type gives its end. A NaN gives 0, or the topmost bit where 64 bits are involved.
+/// Beyond its range a type gives its end. A NaN gives 0, or the topmost bit where 64 bits are
+/// involved.
 #[test]
 fn floats_become_whole_numbers_as_told_and_end_at_the_ends() {
     type Rounding = fn(f64) -> f64;

@@ -6,7 +6,8 @@ use cudarc::driver::sys::CUresult::{
     CUDA_ERROR_ILLEGAL_ADDRESS as ILLEGAL, CUDA_ERROR_MISALIGNED_ADDRESS as MISALIGNED,
 };
 
-/// Copies two groups of 64 × 16 bytes and reads the `of` first from the thread opposite, after `wait`.
+/// Copies two groups of 64 × 16 bytes and reads the `of` first from the thread opposite, after
+/// `wait`.
 fn copying(wait: &str, group: u32) -> String {
     kernel(
         2,

@@ -4,7 +4,7 @@ use crate::device::{Device, child, kernel, shape};
 use cuda_emulator::Settings;
 use std::path::PathBuf;
 
-/// Where the counters of a test go, without those of an earlier run.
+/// The file for the counters of a test, without those of an earlier run.
 fn file(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     // There may be none.
@@ -123,7 +123,7 @@ fn threads_that_run_an_instruction_are_counted_one_by_one() {
     check(&line, &[("thread_instructions", 7 * 40 + 3), ("int", 2 * 3 + 1), ("other", 3 * 2)]);
 }
 
-/// Bytes between the words of neighbouring lanes, and the sectors one request then takes.
+/// Bytes between the words of neighboring lanes, and the sectors one request then takes.
 const STRIDES: [(u64, u64); 5] = [(0, 1), (4, 4), (8, 8), (32, 32), (128, 32)];
 
 #[test]
@@ -157,7 +157,7 @@ fn strided_loads_take_more_sectors_than_they_need() {
     check(shifted, &[("global_load_sectors_span", 5)]);
 }
 
-/// Words between neighbouring lanes in shared memory; wavefronts of 32 banks; words a lane.
+/// Words between neighboring lanes in shared memory; wavefronts of 32 banks; words a lane.
 const CONFLICTS: [(u32, u64); 6] = [(0, 1), (1, 1), (2, 2), (4, 4), (32, 32), (33, 1)];
 
 #[test]

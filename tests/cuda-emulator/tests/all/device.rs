@@ -1,4 +1,4 @@
-//! What tests need: the driver in place, kernels, memory and launches, and a process of their own.
+//! Helpers for tests: the installed driver, kernels, memory, launches, and child processes.
 
 use cuda_emulator::{NAME, Settings, tools};
 use cudarc::driver::sys::CUresult;
@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// What a call says that did not work.
+/// The result of a driver call.
 pub(crate) type Outcome<T> = Result<T, CUresult>;
 
 /// Devices of this process, taken in turn. Nothing may break one: faults happen in children.
@@ -27,7 +27,8 @@ pub(crate) fn context() -> Arc<CudaContext> {
     CudaContext::new(NEXT.fetch_add(1, Relaxed) % n_devices).unwrap()
 }
 
-/// Puts the driver in place, once, with many devices that take all PTX; a test's parent may say otherwise.
+/// Puts the driver in place, once, with many devices that take all PTX; a test's parent may say
+/// otherwise.
 pub(crate) fn install() {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(|| {
@@ -45,11 +46,12 @@ fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some()
 }
 
-/// Runs `body`, written in a test, in a process of its own and gives what that said; `None` in there.
+/// Runs `body`, written in a test, in a process of its own and gives what that said; `None` in
+/// there.
 ///
 /// Errors break a device for good, some settings hold for a whole process, and standard error can
-/// only be read from outside: so the test starts itself again. In there the test ends with `body`: a
-/// test has one place that calls this.
+/// only be read from outside: so the test starts itself again. In there the test ends with `body`:
+/// a test has one place that calls this.
 #[track_caller]
 pub(crate) fn child<F: FnOnce()>(settings: impl ToString, body: F) -> Option<String> {
     let settings = settings.to_string();
@@ -59,7 +61,8 @@ pub(crate) fn child<F: FnOnce()>(settings: impl ToString, body: F) -> Option<Str
         body();
         return None;
     }
-    // A closure's type is called after the function it is written in: all::theme::test::{{closure}}.
+    // A closure's type is called after the function it is written in:
+    // all::theme::test::{{closure}}.
     let (_, path) = std::any::type_name::<F>().split_once("::").unwrap();
     let (test, _) = path.split_once("::{{closure}}").unwrap();
     static PLACES: Mutex<BTreeMap<&str, u32>> = Mutex::new(BTreeMap::new());
@@ -160,8 +163,8 @@ pub(crate) fn shape(grid: u32, block: u32) -> LaunchConfig {
     LaunchConfig { grid_dim: (grid, 1, 1), block_dim: (block, 1, 1), shared_mem_bytes: 0 }
 }
 
-/// PTX with one kernel `k`: its parameters, 64 bits each, are in `%a0`, `%a1` …, the thread in `%t` and
-/// four times its place in the grid in `%o`; `%p`, `%h`, `%r`, `%rd`, `%f` and `%d` are free.
+/// PTX with one kernel `k`: its parameters, 64 bits each, are in `%a0`, `%a1` …, the thread in `%t`
+/// and four times its place in the grid in `%o`; `%p`, `%h`, `%r`, `%rd`, `%f` and `%d` are free.
 pub(crate) fn kernel(n_params: usize, body: &str) -> String {
     let params: Vec<String> = (0..n_params).map(|i| format!(".param .u64 a{i}")).collect();
     let loads: String = (0..n_params).map(|i| format!("ld.param.u64 %a{i}, [a{i}];\n")).collect();

@@ -177,7 +177,7 @@ fn directed_rounding_goes_where_it_is_told() {
         (a, b) if a + b == 0.0 && row[0] + row[1] != 0 => (-0f32).to_bits().into(),
         (a, b) => (a + b).to_bits().into(),
     });
-    // The sum of numbers far apart is the larger one, or its neighbour.
+    // The sum of numbers far apart is the larger one, or its neighbor.
     let tiny = f32::MIN_POSITIVE;
     let pool: Vec<u64> = [1.0, tiny, -tiny].iter().map(|x: &f32| x.to_bits().into()).collect();
     check("add.rz.f32", "f=ff", &pool, |row| match s(row[0]) + s(row[1]) {

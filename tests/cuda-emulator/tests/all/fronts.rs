@@ -75,7 +75,7 @@ fn both_front_ends_give_the_same_bits() {
     }
 }
 
-/// What the test above rests on: the two front ends do write different PTX.
+/// The premise of the test above: the two front ends do write different PTX.
 #[test]
 fn the_front_ends_differ_in_what_they_write() {
     let Some(old) = compile(&source(KERNELS[6].1), "compute_90") else { return };

@@ -168,7 +168,7 @@ fn memory_never_written_is_not_read_by_kernels() {
     assert!(said.contains("thread [32, 0, 0]"), "{said}");
 }
 
-/// A copy carries along what was never written; the host reads it as a signalling NaN.
+/// A copy carries along what was never written; the host reads it as a signaling NaN.
 #[test]
 fn memory_never_written_reaches_the_host_as_poison() {
     let device = Device::of_ptx(kernel(2, COPY));

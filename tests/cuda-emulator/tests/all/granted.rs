@@ -1,4 +1,4 @@
-//! How much shared memory there is: what was declared and granted, to the byte.
+//! The size of shared memory: exactly the bytes that were declared and granted.
 
 use crate::device::{Device, Outcome, child, kernel};
 use cuda_emulator::Settings;

@@ -80,7 +80,7 @@ fn pinned_memory_is_judged_like_that_of_a_device() {
     assert_eq!(turn(true), Ok(OLD.to_vec()));
 }
 
-/// What cudarc itself does for slices shared by streams is enough for the judge.
+/// The waits that cudarc inserts for slices shared by streams satisfy the emulator.
 #[test]
 fn the_waits_cudarc_inserts_are_seen() {
     let bench = Bench::new();

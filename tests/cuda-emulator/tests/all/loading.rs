@@ -1,4 +1,4 @@
-//! What is refused when a module is loaded: nothing is skipped that is not understood.
+//! Modules that are refused when loaded: nothing that is not understood is skipped.
 
 use crate::device::{Device, Outcome, child, context, kernel};
 use cuda_emulator::Settings;
@@ -64,7 +64,7 @@ fn an_unknown_opcode_nobody_runs_is_refused_all_the_same() {
     assert!(said.contains("frobnicate: unknown opcode"), "{said}");
 }
 
-/// What is wrong, and what is said about it.
+/// Wrong instructions, and the messages about them.
 const WRONG: [(&str, &str); 8] = [
     ("add.u32 %r1, %rd1, %r2;", "where a Word register should be"),
     ("add.u32 %rd1, %r1, %r2;", "where a Word result should be"),

@@ -111,12 +111,12 @@ fn memory_freed_in_a_stream_can_be_taken_again() {
 
 #[test]
 fn a_setting_that_is_none_fails_the_first_call_and_is_named() {
-    let Some(said) = child("devices=1,colour=red", || {
+    let Some(said) = child("devices=1,color=red", || {
         assert_eq!(result::init().unwrap_err().0, CUDA_ERROR_INVALID_VALUE);
     }) else {
         return;
     };
-    assert!(said.contains("cuda-emulator: CUDA_EMULATOR: colour: unknown key"), "{said}");
+    assert!(said.contains("cuda-emulator: CUDA_EMULATOR: color: unknown key"), "{said}");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn memory_is_copied_from_device_to_device() {
     assert_eq!(b.download::<u32>(to, 3), Ok(vec![1, 2, 3]));
 }
 
-/// What a kernel says of itself when asked.
+/// Kernels report their limits.
 #[test]
 fn kernels_tell_their_limits() {
     let device = Device::of_ptx(kernel(0, ".shared .b8 some[48];\n.local .b8 own[8];"));

@@ -14,10 +14,11 @@ fn register(kind: char) -> (&'static str, &'static str) {
     }
 }
 
-/// Applies `opcode` to all combinations of operands from `pool`, and holds each result against `want`.
+/// Applies `opcode` to all combinations of operands from `pool`, and holds each result against
+/// `want`.
 ///
-/// `form` is one letter for the result, `=`, and one an operand: `h`, `r`, `l`, `f`, `d`; a result `p` is a
-/// predicate. Results compare by bits, but any NaN is as good as another.
+/// `form` is one letter for the result, `=`, and one an operand: `h`, `r`, `l`, `f`, `d`; a result
+/// `p` is a predicate. Results compare by bits, but any NaN is as good as another.
 pub(crate) fn check(opcode: &str, form: &str, pool: &[u64], want: impl Fn(&[u64]) -> u64) {
     let (result, kinds) = form.split_once('=').unwrap();
     let (result, n) = (result.chars().next().unwrap(), kinds.len());
@@ -94,7 +95,7 @@ fn one(opcode: &str, form: &str, want: impl Fn(u64) -> u64) {
     check(opcode, form, &WHOLE, |row| want(row[0]));
 }
 
-/// What each operation of two signed or unsigned numbers of some width gives.
+/// Results of each operation on two signed or unsigned numbers of some width.
 macro_rules! sums {
     ($unsigned:ty, $signed:ty, $wide:ty, $swide:ty, $bits:literal, $form:literal) => {{
         let (u, s) = (|a: u64| a as $unsigned, |a: u64| a as $signed);
@@ -106,16 +107,25 @@ macro_rules! sums {
         two(&name("mul.hi", "u"), $form, |a, b| {
             u64::from(((u(a) as $wide * u(b) as $wide) >> $bits) as $unsigned)
         });
-        two(&name("mul.hi", "s"), $form, |a, b| back(((s(a) as $swide * s(b) as $swide) >> $bits) as $signed));
+        two(&name("mul.hi", "s"), $form, |a, b| {
+            back(((s(a) as $swide * s(b) as $swide) >> $bits) as $signed)
+        });
         two(&name("min", "u"), $form, |a, b| u(a).min(u(b)).into());
         two(&name("max", "u"), $form, |a, b| u(a).max(u(b)).into());
         two(&name("min", "s"), $form, |a, b| back(s(a).min(s(b))));
         two(&name("max", "s"), $form, |a, b| back(s(a).max(s(b))));
-        // Hardware gives some number for a division by zero; here it is all ones, and the rest whole.
-        two(&name("div", "u"), $form, |a, b| u(a).checked_div(u(b)).unwrap_or(<$unsigned>::MAX).into());
+        // Hardware gives some number for a division by zero; here it is all ones, and the rest
+        // whole.
+        two(&name("div", "u"), $form, |a, b| {
+            u(a).checked_div(u(b)).unwrap_or(<$unsigned>::MAX).into()
+        });
         two(&name("rem", "u"), $form, |a, b| u(a).checked_rem(u(b)).unwrap_or(u(a)).into());
-        two(&name("div", "s"), $form, |a, b| back(if s(b) == 0 { -1 } else { s(a).wrapping_div(s(b)) }));
-        two(&name("rem", "s"), $form, |a, b| back(if s(b) == 0 { s(a) } else { s(a).wrapping_rem(s(b)) }));
+        two(&name("div", "s"), $form, |a, b| {
+            back(if s(b) == 0 { -1 } else { s(a).wrapping_div(s(b)) })
+        });
+        two(&name("rem", "s"), $form, |a, b| {
+            back(if s(b) == 0 { s(a) } else { s(a).wrapping_rem(s(b)) })
+        });
         two(&name("xor", "b"), $form, |a, b| u(a ^ b).into());
         two(&name("and", "b"), $form, |a, b| u(a & b).into());
         two(&name("or", "b"), $form, |a, b| u(a | b).into());
@@ -127,18 +137,23 @@ macro_rules! sums {
         two(&name("shr", "u"), &shift, |a, by| u(a).checked_shr(by as u32).unwrap_or(0).into());
         two(&name("shr", "s"), &shift, |a, by| back(s(a) >> (by as u32).min($bits - 1)));
         let compared = format!("p={}", &$form[2..]);
-        for (sign, name) in [("lt", "s"), ("le", "s"), ("gt", "s"), ("ge", "s"), ("eq", "s"), ("ne", "s")] {
+        for (sign, name) in
+            [("lt", "s"), ("le", "s"), ("gt", "s"), ("ge", "s"), ("eq", "s"), ("ne", "s")]
+        {
             let opcode = format!("setp.{sign}.{name}{}", $bits);
             two(&opcode, &compared, |a, b| ordered(sign, s(a).partial_cmp(&s(b))));
         }
-        for (sign, name) in [("lt", "u"), ("le", "u"), ("gt", "u"), ("ge", "u"), ("eq", "b"), ("ne", "b")] {
+        for (sign, name) in
+            [("lt", "u"), ("le", "u"), ("gt", "u"), ("ge", "u"), ("eq", "b"), ("ne", "b")]
+        {
             let opcode = format!("setp.{sign}.{name}{}", $bits);
             two(&opcode, &compared, |a, b| ordered(sign, u(a).partial_cmp(&u(b))));
         }
     }};
 }
 
-/// Whether a comparison by `sign` is true of two numbers; with a NaN only `ne` would be, of its negation.
+/// Whether a comparison by `sign` is true of two numbers; with a NaN only `ne` would be, of its
+/// negation.
 pub(crate) fn ordered(sign: &str, order: Option<std::cmp::Ordering>) -> u64 {
     let Some(order) = order else { return 0 };
     u64::from(match sign {

@@ -133,7 +133,7 @@ fn a_guard_holds_for_single_lanes() {
     assert_eq!(warp(body), each(|lane| if lane > 3 { 12 } else { 11 }));
 }
 
-/// What a thread keeps in local memory is its own, and nothing is left there by others.
+/// Local memory is private to each thread, and holds nothing that others left.
 #[test]
 fn local_memory_is_each_threads_own_and_starts_as_poison() {
     let body = "

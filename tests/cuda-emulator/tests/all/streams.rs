@@ -1,4 +1,5 @@
-//! Streams: work that touches the same memory must be ordered by events, the default stream or the host.
+//! Streams: work that touches the same memory must be ordered by events, the default stream or the
+//! host.
 
 use crate::device::{Device, Outcome, child, kernel, shape};
 use cuda_emulator::Settings;
@@ -18,7 +19,7 @@ const COPY: &str = "
 
 pub(crate) const OLD: [u32; 64] = [1; 64];
 pub(crate) const NEW: [u32; 64] = [2; 64];
-pub(crate) const MISSING: &str = "nothing orders them: an event or a synchronisation is missing";
+pub(crate) const MISSING: &str = "nothing orders them: an event or a synchronization is missing";
 
 /// A device on which `from` holds old numbers, which all streams know.
 pub(crate) struct Bench {
@@ -46,7 +47,7 @@ impl Bench {
         self.device.enqueue(stream, "k", shape(1, 64), &[self.to, self.from])
     }
 
-    /// What is in `to` when all is done.
+    /// The contents of `to` when all work is done.
     pub(crate) fn end(&self) -> Outcome<Vec<u32>> {
         self.device.context.synchronize().map_err(|error| error.0)?;
         self.device.download(self.to, 64)

@@ -4,7 +4,7 @@ use crate::device::{Device, child, kernel};
 use cuda_emulator::Settings;
 use cudarc::driver::sys::CUresult::CUDA_ERROR_ILLEGAL_ADDRESS;
 
-/// What the factors are made of: name, bits as the registers hold them, values in a register.
+/// A format of factors: name, bits in a register, number of values per register.
 struct Factor {
     name: &'static str,
     bits: fn(f32) -> u32,
@@ -48,7 +48,8 @@ fn words(
         .collect()
 }
 
-/// One product of 16 × depth by depth × 8, its fragments loaded word by word as the manual lays them out.
+/// One product of 16 × depth by depth × 8, its fragments loaded word by word as the manual lays
+/// them out.
 fn multiply(factor: &Factor, depth: usize) -> String {
     let words_a_row = depth / factor.packed;
     let (n_a, n_b) = (words_a_row / 2, words_a_row / 4);

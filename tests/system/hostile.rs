@@ -1,4 +1,5 @@
-//! Hostile clients against each service while a run trains: it does not notice, and stays small.
+//! Hostile clients against each service of a run in training: the run is not disturbed, and its
+//! processes stay small.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,12 +28,12 @@ use crate::trust::{coordinator, loader, runtime, text, worker};
 
 /// Enough for all attacks to happen while it trains.
 const STEPS: u64 = 1500;
-/// What strangers may cost a process: a connection's buffers, 500 times.
+/// Memory that hostile clients may cost a process, in MB: the buffers of 500 connections.
 const MORE_MB: u64 = 64;
 /// Connections in all, and those open at once.
 const CONNECTIONS: usize = 10_000;
 const AT_ONCE: usize = 2_000;
-/// What a slow client waits for its end at most.
+/// Time within which a slow client must be disconnected.
 const LONG: Duration = Duration::from_secs(30);
 
 struct Run {
@@ -93,7 +94,7 @@ fn step(folder: &Path) -> u64 {
     text.lines().filter(|line| line.contains("\"kind\":\"step\"")).count() as u64
 }
 
-/// TLS to a service as whoever has these files; None: who has none.
+/// Opens TLS to a service with these certificates, or with none.
 async fn tls(
     certs: &Path,
     own: Option<Role>,
@@ -141,7 +142,7 @@ async fn raw(trust: &Trust, role: Role, at: &str, path: &str, body: &str) -> Str
     }
 }
 
-/// 10,000 connections without a word; how many were let in.
+/// Opens 10,000 connections without sending anything; returns how many were accepted.
 async fn crowd(at: &str) -> String {
     let at: SocketAddr = at.parse().unwrap();
     let mut taken = 0;
@@ -185,7 +186,7 @@ async fn dribble(at: &str) -> String {
     }
 }
 
-/// What a client with a worker's certificate says that isn't the other half.
+/// Sends frames as a client with a worker's certificate that isn't the other half.
 async fn frames(trust: &Trust, at: &str, run_id: &str) -> Vec<(&'static str, String)> {
     let hello = Header {
         run_id: run_id.into(),

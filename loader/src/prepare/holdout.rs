@@ -1,11 +1,13 @@
-//! A part of the training pictures, set aside for validation where a source has none.
+//! Validation pictures for sources without any: some training pictures are held out.
 
 use model::random::Permutation;
 
 use super::Picture;
 
-/// Sets `share` of each class aside: at least one picture of a class that has two or more, never
-/// its last. Which ones depends on the seed and on the order of the pictures alone.
+/// Splits the pictures into training and validation: the fraction `share` of each class is held
+/// out, at least one picture of a class that has two or more, and never its last.
+///
+/// The choice depends only on the seed and on the order of the pictures.
 pub(super) fn split(
     pictures: Vec<Picture>,
     n_classes: usize,
@@ -22,8 +24,8 @@ pub(super) fn split(
     let mut seen = vec![0_u64; n_classes];
     pictures.into_iter().partition(|picture| {
         let label = picture.label as usize;
-        let place = Permutation::new(seed, label as u64, n_of[label]).at(seen[label]);
+        let position = Permutation::new(seed, label as u64, n_of[label]).at(seen[label]);
         seen[label] += 1;
-        place >= take(n_of[label])
+        position >= take(n_of[label])
     })
 }

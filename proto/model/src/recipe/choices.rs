@@ -1,4 +1,4 @@
-//! The words a recipe chooses from.
+//! The choices of a recipe: enums whose variants are written as words.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,17 +12,17 @@ pub enum NetworkName {
     Cifar10,
 }
 
-/// When the rate drops.
+/// Schedules of the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// Never.
+    /// The rate never drops.
     Constant,
-    /// When the validation error stops improving (paper §5).
+    /// The rate drops when the validation error stops improving (paper §5).
     Plateau,
-    /// At given epochs (the authors' log).
+    /// The rate drops at given epochs (the authors' log).
     Epochs,
-    /// Every `halve_every` epochs, or when the validation loss stops improving.
+    /// The rate drops every `halve_every` epochs, or when the validation loss stops improving.
     Halve,
 }
 
@@ -30,50 +30,50 @@ pub enum Schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
-    /// max(0, x), paper §3.1.
+    /// ReLU: max(0, x), paper §3.1.
     Relu,
-    /// The comparison of Figure 1.
+    /// Hyperbolic tangent: the comparison of Figure 1.
     Tanh,
 }
 
-/// Forms of response normalisation.
+/// Forms of response normalization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lrn {
-    /// Off.
+    /// No normalization.
     None,
     /// α times the plain sum of squares: the paper's formula.
     Paper,
-    /// α/n times it: what the authors' program, Caffe and PyTorch compute.
+    /// α/n times the sum of squares, as in the authors' program, Caffe and PyTorch.
     Original,
 }
 
-/// Order of the operations after a sum.
+/// Orders of the operations after a pre-activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OpOrder {
-    /// Activation, normalisation, pooling.
+    /// Activation, normalization, pooling.
     Paper,
-    /// conv1: normalisation, pooling, activation; conv5: pooling, activation.
+    /// conv1: normalization, pooling, activation; conv5: pooling, activation.
     AsRun,
 }
 
-/// How weights start.
+/// Rules for the standard deviation of initial weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
-    /// Normal with a fixed deviation a layer.
+    /// A fixed standard deviation per layer.
     Fixed,
-    /// Normal with deviation √(2 / fan-in).
+    /// The standard deviation √(2 / fan-in).
     FanIn,
 }
 
-/// How activations and gradients travel between the halves.
+/// Encodings of the activations and gradients that the halves exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
-    /// As they are.
+    /// 32-bit floats.
     F32,
-    /// As half floats, scaled by a power of two a tensor.
+    /// 16-bit floats, scaled by one power of two per tensor.
     F16,
 }

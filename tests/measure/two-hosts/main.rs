@@ -1,11 +1,15 @@
-//! Measures training across two hosts: the full AlexNet in network namespaces, 1 ms of delay each
-//! way, 10 and 1 Gbit/s, with TLS and without; then what TLS costs the exchange alone.
+//! Measures training across two hosts: the full AlexNet in network namespaces, with 1 ms of delay
+//! each way, at 10 and 1 Gbit/s, with TLS and without; then the cost of TLS for the exchange alone.
 //!
-//! `cargo build --release -p system-tests --bins && cargo run --release -p system-tests --example two-hosts [STEPS]`,
-//! as root, on an idle machine. With 0 steps: TLS alone.
+//! Run it as root, on an idle machine; with 0 steps it measures TLS alone:
+//!
+//! ```text
+//! cargo build --release -p system-tests --bins
+//! cargo run --release -p system-tests --example two-hosts [STEPS]
+//! ```
 
 mod goodput; // the exchange alone
-mod records; // what a run has written down
+mod records; // reads the records of a run
 
 use std::path::Path;
 
@@ -16,10 +20,10 @@ use harness::roles::Machine;
 
 use records::{median, row, steps};
 
-/// Pictures: enough for no evaluation to come between the steps.
+/// Enough pictures that no evaluation comes between the steps.
 const DATA: &str = "synthetic:256:4096:128";
 const DELAY_US: u32 = 1000;
-/// Steps before caches, memory and connections are warm.
+/// Number of steps until caches, memory and connections are warm.
 const WARM_UP: u64 = 2;
 
 fn main() {
@@ -33,9 +37,9 @@ fn main() {
     let folder = tempfile::tempdir().expect("room for runs");
     let certs = certificates(folder.path(), "certs");
     let certs = certs.to_str().expect("a path in UTF-8");
-    say("ms a half stands still at each point: while bytes come + before they begin to");
+    say("ms per half and exchange point: waiting for bytes + waiting for the peer to send");
     say("");
-    say("| cable | TLS | a step | conv3 | fc6 | fc7 | fc8 | logits | hidden |");
+    say("| cable | TLS | step | conv3 | fc6 | fc7 | fc8 | logits | hidden |");
     say("|---|---|---|---|---|---|---|---|---|");
     for rate in rates {
         for secure in [false, true] {
@@ -57,7 +61,7 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-/// Trains so many steps across two hosts; the row of the table.
+/// Trains `until` steps across two hosts and returns the row of the table.
 fn train(machine: &Machine, folder: &Path, rate: &str, more: &[&str], until: u64) -> String {
     let hosts = match Hosts::new(machine, Some(rate)) {
         Ok(hosts) => hosts,

@@ -1,4 +1,4 @@
-//! What a run has written down of its steps and their exchange.
+//! Reads a run's records of steps and exchanges.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,15 +18,15 @@ pub(crate) fn steps(metrics: &Path) -> Vec<f64> {
     steps.filter_map(|line| line["step_ms"].as_f64()).collect()
 }
 
-/// The middle one; NaN of none.
+/// The median; NaN if there are no values.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// From `timing.jsonl`, steps after `warm_up`: for each exchange point the median of what a half
-/// stood still in a step, both directions together, for bytes that were coming and for the other half's
-/// work; then the share of all transfers that lay under compute.
+/// Reads `timing.jsonl` after step `warm_up`. For each exchange point: the medians per step of the
+/// exchange wait and of the time in which the peer was late, both directions together. Then the
+/// share of all transfers that was hidden by computation.
 pub(crate) fn row(timing: &Path, warm_up: u64) -> String {
     let mut waits: BTreeMap<&str, Vec<[f64; 2]>> = BTreeMap::new();
     let (mut waited, mut transferred) = (0.0, 0.0);

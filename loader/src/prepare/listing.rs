@@ -1,0 +1,24 @@
+//! Listings of folders, for every layout that has folders.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// Names and paths of everything in a folder, sorted by name.
+pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "list"))? {
+        let entry = entry.map_err(Error::io(folder, "list"))?;
+        entries.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// Names of the class folders in a folder: all folders that are not hidden.
+pub(super) fn class_folders(folder: &Path) -> Result<BTreeSet<String>, Error> {
+    let folders = entries(folder)?.into_iter();
+    let is_class = |(name, path): &(String, PathBuf)| !name.starts_with('.') && path.is_dir();
+    Ok(folders.filter(is_class).map(|(name, _)| name).collect())
+}
