@@ -1,4 +1,4 @@
-//! What an operator chooses about a run; what the paper fixes is the recipe.
+//! The choices of an operator about a run; the recipe holds everything that the paper fixes.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -9,9 +9,9 @@ use net::Trust;
 use tokio::sync::watch;
 
 use crate::error::Error;
-use crate::status::RunStatus;
+use crate::run::status::RunStatus;
 
-/// How far to train.
+/// The end of training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
     /// Passes over the training images.
@@ -23,50 +23,50 @@ pub enum Until {
 /// Everything [`crate::run`] needs besides its socket.
 #[derive(Debug)]
 pub struct Config {
-    /// The run directory; created if it isn't there, resumed if it is.
+    /// The run directory; created if it does not exist, resumed if it does.
     pub run_dir: PathBuf,
-    /// The recipe; a run directory of another one is refused.
+    /// The recipe; a run directory with another one is refused.
     pub recipe: Recipe,
     /// Seed of every random number of the run.
     pub seed: u64,
-    /// Where to stop; `None`: after the recipe's epochs.
+    /// The end of training; `None`: the recipe's epochs.
     pub until: Option<Until>,
     /// Steps between two checkpoints; the end and each new best evaluation have one too.
     pub checkpoint_every: u64,
-    /// Steps between two that are timed layer by layer; the second to fourth are too. 0: none.
+    /// Steps between two that are timed layer by layer, besides the second to fourth; 0: none.
     pub timing_every: u64,
     /// Checkpoints kept, besides the best.
     pub keep: usize,
-    /// A worker that says nothing for so long is lost; heartbeats come every second.
-    pub silence: Duration,
-    /// Losses without any new step after which the run gives up.
+    /// Time without a heartbeat after which a worker counts as failed; they come every second.
+    pub heartbeat_timeout: Duration,
+    /// Worker failures without a new step after which the run gives up.
     pub max_restarts: u32,
-    /// How long a run that had started waits for a replacement.
-    pub wait_for_workers: Duration,
-    /// How long a worker may take to take up its half: to fetch its shard, to fill its device.
-    pub wait_for_ready: Duration,
+    /// Time for which a run that had started waits for a replacement.
+    pub replacement_deadline: Duration,
+    /// Time that a worker has to get ready: to fetch its shard and to fill its device.
+    pub ready_deadline: Duration,
     /// Time between two lines of progress in the log; zero turns them off.
     pub progress_every: Duration,
-    /// Where to answer Prometheus.
+    /// Socket on which Prometheus is answered.
     pub metrics: Option<TcpListener>,
-    /// Whom it talks to.
+    /// Certificates and the roles they admit.
     pub trust: Trust,
-    /// How long a run that is finished still answers, so that workers and loaders that come late
-    /// are told so instead of looking for it for ever.
+    /// Time for which a finished run still answers, so that late workers and loaders are told to
+    /// finish, too, instead of dialing in vain.
     pub linger: Duration,
-    /// Where to publish progress, e.g. for a live line.
+    /// Channel on which the status is published, for example for a live line.
     pub progress: Option<watch::Sender<RunStatus>>,
 }
 
 impl Config {
-    /// Default of [`Self::silence`].
-    pub const SILENCE: Duration = Duration::from_secs(10);
+    /// Default of [`Self::heartbeat_timeout`].
+    pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
     /// Default of [`Self::max_restarts`].
     pub const MAX_RESTARTS: u32 = 10;
-    /// Default of [`Self::wait_for_workers`].
-    pub const WAIT_FOR_WORKERS: Duration = Duration::from_secs(60);
+    /// Default of [`Self::replacement_deadline`].
+    pub const REPLACEMENT_DEADLINE: Duration = Duration::from_secs(60);
 
-    /// The defaults, for this directory, recipe and seed.
+    /// The defaults for a directory, recipe and seed.
     pub fn new(run_dir: impl Into<PathBuf>, recipe: Recipe, seed: u64) -> Self {
         Self {
             run_dir: run_dir.into(),
@@ -77,11 +77,11 @@ impl Config {
             checkpoint_every: 200,
             timing_every: proto::timing::EVERY,
             keep: 3,
-            silence: Self::SILENCE,
+            heartbeat_timeout: Self::HEARTBEAT_TIMEOUT,
             max_restarts: Self::MAX_RESTARTS,
-            wait_for_workers: Self::WAIT_FOR_WORKERS,
-            wait_for_ready: Duration::from_secs(180),
-            progress_every: crate::progress::EVERY,
+            replacement_deadline: Self::REPLACEMENT_DEADLINE,
+            ready_deadline: Duration::from_secs(180),
+            progress_every: crate::record::progress::EVERY,
             metrics: None,
             trust: Trust::default(),
             linger: Duration::ZERO,
@@ -89,7 +89,7 @@ impl Config {
         }
     }
 
-    /// Refuses what can't work.
+    /// Refuses values that can't work.
     ///
     /// # Errors
     /// [`Error::Config`] naming the field.
@@ -101,8 +101,8 @@ impl Config {
         if self.keep == 0 {
             return refuse("keep is 0, at least 1 checkpoint must be kept");
         }
-        if self.silence < Duration::from_millis(10) {
-            return refuse("silence is below 10 ms, every worker would count as lost");
+        if self.heartbeat_timeout < Duration::from_millis(10) {
+            return refuse("heartbeat_timeout is below 10 ms, every worker would count as failed");
         }
         if self.recipe.batch == 0 {
             return refuse("the recipe's batch is 0, it must be at least 1 image");

@@ -1,76 +1,80 @@
-//! The I/O around [`crate::run`]: timers, calls, files. Does what the state machine says.
+//! The I/O around the state machine: timers, calls, files. Carries out its actions.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use net::RUN;
 use proto::MESSAGE_LIMIT;
+use proto::status::WorkerStatus;
 use proto::wire::coordinator_server::CoordinatorServer;
 use proto::wire::store_server::StoreServer;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
 
-use crate::checkpoint::{self, Manifest};
 use crate::config::Config;
+use crate::disk::checkpoint::{self, Manifest};
+use crate::disk::run_dir::Owned;
+use crate::disk::store::Store;
 use crate::error::Error;
-use crate::event::{Command, Ending, Event};
-use crate::metrics::{Evaluation, Metrics};
-use crate::progress::{self, Progress};
-use crate::prometheus;
+use crate::record::metrics::{Evaluation, Metrics};
+use crate::record::progress::{self, Progress};
+use crate::record::prometheus;
+use crate::record::recorder::Recorder;
+use crate::record::tensorboard::TensorBoard;
+use crate::run::event::{Action, Ending, Event};
+use crate::run::status::RunStatus;
 use crate::run::{Run, Settings};
-use crate::run_dir::Owned;
-use crate::serve::{Inbox, Links, Serve};
-use crate::status::RunStatus;
-use crate::store::Store;
-use crate::tensorboard::TensorBoard;
-use crate::timing::Recorder;
+use crate::serve::{Inbox, Serve, Streams};
+
+mod open; // the run on the disk when a coordinator starts
+
+use open::Opened;
 
 const TICK: Duration = Duration::from_millis(200);
-/// How often a run that waits says for what.
+/// Time between two reminders of a run that waits.
 const REMINDER: Duration = Duration::from_secs(10);
-/// How long everyone has to close after `Finish`.
+/// Time for all connections to close after `Finish`.
 const GOODBYE: Duration = Duration::from_secs(3);
-/// How long a coordinator waits for another one to leave the run directory.
-const LOCKED_FOR: Duration = Duration::from_secs(3);
-/// Events between the services and this loop.
+/// Most events that wait between the services and this loop.
 const EVENTS: usize = 1024;
-/// Windows for incoming shards: what isn't on the disk yet waits here, and the coordinator is to
-/// stay small; a disk is slower than the default's 64 MiB is meant for.
+/// Windows for incoming shards. Bytes that are not on the disk yet wait in them, so they limit the
+/// coordinator's memory; the default of 64 MiB is meant for something faster than a disk.
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// How a run ended, if not with an error.
+/// The result of a run that ended without an error.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// Finished, stopped, or nothing left to do.
+    /// Ending: finished, stopped, or nothing left to do.
     pub ending: Ending,
-    /// Step of the last checkpoint, from which a stopped run goes on.
+    /// Step of the last checkpoint, from which a stopped run resumes.
     pub step: u64,
-    /// Epochs at that step.
+    /// Epochs done at that step.
     pub epoch: f64,
-    /// The last evaluation.
+    /// Last evaluation.
     pub last: Option<Evaluation>,
-    /// The one with the lowest error.
+    /// Evaluation with the lowest error.
     pub best: Option<Evaluation>,
-    /// Where the run is kept.
+    /// Run directory.
     pub run_dir: PathBuf,
     /// Steps done by this call.
     pub steps_done: u64,
-    /// While training, evaluations and checkpoints left out.
+    /// Speed while training, evaluations and checkpoints left out.
     pub images_per_s: f64,
-    /// What was out of the ordinary: a damaged checkpoint, a full disk, a recovery.
+    /// Anything out of the ordinary: a damaged checkpoint, a full disk, a rollback.
     pub notices: Vec<String>,
 }
 
-/// Runs the coordinator of one run until it is finished, stopped or can't go on.
+/// Runs the coordinator of one run until it is finished, stopped or can't continue.
 ///
-/// `shutdown` resolving means: checkpoint what all parts have finished, then end.
+/// Once `shutdown` resolves, the coordinator saves a checkpoint of the steps that all partitions
+/// have done, and ends.
 ///
 /// # Errors
-/// [`Error::Failed`] if the run can't go on, others if it can't start: the run directory is in
+/// [`Error::Failed`] if the run can't continue, others if it can't start: the run directory is in
 /// use, damaged, or another run's.
 pub async fn run(
     mut config: Config,
@@ -82,17 +86,17 @@ pub async fn run(
     let path = config.run_dir.clone();
     let (recipe, seed) = (config.recipe.clone(), config.seed);
     let linger = config.linger;
-    let opened = open_soon(&path, &recipe, seed).await?;
+    let opened = open::open_soon(&path, &recipe, seed).await?;
     let trust = config.trust.clone();
     let mut driver = Driver::new(config, opened)?;
     let nothing_left = driver.run.is_finished();
     if nothing_left {
-        tracing::info!(step = driver.run.kept_step(), "nothing is left to do");
+        tracing::info!(step = driver.run.checkpoint_step(), "nothing is left to do");
         if linger.is_zero() {
             return Ok(driver.outcome(Ending::AlreadyFinished));
         }
     }
-    // Dropped, and thereby ended, with this function.
+    // Its tasks end when this function returns.
     let mut watchers = tokio::task::JoinSet::new();
     if let Some(listener) = metrics {
         watchers.spawn(prometheus::serve(listener, driver.status.subscribe()));
@@ -104,7 +108,7 @@ pub async fn run(
         trust: trust.clone(),
         inbox,
         status: driver.status.subscribe(),
-        next_id: std::sync::Arc::default(),
+        next_id: Arc::default(),
         finished: Arc::new(AtomicBool::new(nothing_left)),
     };
     let finished = serve.finished.clone();
@@ -122,18 +126,20 @@ pub async fn run(
     let mut server = tokio::spawn(server);
     let span = tracing::info_span!(RUN, id = driver.owned.dir.record.run_id);
     let ending = tokio::select! {
-        ending = driver.until_the_end(events, shutdown).instrument(span), if !nothing_left => ending?,
+        ending = driver.until_the_end(events, shutdown).instrument(span), if !nothing_left => {
+            ending?
+        }
         () = std::future::ready(()), if nothing_left => Ending::AlreadyFinished,
         ended = &mut server => match ended {
             Ok(Err(error)) => return Err(error.into()),
-            _ => return Err(Error::Invalid("the coordinator's server ended too early".into())),
+            _ => return Err(Error::ServerEnded),
         },
     };
     let status = driver.run.status();
     progress::ended(&ending, &status, driver.run.speed().1);
-    // Everyone has been told; those who don't listen are not waited for.
-    let _ = tokio::time::timeout(GOODBYE, driver.links.closed()).await;
-    driver.links.close();
+    // Everyone has been told; a connection that does not close is not waited for.
+    let _ = tokio::time::timeout(GOODBYE, driver.streams.closed()).await;
+    driver.streams.close();
     if matches!(ending, Ending::Finished | Ending::AlreadyFinished) && !linger.is_zero() {
         finished.store(true, Ordering::Relaxed);
         tracing::info!(
@@ -148,97 +154,39 @@ pub async fn run(
     }
     match ending {
         Ending::Failed { reason } => {
-            let (step, kept) = (driver.run.step(), driver.run.kept_step());
+            let (step, kept) = (driver.run.step(), driver.run.checkpoint_step());
             Err(Error::Failed { step, kept, reason })
         }
         ending => Ok(driver.outcome(ending)),
     }
 }
 
-/// As [`open`]; a coordinator that was there just now may need a moment to end.
-async fn open_soon(
-    path: &Path,
-    recipe: &model::recipe::Recipe,
-    seed: u64,
-) -> Result<Opened, Error> {
-    let since = Instant::now();
-    loop {
-        let (path, recipe) = (path.to_path_buf(), recipe.clone());
-        match blocking(move || open(&path, &recipe, seed)).await {
-            Err(Error::Locked { .. }) if since.elapsed() < LOCKED_FOR => {
-                tokio::time::sleep(TICK).await;
-            }
-            other => return other,
-        }
-    }
-}
-
-/// What is on the disk when a coordinator starts.
-struct Opened {
-    owned: Owned,
-    kept: Option<Manifest>,
-    notices: Vec<String>,
-}
-
-fn open(path: &Path, recipe: &model::recipe::Recipe, seed: u64) -> Result<Opened, Error> {
-    let owned = Owned::open(path, recipe, seed)?;
-    checkpoint::remove_unfinished(path)?;
-    let (kept, mut notices) = checkpoint::newest(path)?;
-    for refused in &notices {
-        tracing::warn!(kept = kept.as_ref().map_or(0, |m| m.step), "{refused}");
-    }
-    // Beginning anew would cut the run's history: that is for a person to decide.
-    if kept.is_none() && !notices.is_empty() {
-        return Err(Error::NoneWhole { path: path.to_path_buf(), refused: notices.join("; ") });
-    }
-    if let Some(manifest) = &kept
-        && manifest.run_id != owned.dir.record.run_id
-    {
-        let differences = format!(
-            "run {} in run.json, run {} in the checkpoint of step {}",
-            owned.dir.record.run_id, manifest.run_id, manifest.step
-        );
-        return Err(Error::OtherRun { path: path.to_path_buf(), differences });
-    }
-    notices.extend(owned.notices());
-    Ok(Opened { owned, kept, notices })
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
-}
-
-/// The state machine and everything it commands.
+/// The state machine and everything that its actions need.
 struct Driver {
     run: Run,
     owned: Owned,
     metrics: Metrics,
-    /// Its length at the step of the checkpoint that is being written.
+    /// Length of `metrics.jsonl` at the step of the checkpoint that is being saved.
     mark: u64,
     tensorboard: TensorBoard,
-    /// When the newest checkpoint was made.
+    /// Time of the newest checkpoint.
     kept_at: Option<SystemTime>,
-    timing: Recorder,
+    recorder: Recorder,
     store: Store,
-    links: Links,
+    streams: Streams,
     keep: usize,
     status: watch::Sender<RunStatus>,
     progress: Option<watch::Sender<RunStatus>>,
-    /// Writes the log lines that people read.
-    said: Progress,
+    /// Writes the log lines for people.
+    lines: Progress,
 }
 
 impl Driver {
     fn new(config: Config, opened: Opened) -> Result<Self, Error> {
-        let Opened { owned, kept, notices } = opened;
+        let Opened { owned, newest, notices } = opened;
         let path = &owned.dir.path;
         let record = &owned.dir.record;
-        let said = Progress::new(config.progress_every, config.recipe.batch, Instant::now());
+        let lines = Progress::new(config.progress_every, config.recipe.batch, Instant::now());
         let settings = Settings {
             run_id: record.run_id.clone(),
             run_dir: path.display().to_string(),
@@ -249,32 +197,32 @@ impl Driver {
             until: config.until,
             checkpoint_every: config.checkpoint_every,
             timing_every: config.timing_every,
-            silence: config.silence,
+            heartbeat_timeout: config.heartbeat_timeout,
             max_restarts: config.max_restarts,
-            wait_for_workers: config.wait_for_workers,
-            wait_for_ready: config.wait_for_ready,
+            replacement_deadline: config.replacement_deadline,
+            ready_deadline: config.ready_deadline,
         };
-        let bytes = kept.as_ref().map_or(0, |m| m.metrics_bytes);
+        let bytes = newest.as_ref().map_or(0, |m| m.metrics_bytes);
         let metrics = Metrics::open(&owned.dir.metrics_path(), bytes)?;
         let tensorboard = TensorBoard::new(path);
-        let kept_at = kept.as_ref().and_then(|m| checkpoint::made_at(path, m.step));
-        let run = Run::new(settings, kept, record.data_set.clone(), record.incarnation, notices);
+        let kept_at = newest.as_ref().and_then(|m| checkpoint::made_at(path, m.step));
+        let run = Run::new(settings, newest, record.data_set.clone(), record.incarnation, notices);
         let status = watch::Sender::new(RunStatus { checkpoint_at: kept_at, ..run.status() });
         let store = Store::new(path);
-        let timing = Recorder::new(&owned.dir, config.timing_every);
+        let recorder = Recorder::new(&owned.dir, config.timing_every);
         Ok(Self {
             run,
             metrics,
             mark: 0,
             tensorboard,
             kept_at,
-            timing,
+            recorder,
             store,
-            links: Links::new()?,
+            streams: Streams::new()?,
             keep: config.keep,
             status,
             progress: config.progress,
-            said,
+            lines,
             owned,
         })
     }
@@ -291,7 +239,7 @@ impl Driver {
         tokio::pin!(shutdown);
         let mut asked_to_stop = false;
         loop {
-            // In this order: after a slow disk, heartbeats that wait here count before silence.
+            // In this order: after a slow disk, waiting heartbeats count before any timeout.
             let event = tokio::select! {
                 biased;
                 () = &mut shutdown, if !asked_to_stop => {
@@ -316,14 +264,14 @@ impl Driver {
         }
     }
 
-    /// What a service said, as an event.
+    /// Takes a service's input; returns its event, if it has one for the state machine.
     fn take(&mut self, message: Inbox) -> Option<Event> {
         match message {
-            Inbox::Worker { id, orders } => self.links.worker(id, orders),
-            Inbox::Loader { id, orders } => self.links.loader(id, orders),
-            Inbox::Spans { loader, spans } => self.timing.loader(&loader, &spans),
+            Inbox::Worker { id, commands } => self.streams.worker(id, commands),
+            Inbox::Loader { id, commands } => self.streams.loader(id, commands),
+            Inbox::Spans { loader, spans } => self.recorder.loader(&loader, &spans),
             Inbox::Event(event) => {
-                self.links.forget(&event);
+                self.streams.forget(&event);
                 return Some(event);
             }
             Inbox::Stop { reason, after } => {
@@ -336,25 +284,26 @@ impl Driver {
 
     fn remind(&self) {
         let status = self.run.status();
-        if status.phase.starts_with("waiting") {
-            tracing::info!(workers = ?status.workers, loaders = ?status.loaders, "{}", status.phase);
+        if status.phase.is_waiting() {
+            let workers: Vec<_> = status.workers.iter().map(ToString::to_string).collect();
+            tracing::info!(?workers, loaders = ?status.loaders, "{}", status.phase);
         }
     }
 
-    /// One event and everything that follows from it.
+    /// Handles one event and everything that follows from it.
     async fn handle(&mut self, event: Event) -> Result<Option<Ending>, Error> {
         let mut events = std::collections::VecDeque::from([event]);
         let mut ending = None;
         while let Some(event) = events.pop_front() {
-            for command in self.run.on(event, Instant::now()) {
-                match command {
-                    Command::End(how) => ending = Some(how),
-                    command => events.extend(self.obey(command).await?),
+            for action in self.run.on(event, Instant::now()) {
+                match action {
+                    Action::End(how) => ending = Some(how),
+                    action => events.extend(self.carry_out(action).await?),
                 }
             }
         }
         let status = RunStatus { checkpoint_at: self.kept_at, ..self.run.status() };
-        self.said.look(&status, Instant::now());
+        self.lines.look(&status, Instant::now());
         if let Some(progress) = &self.progress {
             progress.send_replace(status.clone());
         }
@@ -362,51 +311,39 @@ impl Driver {
         Ok(ending)
     }
 
-    /// Does one thing; some have an answer.
-    async fn obey(&mut self, command: Command) -> Result<Option<Event>, Error> {
-        self.timing.sees(&command);
-        match command {
-            Command::Order { worker, incarnation, order } => {
-                return Ok(self.links.order(worker, incarnation, order));
+    /// Carries out one action; some have an answer.
+    async fn carry_out(&mut self, action: Action) -> Result<Option<Event>, Error> {
+        self.recorder.observe(&action);
+        match action {
+            Action::Send { worker, command } => return Ok(self.streams.send(worker, *command)),
+            Action::Disconnect { worker, reason } => self.streams.disconnect(worker, &reason),
+            Action::RefuseLoader { loader, reason } => self.streams.refuse_loader(loader, reason),
+            Action::RecordData { data, mean } => self.owned.record_data(&data, &mean)?,
+            Action::RecordStart { incarnation, workers } => {
+                self.record_start(incarnation, &workers)
             }
-            Command::Disconnect { worker, reason } => self.links.disconnect(worker, &reason),
-            Command::RefuseLoader { loader, reason } => self.links.refuse_loader(loader, reason),
-            Command::RecordData { data, mean } => self.owned.record_data(&data, &mean)?,
-            Command::RecordStart { incarnation, devices } => {
-                // A full disk must not end a run that could go on.
-                for change in self.owned.other_devices(&devices) {
-                    self.run.note(change);
-                }
-                let status = self.run.status();
-                if let Err(error) = self.owned.record_start(incarnation, devices, status.steps) {
-                    tracing::error!(%error, "the new incarnation can't be written down");
-                    self.run.note(error.to_string());
-                }
-                let dir = &self.owned.dir;
-                if let Some(data) = &dir.record.data_set {
-                    self.said.begins(&dir.recipe, data, &status);
-                }
-            }
-            Command::CutMetrics { bytes } => {
+            Action::CutMetrics { bytes } => {
                 self.metrics.cut(bytes)?;
                 let RunStatus { step, last, .. } = self.run.status();
-                self.tensorboard.go_back(step, last.map(|e| e.step), SystemTime::now());
+                self.tensorboard.roll_back(step, last.map(|e| e.step), SystemTime::now());
             }
-            Command::Write(line) => {
-                self.metrics.write(&line);
-                self.tensorboard.write(&line, SystemTime::now());
+            Action::AppendMetrics(line) => {
+                self.metrics.append(&line);
+                self.tensorboard.append(&line, SystemTime::now());
             }
-            Command::Timing { part, timing } => self.timing.half(part, *timing),
-            Command::Expect { incarnation, shards } => self.store.expect(incarnation, shards),
-            Command::Mark => self.mark = self.metrics.length(),
-            Command::Keep(manifest) => {
+            Action::RecordTiming { partition, timing } => {
+                self.recorder.partition(partition, *timing);
+            }
+            Action::AcceptShards { incarnation, shards } => self.store.accept(incarnation, shards),
+            Action::MarkMetrics => self.mark = self.metrics.length(),
+            Action::WriteManifest(manifest) => {
                 let step = manifest.step;
-                let kept = self.keep(*manifest).await;
-                self.timing.kept();
-                let result = kept.map(Box::new).map_err(|error| error.to_string());
-                return Ok(Some(Event::Kept { step, result }));
+                let written = self.write_manifest(*manifest).await;
+                self.recorder.checkpoint_written();
+                let result = written.map(Box::new).map_err(|error| error.to_string());
+                return Ok(Some(Event::ManifestWritten { step, result }));
             }
-            Command::Discard { step } => {
+            Action::DiscardCheckpoint { step } => {
                 let path = self.owned.dir.path.clone();
                 blocking(move || {
                     checkpoint::discard(&path, step);
@@ -414,18 +351,34 @@ impl Driver {
                 })
                 .await?;
             }
-            Command::FinishLoaders { reason } => self.links.finish_loaders(&reason),
-            Command::End(_) => {}
+            Action::FinishLoaders { reason } => self.streams.finish_loaders(&reason),
+            Action::End(_) => {}
         }
         Ok(None)
     }
 
-    /// Makes a checkpoint exist, then removes those that are too old.
-    async fn keep(&mut self, manifest: Manifest) -> Result<Manifest, Error> {
+    /// Records the beginning of an incarnation. A full disk must not end a run that can continue.
+    fn record_start(&mut self, incarnation: u64, workers: &[WorkerStatus]) {
+        for change in self.owned.other_devices(workers) {
+            self.run.note(change);
+        }
+        let status = self.run.status();
+        if let Err(error) = self.owned.record_start(incarnation, workers, status.steps) {
+            tracing::error!(%error, "the new incarnation can't be written down");
+            self.run.note(error.to_string());
+        }
+        let dir = &self.owned.dir;
+        if let Some(data) = &dir.record.data_set {
+            self.lines.begins(&dir.recipe, data, &status);
+        }
+    }
+
+    /// Makes a checkpoint exist, then removes old ones.
+    async fn write_manifest(&mut self, manifest: Manifest) -> Result<Manifest, Error> {
         self.metrics.sync()?;
         let bytes = self.mark;
         if let Err(error) = self.tensorboard.sync() {
-            // Only a copy of the record: no reason to have no checkpoint.
+            // Only a copy of the metrics: no reason to have no checkpoint.
             tracing::error!(%error, "TensorBoard's files are behind");
             let notice = format!("TensorBoard's files are behind: {error}");
             if !self.run.status().notices.contains(&notice) {
@@ -434,7 +387,7 @@ impl Driver {
         }
         let (path, keep) = (self.owned.dir.path.clone(), self.keep);
         let kept = blocking(move || {
-            let kept = manifest.keep(&path, bytes)?;
+            let kept = manifest.write(&path, bytes)?;
             if let Err(error) = checkpoint::prune(&path, &kept, keep) {
                 tracing::warn!(%error, "an old checkpoint can't be removed");
             }
@@ -459,5 +412,14 @@ impl Driver {
             images_per_s,
             notices: status.notices,
         }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }

@@ -1,23 +1,23 @@
-//! Why a run can't start or go on, and why a call was refused.
+//! Errors of a run that can't start or continue, and of calls that are refused.
 
 use std::path::{Path, PathBuf};
 
 use proto::chunk::ChunkError;
 
-/// What went wrong, with what to do about it.
+/// A failure, with advice in its message where there is any.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An option that can't work.
+    /// An option has an impossible value.
     #[error("{0}")]
     Config(String),
-    /// Disk trouble.
+    /// The disk failed.
     #[error("can't {doing} {path}: {source}")]
     Io {
-        /// `write`, `read`, …
+        /// Operation: `write`, `read`, …
         doing: &'static str,
-        /// Which file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// The system's word.
+        /// Error of the system.
         source: std::io::Error,
     },
     /// Another coordinator works in the run directory.
@@ -28,17 +28,18 @@ pub enum Error {
         /// ` (process 123)`, where known.
         by: String,
     },
-    /// A folder that is no run directory.
+    /// The folder is no run directory.
     #[error("{path} is not a run directory: {why}; train one with `alexnet up --run {path}`")]
     NotARun {
         /// The folder.
         path: PathBuf,
-        /// What is missing.
+        /// Missing part.
         why: String,
     },
-    /// A run directory that belongs to another run.
+    /// The run directory belongs to another run.
     #[error(
-        "{path} holds another run: {differences}; choose another --run, or go on with the same values"
+        "{path} holds another run: {differences}; choose another --run, or resume with the same \
+         values"
     )]
     OtherRun {
         /// The run directory.
@@ -46,137 +47,144 @@ pub enum Error {
         /// Each difference, with both values.
         differences: String,
     },
-    /// A file whose content is not what was written.
+    /// The content of a file is not what was written.
     #[error("{path} is damaged: {why}")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What was found and what was expected.
+        /// Content found and content expected.
         why: String,
     },
-    /// No checkpoint that can be used.
-    #[error("{path} has no checkpoint{which}; train first, or go on training with `alexnet up`")]
+    /// There is no usable checkpoint.
+    #[error("{path} has no checkpoint{which}; train it first with `alexnet up`")]
     NoCheckpoint {
         /// The run directory.
         path: PathBuf,
         /// ` of step 7`, where one was asked for.
         which: String,
     },
-    /// There are checkpoints, but none is whole.
+    /// There are checkpoints, but each is damaged.
     #[error(
-        "no checkpoint in {path} can be used: {refused}; mend the disk, or choose another --run, or remove its checkpoints to begin anew"
+        "no checkpoint in {path} can be used: {refused}; repair the disk, choose another --run, or \
+         remove its checkpoints to begin anew"
     )]
     NoneWhole {
         /// The run directory.
         path: PathBuf,
-        /// What is wrong with each.
+        /// Damage of each checkpoint.
         refused: String,
     },
-    /// A data set that isn't the run's, or doesn't fit its recipe.
+    /// The data set isn't the run's, or does not fit the recipe.
     #[error("{0}")]
     DataSet(String),
-    /// Both ends run different programs.
-    #[error("the {who} is version {theirs}, the coordinator {ours}; run the same on both")]
+    /// The two ends run different versions of the program.
+    #[error("the {role} is version {theirs}, the coordinator {ours}; run the same on both")]
     Version {
         /// `worker` or `loader`.
-        who: &'static str,
-        /// Its version.
+        role: &'static str,
+        /// Version of the other program.
         theirs: String,
-        /// This program's.
+        /// Version of this program.
         ours: &'static str,
     },
-    /// A worker of another run.
+    /// The worker belongs to another run.
     #[error("the worker belongs to run {theirs}, this is run {ours}; start it without a run id")]
     OtherRunId {
-        /// What it said.
+        /// Run id of the worker.
         theirs: String,
-        /// This run.
+        /// Id of this run.
         ours: String,
     },
-    /// A loader that announced itself but can't be called.
+    /// A loader announced itself but can't be called.
     #[error("the loader that announced {address} can't be asked for its data set: {why}")]
     LoaderUnreachable {
-        /// What it announced.
+        /// Announced address.
         address: String,
-        /// What happened.
+        /// Reason of the failure.
         why: String,
     },
-    /// A message that means nothing here.
+    /// A message breaks the protocol.
     #[error("{0}")]
-    Invalid(String),
-    /// A file that the run doesn't have.
+    Message(&'static str),
+    /// The coordinator ends, and with it the store.
+    #[error("the coordinator is ending and stores no more shards")]
+    StoreClosed,
+    /// The server ended before the run did.
+    #[error("the coordinator's server ended before the run; start the coordinator again")]
+    ServerEnded,
+    /// The run does not have this file.
     #[error("no file {name:?} in the run's checkpoints")]
     NoFile {
-        /// As asked for.
+        /// Requested name.
         name: String,
     },
-    /// A file that nobody ordered.
-    #[error("file {name:?} was not ordered; the run now takes {expected}")]
+    /// The file was not asked for.
+    #[error("file {name:?} was not asked for; the run now accepts {expected}")]
     NotExpected {
-        /// As offered.
+        /// Offered name.
         name: String,
-        /// What it would take.
+        /// Files that would be accepted.
         expected: String,
     },
-    /// Something from before the last recovery.
+    /// The sender belongs to an incarnation before the last rollback.
     #[error("from incarnation {got}, the run is at {now}")]
     Older {
-        /// The sender's.
+        /// The sender's incarnation.
         got: u64,
-        /// The run's.
+        /// The run's incarnation.
         now: u64,
     },
-    /// The same file is being received already.
+    /// The file is being received already.
     #[error("file {name:?} is being received already")]
     Busy {
-        /// As offered.
+        /// Offered name.
         name: String,
     },
-    /// Bytes that were damaged on the way.
+    /// Bytes were damaged on the way.
     #[error("file {name:?}: {source}")]
     Chunk {
-        /// As offered.
+        /// Offered name.
         name: String,
-        /// Which chunk, and how.
+        /// The chunk and its damage.
         source: ChunkError,
     },
-    /// A file that isn't what its sender hashed.
+    /// The file isn't what its sender hashed.
     #[error("file {name:?}: sha256 {got}, the sender announced {want}")]
     Digest {
-        /// As offered.
+        /// Offered name.
         name: String,
-        /// Of what arrived.
+        /// Digest of the bytes received.
         got: String,
-        /// Announced.
+        /// Digest announced.
         want: String,
     },
-    /// A stream that ended too early.
+    /// The stream ended too early.
     #[error("file {name:?} ended after {got} of {want} bytes")]
     CutShort {
-        /// As offered.
+        /// Offered name.
         name: String,
         /// Bytes received.
         got: u64,
         /// Bytes announced.
         want: u64,
     },
-    /// The run ended without reaching its end.
-    #[error("the run ended at step {step}: {reason}; `alexnet up` again goes on from step {kept}")]
+    /// The run failed.
+    #[error("the run ended at step {step}: {reason}; `alexnet up` resumes from step {kept}")]
     Failed {
         /// Steps done.
         step: u64,
         /// The step of the last checkpoint.
         kept: u64,
-        /// What happened.
+        /// Reason of the failure.
         reason: String,
     },
-    /// The server couldn't be kept up.
-    #[error("the coordinator's server ended: {0}")]
+    /// The server failed.
+    #[error("the coordinator's server failed: {0}")]
     Server(#[from] tonic::transport::Error),
 }
 
 impl Error {
-    /// For `map_err`: what was being done to which path.
+    /// For `map_err`: names the operation and the path.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_path_buf(), source }
     }

@@ -1,37 +1,26 @@
-//! Who does what, and when: seats workers on the halves, lets them train from boundary to boundary,
-//! orders evaluations and checkpoints, notices who is gone and brings the run back.
+//! The coordinator of a run: seats workers on the partitions, lets them train from boundary to
+//! boundary, has them evaluate and save checkpoints, notices failures and rolls the run back.
 //!
 //! ```text
-//!   serve ──events──▶ run ──commands──▶ drive ──▶ orders, manifest, metrics.jsonl
+//!   serve ──events──▶ run ──actions──▶ drive ──▶ commands to workers, manifest, metrics.jsonl
 //!     store ◀── shards, streamed to disk and back
 //! ```
 
-mod run; // the run as a state machine: event in, commands out; start here
-mod event;
-mod members;
-mod plan;
-mod rate;
-pub mod checkpoint;
-pub mod run_dir;
-mod metrics; // `metrics.jsonl`
-mod tensorboard; // the same for TensorBoard
-mod growing; // files that both append to
-mod prometheus; // how the run stands, for Prometheus
-pub mod timing; // timed steps, a line a half
-mod trace; // the same as a picture over time, for Perfetto
-mod durable;
-mod drive;
-mod serve;
-mod store;
-mod status;
-pub mod progress; // the same as sentences, for the log, `up` and `status`
-mod config;
+mod run; // the run as a state machine: event in, actions out; start here
+mod drive; // carries the actions out: timers, calls, files
+mod serve; // the gRPC services: messages in become events, commands become messages
+mod disk; // what must survive a crash
+mod record; // what a run records and shows
+mod config; // what an operator chooses
 mod error;
 
 pub use config::{Config, Until};
+pub use disk::data_set::DataSet;
+pub use disk::{checkpoint, run_dir};
 pub use drive::{Outcome, run};
 pub use error::Error;
-pub use event::{DataSet, Ending};
-pub use metrics::Evaluation;
-pub use rate::RateState;
-pub use status::RunStatus;
+pub use record::metrics::Evaluation;
+pub use record::{metrics, progress, timing};
+pub use run::event::Ending;
+pub use run::rate::RateState;
+pub use run::status::RunStatus;

@@ -186,6 +186,14 @@ pub enum Error {
         /// What is wrong, and what to do.
         why: String,
     },
+    /// There is no GPU that could be used: stop. The CPU is the alternative.
+    #[error("device {device}: {why}, or use cpu")]
+    NoGpu {
+        /// Requested device.
+        device: String,
+        /// Missing part, and how to get it.
+        why: String,
+    },
     /// A device that no restart of this program makes usable: stop at once.
     #[error("device {device}: {why}")]
     DeviceUnusable {

@@ -15,7 +15,7 @@ use proto::timing::clock_ns;
 use proto::wire::coordinator_client::CoordinatorClient;
 use proto::wire::worker_command::Command as Kind;
 use proto::wire::worker_event::Event;
-use proto::wire::{Finish, Heartbeat, Join, Pong, WorkerCommand, WorkerEvent};
+use proto::wire::{DeviceKind, Finish, Heartbeat, Join, Pong, WorkerCommand, WorkerEvent};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -244,6 +244,10 @@ impl Desk {
             run_id: String::new(),
             device: self.device.clone(),
             exchange: self.exchange.clone(),
+            device_kind: match self.config.device {
+                Device::Cpu { .. } => DeviceKind::Cpu.into(),
+                Device::Cuda(_) => DeviceKind::Cuda.into(),
+            },
         };
         let first = WorkerEvent { event: Some(Event::Join(join)) };
         events.send(first).await.map_err(|_| Status::internal("own stream closed"))?;

@@ -8,59 +8,59 @@ use crate::wire::Chunk;
 /// next, which makes gRPC as fast as a raw socket (measured; ARCHITECTURE, "how a tensor travels").
 pub const CHUNK_BYTES: usize = 1 << 20;
 
-/// Why chunks don't make the bytes that were announced.
+/// A chunk that does not continue the run of bytes before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChunkError {
-    /// A payload that isn't what was sent.
+    /// The payload was damaged on the way.
     #[error("chunk at byte {offset}: checksum {got:08x}, the sender wrote {want:08x}")]
     Checksum {
-        /// Where.
+        /// Offset of the chunk.
         offset: u64,
-        /// Of what arrived.
+        /// Checksum of the payload that arrived.
         got: u32,
-        /// In the header.
+        /// Checksum in the header.
         want: u32,
     },
-    /// A chunk that isn't the next one.
+    /// The chunk isn't the next one.
     #[error("chunk at byte {got}, expected the one at byte {want}")]
     OutOfOrder {
-        /// Where it belongs.
+        /// Offset of the chunk.
         got: u64,
-        /// Where the next one belongs.
+        /// Offset of the next chunk.
         want: u64,
     },
-    /// Another total, or a payload that reaches beyond it.
+    /// The chunk announces another total, or reaches beyond it.
     #[error("chunk says {got} bytes in all, expected {want}")]
     Length {
-        /// Announced.
+        /// Bytes announced.
         got: u64,
-        /// Expected.
+        /// Bytes expected.
         want: u64,
     },
-    /// More than the receiver takes.
+    /// The bytes would exceed the receiver's limit.
     #[error("{got} bytes announced, the limit is {limit}")]
     TooLong {
-        /// Announced.
+        /// Bytes announced.
         got: u64,
-        /// The receiver's limit.
+        /// Limit of the receiver.
         limit: u64,
     },
-    /// Crumbs: each piece keeps a whole receive buffer.
+    /// The chunks are far too small; each of them may keep a whole receive buffer alive.
     #[error("{got} chunks for {total} bytes, at most {most}: chunks have 1 MiB, but for the last")]
     TooMany {
-        /// So far, with this one.
+        /// Chunks so far.
         got: u64,
-        /// Announced bytes.
+        /// Bytes announced.
         total: u64,
-        /// The most for so many bytes.
+        /// Most chunks for this many bytes.
         most: u64,
     },
 }
 
-/// What chunks have on average at least, but for a few.
-const SMALL: u64 = 64 << 10;
-/// Those few.
-const FEW: u64 = 16;
+/// Least mean payload of a transfer's chunks, beyond [`SPARE_CHUNKS`] of any size.
+const MIN_MEAN_CHUNK: u64 = 64 << 10;
+/// Chunks that may be of any size.
+const SPARE_CHUNKS: u64 = 16;
 
 /// Cuts bytes into chunks without copying them; empty bytes make one empty chunk.
 pub fn chunks(bytes: Bytes) -> impl Iterator<Item = Chunk> + Send {
@@ -78,27 +78,27 @@ pub fn chunks(bytes: Bytes) -> impl Iterator<Item = Chunk> + Send {
     })
 }
 
-/// Takes chunks in order, checks each, keeps views of them.
+/// Checks that chunks arrive whole and in order. Keeps none of their bytes.
 #[derive(Debug, Clone)]
-pub struct Assembler {
+pub struct ChunkChecker {
     limit: u64,
     total: Option<u64>,
     have: u64,
+    chunks: u64,
     is_over: bool,
-    parts: Vec<Bytes>,
 }
 
-impl Assembler {
-    /// For at most `limit` bytes.
+impl ChunkChecker {
+    /// A checker for at most `limit` bytes.
     pub fn new(limit: u64) -> Self {
-        Self { limit, total: None, have: 0, is_over: false, parts: Vec::new() }
+        Self { limit, total: None, have: 0, chunks: 0, is_over: false }
     }
 
-    /// Takes the next chunk; true once all bytes are there.
+    /// Checks the next chunk; returns whether it was the last one.
     ///
     /// # Errors
-    /// [`ChunkError`] if it isn't the next one, or damaged.
-    pub fn take(&mut self, chunk: Chunk) -> Result<bool, ChunkError> {
+    /// [`ChunkError`] if the chunk is damaged or isn't the next one.
+    pub fn check(&mut self, chunk: &Chunk) -> Result<bool, ChunkError> {
         if chunk.total > self.limit {
             return Err(ChunkError::TooLong { got: chunk.total, limit: self.limit });
         }
@@ -106,7 +106,7 @@ impl Assembler {
         if chunk.total != total {
             return Err(ChunkError::Length { got: chunk.total, want: total });
         }
-        // After the last one, too: empty ones could come for ever.
+        // Nothing follows the last chunk: otherwise empty ones could come without end.
         if chunk.offset != self.have || self.is_over {
             return Err(ChunkError::OutOfOrder { got: chunk.offset, want: self.have });
         }
@@ -114,36 +114,70 @@ impl Assembler {
         if end > total || (chunk.payload.is_empty() && total > 0) {
             return Err(ChunkError::Length { got: end, want: total });
         }
-        let (got, most) = (self.parts.len() as u64 + 1, total / SMALL + FEW);
+        let (got, most) = (self.chunks + 1, total / MIN_MEAN_CHUNK + SPARE_CHUNKS);
         if got > most {
             return Err(ChunkError::TooMany { got, total, most });
         }
-        let got = crc32fast::hash(&chunk.payload);
-        if got != chunk.crc32 {
-            return Err(ChunkError::Checksum { offset: chunk.offset, got, want: chunk.crc32 });
+        let crc32 = crc32fast::hash(&chunk.payload);
+        if crc32 != chunk.crc32 {
+            let (offset, want) = (chunk.offset, chunk.crc32);
+            return Err(ChunkError::Checksum { offset, got: crc32, want });
         }
-        self.have = end;
+        (self.have, self.chunks) = (end, got);
         self.is_over = end == total;
-        self.parts.push(chunk.payload);
-        Ok(self.is_complete())
+        Ok(self.is_over)
     }
 
-    /// Whether all bytes are there.
+    /// Whether all bytes have arrived.
     pub fn is_complete(&self) -> bool {
         self.total == Some(self.have)
     }
 
-    /// Bytes so far and announced.
+    /// Bytes so far, and bytes announced.
     pub fn progress(&self) -> (u64, Option<u64>) {
         (self.have, self.total)
     }
+}
 
-    /// The pieces, in order.
+/// Puts chunks together, without copying them until all bytes are asked for in one piece.
+#[derive(Debug, Clone)]
+pub struct Assembler {
+    checker: ChunkChecker,
+    parts: Vec<Bytes>,
+}
+
+impl Assembler {
+    /// An assembler for at most `limit` bytes.
+    pub fn new(limit: u64) -> Self {
+        Self { checker: ChunkChecker::new(limit), parts: Vec::new() }
+    }
+
+    /// Takes the next chunk; returns whether it was the last one.
+    ///
+    /// # Errors
+    /// [`ChunkError`] if the chunk is damaged or isn't the next one.
+    pub fn take(&mut self, chunk: Chunk) -> Result<bool, ChunkError> {
+        let is_over = self.checker.check(&chunk)?;
+        self.parts.push(chunk.payload);
+        Ok(is_over)
+    }
+
+    /// Whether all bytes have arrived.
+    pub fn is_complete(&self) -> bool {
+        self.checker.is_complete()
+    }
+
+    /// Bytes so far, and bytes announced.
+    pub fn progress(&self) -> (u64, Option<u64>) {
+        self.checker.progress()
+    }
+
+    /// The payloads, in order.
     pub fn into_parts(self) -> Vec<Bytes> {
         self.parts
     }
 
-    /// All bytes in one piece (a copy unless they came as one chunk).
+    /// All bytes in one piece: a copy, unless they arrived as one chunk.
     pub fn into_bytes(mut self) -> Bytes {
         if self.parts.len() == 1 {
             return self.parts.remove(0);
@@ -192,17 +226,24 @@ mod tests {
     }
 
     #[test]
-    fn crumbs_are_refused() {
+    fn many_tiny_chunks_are_refused() {
         let mut assembler = Assembler::new(1 << 30);
-        let crumb = |offset| {
+        let tiny = |offset| {
             let payload = Bytes::from_static(&[7]);
-            Chunk { offset, total: SMALL, crc32: crc32fast::hash(&payload), payload }
+            Chunk { offset, total: MIN_MEAN_CHUNK, crc32: crc32fast::hash(&payload), payload }
         };
-        for offset in 0..=FEW {
-            assert_eq!(assembler.take(crumb(offset)), Ok(false));
+        for offset in 0..=SPARE_CHUNKS {
+            assert_eq!(assembler.take(tiny(offset)), Ok(false));
         }
-        let refused = assembler.take(crumb(FEW + 1));
-        assert_eq!(refused, Err(ChunkError::TooMany { got: FEW + 2, total: SMALL, most: FEW + 1 }));
+        let refused = assembler.take(tiny(SPARE_CHUNKS + 1));
+        assert_eq!(
+            refused,
+            Err(ChunkError::TooMany {
+                got: SPARE_CHUNKS + 2,
+                total: MIN_MEAN_CHUNK,
+                most: SPARE_CHUNKS + 1
+            })
+        );
     }
 
     /// The square of such a side is beyond all numbers.

@@ -1,5 +1,5 @@
-//! How a run and its workers stand: types and sentences, declared once for coordinator and command
-//! line.
+//! The status of a run and its workers: types and sentences, declared once for the coordinator and
+//! the command line.
 
 use std::fmt;
 
@@ -7,8 +7,9 @@ use model::halves::Partition;
 
 use crate::convert;
 use crate::wire;
+pub use crate::wire::DeviceKind;
 
-/// What a run is doing, or waiting for.
+/// The present work of a run, or the members that it waits for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Phase {
     /// No loader has offered the run's pictures yet.
@@ -51,7 +52,7 @@ impl Phase {
         }
     }
 
-    /// Whether the run cannot go on until a loader or a worker joins.
+    /// Whether the run cannot continue until a loader or a worker joins.
     pub fn is_waiting(&self) -> bool {
         matches!(self, Phase::WaitingForLoaders | Phase::WaitingForWorkers { .. })
     }
@@ -103,6 +104,9 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Phase::WaitingForLoaders => f.write_str("waiting for loaders"),
+            Phase::WaitingForWorkers { missing } if missing.is_empty() => {
+                f.write_str("waiting for the next start")
+            }
             Phase::WaitingForWorkers { missing } => {
                 write!(f, "waiting for {}", partitions(missing))
             }
@@ -114,6 +118,17 @@ impl fmt::Display for Phase {
 /// `half A and half B`: partitions as sentences need them.
 pub fn partitions(partitions: &[Partition]) -> String {
     partitions.iter().map(Partition::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+/// `cpu` or `cuda`.
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceKind::Unspecified => "an unknown device",
+            DeviceKind::Cpu => "cpu",
+            DeviceKind::Cuda => "cuda",
+        })
+    }
 }
 
 /// A connected worker.

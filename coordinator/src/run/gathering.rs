@@ -1,13 +1,17 @@
-//! Until all are there: loaders with the run's pictures, a worker for each part; then `Begin`.
+//! Gathering the members of a run: loaders with the run's pictures and a worker for each partition.
+//! Then every worker gets its `Begin`.
 
 use std::time::Instant;
 
 use net::FOR_MACHINES;
+use proto::command::{Begin, Command, Loaders};
+use proto::wire;
 
-use super::{Phase, Run, Settings};
-use crate::checkpoint::shard_name;
-use crate::event::{Begin, Command, DataSet, LoaderId, Order};
-use crate::plan::Plan;
+use super::boundaries::Boundaries;
+use super::event::{Action, LoaderId};
+use super::{Run, Settings, Stage};
+use crate::disk::checkpoint::shard_name;
+use crate::disk::data_set::DataSet;
 
 impl Run {
     pub(super) fn take_loader(
@@ -19,9 +23,9 @@ impl Run {
         now: Instant,
     ) {
         if let Err(reason) = self.fits(&data) {
-            // With no other loader there, nobody could ever put this right while it runs.
+            // With no other loader, nothing can put this right while the run waits.
             let alone = self.members.loaders().is_empty() && !self.started;
-            self.out.push(Command::RefuseLoader { loader, reason: reason.clone() });
+            self.actions.push(Action::RefuseLoader { loader, reason: reason.clone() });
             if alone {
                 self.fail(reason);
             }
@@ -29,7 +33,7 @@ impl Run {
         }
         if self.data.is_none() {
             self.set_data(data.clone());
-            self.out.push(Command::RecordData { data: Box::new(data), mean });
+            self.actions.push(Action::RecordData { data: Box::new(data), mean });
         }
         self.no_loader_since = None;
         self.members.loader_joined(loader, address);
@@ -37,7 +41,7 @@ impl Run {
         self.begin_if_all_are_here(now);
     }
 
-    /// Whether a data set is the run's, or could become it.
+    /// Whether a data set is the run's, or can become the run's.
     fn fits(&self, data: &DataSet) -> Result<(), String> {
         let Settings { recipe, run_dir, .. } = &self.settings;
         let name = &data.name;
@@ -78,11 +82,11 @@ impl Run {
 
     pub(super) fn set_data(&mut self, data: DataSet) {
         let Settings { recipe, until, checkpoint_every, .. } = &self.settings;
-        self.plan = Some(Plan::new(recipe, &data, *until, *checkpoint_every));
+        self.boundaries = Some(Boundaries::new(recipe, &data, *until, *checkpoint_every));
         self.data = Some(data);
     }
 
-    pub(super) fn lose_loader(&mut self, loader: LoaderId, now: Instant) {
+    pub(super) fn loader_left(&mut self, loader: LoaderId, now: Instant) {
         if self.members.loader_left(loader) {
             self.tell_loaders();
             if self.members.loaders().is_empty() {
@@ -92,79 +96,94 @@ impl Run {
         }
     }
 
-    /// Tells workers that have begun where minibatches can be had now.
+    /// Tells workers that have begun the addresses of the loaders.
     fn tell_loaders(&mut self) {
-        if self.phase != Phase::Gathering {
-            let loaders = self.members.loaders();
-            self.order_all(|_| Order::Loaders(loaders.clone()));
+        if self.stage != Stage::Gathering {
+            let addresses = self.members.loaders();
+            self.send_to_all(|_| Command::Loaders(Loaders { addresses: addresses.clone() }));
         }
     }
 
     pub(super) fn begin_if_all_are_here(&mut self, now: Instant) {
-        if self.phase != Phase::Gathering || self.not_before.is_some_and(|at| now < at) {
+        if self.stage != Stage::Gathering || self.not_before.is_some_and(|at| now < at) {
             return;
         }
         self.members.fill_seats();
-        let (Some(data), Some(seated)) = (&self.data, self.members.seated()) else { return };
-        let loaders = self.members.loaders();
-        if loaders.is_empty() {
+        if self.members.loaders().is_empty() {
             return;
         }
-        self.incarnation += 1;
+        let incarnation = self.incarnation + 1;
+        let Some(begins) = self.begins(incarnation) else { return };
+        self.incarnation = incarnation;
         self.started = true;
-        (self.missing_since, self.not_before) = (None, None);
-        let bytes = self.kept.as_ref().map_or(0, |m| m.metrics_bytes);
-        let begins: Vec<_> = (0..seated.len())
-            .map(|seat| {
-                let begin = Begin {
-                    run_id: self.settings.run_id.clone(),
-                    part: self.members.parts()[seat],
-                    recipe: self.settings.recipe_toml.clone(),
-                    classes: data.classes.len(),
-                    seed: self.settings.seed,
-                    step: self.done[seat],
-                    shard: self.kept.as_ref().and_then(|manifest| {
-                        let shard = manifest.shards.get(seat)?;
-                        Some((shard_name(manifest.step, &shard.file), shard.sha256.clone()))
-                    }),
-                    peer: match seated.len() {
-                        1 => String::new(),
-                        _ => seated[1 - seat].exchange.clone(),
-                    },
-                    loaders: loaders.clone(),
-                    data_set: data.digest.clone(),
-                    n_train: data.n_train,
-                    n_val: data.n_val,
-                    timing_every: self.settings.timing_every,
-                };
-                (seated[seat].id, Order::Begin(Box::new(begin)))
-            })
-            .collect();
-        self.phase = Phase::Starting { ready: vec![false; begins.len()], since: now };
-        let (incarnation, devices) = (self.incarnation, self.members.describe());
+        (self.no_worker_since, self.not_before) = (None, None);
+        self.stage = Stage::Starting { since: now };
+        self.expect_answers();
+        let workers = self.members.describe();
+        let devices: Vec<_> = workers.iter().map(ToString::to_string).collect();
         // `progress` logs the same as a sentence for people.
         tracing::info!(name: FOR_MACHINES, incarnation, step = self.step(), ?devices, "beginning");
-        if let Some(kinds) = self.members.mixed() {
+        if let Some(kinds) = self.members.mixed_devices() {
             self.note(format!(
                 "{kinds}: the same network, with other last bits than two devices of a kind"
             ));
         }
-        self.out.push(Command::RecordStart { incarnation, devices });
-        self.out.push(Command::CutMetrics { bytes });
-        self.out.push(Command::Expect { incarnation, shards: Vec::new() });
-        for (worker, order) in begins {
-            self.out.push(Command::Order { worker, incarnation, order });
-        }
+        let bytes = self.checkpoint.as_ref().map_or(0, |m| m.metrics_bytes);
+        self.actions.push(Action::RecordStart { incarnation, workers });
+        self.actions.push(Action::CutMetrics { bytes });
+        self.actions.push(Action::AcceptShards { incarnation, shards: Vec::new() });
+        self.send_to_all(|seat| Command::Begin(begins[seat].clone()));
     }
 
-    /// An explicit end beyond the plateau that ended the run means: train on.
+    /// A `Begin` for each seat; `None` while a seat is empty or the data set is unknown.
+    fn begins(&self, incarnation: u64) -> Option<Vec<Begin>> {
+        let (data, seated) = (self.data.as_ref()?, self.members.seated()?);
+        let seats = self.members.seats.iter().enumerate();
+        let begins = seats.map(|(i, seat)| {
+            let shard = self.checkpoint.as_ref().and_then(|manifest| {
+                let shard = manifest.shards.get(i)?;
+                Some((shard_name(manifest.step, &shard.file), shard.sha256.clone()))
+            });
+            // Without a shard the worker makes initial values.
+            let (shard, shard_sha256) = shard.unwrap_or_default();
+            Begin {
+                run_id: self.settings.run_id.clone(),
+                incarnation,
+                partition: wire::Partition::from(seat.partition).into(),
+                recipe: self.settings.recipe_toml.clone(),
+                classes: data.classes.len() as u32,
+                seed: self.settings.seed,
+                step: seat.done,
+                shard,
+                shard_sha256,
+                peer: match seated.len() {
+                    1 => String::new(),
+                    _ => seated[1 - i].address.clone(),
+                },
+                loaders: self.members.loaders(),
+                data_set: data.digest.clone(),
+                n_train: data.n_train,
+                n_val: data.n_val,
+                timing_every: self.settings.timing_every,
+                token: bytes::Bytes::new(), // filled in on sending: it belongs in no log or file
+            }
+        });
+        Some(begins.collect())
+    }
+
+    /// From now on every seat owes an answer.
+    pub(super) fn expect_answers(&mut self) {
+        self.members.seats.iter_mut().for_each(|seat| seat.answered = false);
+    }
+
+    /// An explicit end beyond the plateau that ended the run means that training continues.
     pub(super) fn train_beyond_a_plateau(&mut self) {
-        if let (Some(plan), Some(kept)) = (&self.plan, &mut self.kept)
+        if let (Some(boundaries), Some(checkpoint)) = (&self.boundaries, &mut self.checkpoint)
             && self.settings.until.is_some()
-            && kept.rate.ended
-            && kept.step < plan.end
+            && checkpoint.rate.ended
+            && checkpoint.step < boundaries.end
         {
-            kept.rate.train_on();
+            checkpoint.rate.train_on();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whole runs, played in milliseconds: scripted workers answer what the state machine orders.
+//! Whole runs, played in milliseconds: scripted workers obey the commands of the state machine.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 use model::halves::{Half, Partition};
 use model::recipe::{Recipe, Schedule};
 
+use proto::command::{Begin, Command, Evaluate, Train};
+use proto::status::{DeviceKind, Phase};
+use proto::step::StepFigures;
+
+use super::event::{Action, Ending, Event, LoaderId, Scores, Shard, WorkerId, WorkerMessage};
 use super::{Run, Settings};
-use crate::checkpoint::Manifest;
 use crate::config::Until;
-use crate::event::{
-    Begin, Command, DataSet, Ending, Event, LoaderId, Order, Said, Scores, Shard, WorkerId,
-};
-use crate::metrics::{Line, StepReport};
+use crate::disk::checkpoint::Manifest;
+use crate::disk::data_set::DataSet;
+use crate::record::metrics::{Line, Step};
 
 /// A data set of ten classes.
 pub(crate) fn data(n_train: u64, n_val: u64) -> DataSet {
@@ -43,10 +46,10 @@ fn settings(until: Until, checkpoint_every: u64) -> Settings {
         seed: 7,
         until: Some(until),
         checkpoint_every,
-        silence: Duration::from_secs(10),
-        wait_for_ready: Duration::from_secs(60),
+        heartbeat_timeout: Duration::from_secs(10),
+        ready_deadline: Duration::from_secs(60),
         max_restarts: 3,
-        wait_for_workers: Duration::from_secs(60),
+        replacement_deadline: Duration::from_secs(60),
     }
 }
 
@@ -55,12 +58,12 @@ struct World {
     run: Run,
     settings: Settings,
     now: Instant,
-    /// What each worker is doing: its step and the step it may reach.
+    /// Each worker's step, and the step that it may reach.
     workers: BTreeMap<WorkerId, (u64, u64)>,
     inbox: Vec<Event>,
-    /// Everything ordered, in order, for the tests to look at.
-    orders: Vec<(WorkerId, Order)>,
-    commands: Vec<Command>,
+    /// All commands, in order, for the tests to look at.
+    commands: Vec<(WorkerId, Command)>,
+    actions: Vec<Action>,
     metrics: Vec<u64>,
     mark: usize,
     manifests: Vec<Manifest>,
@@ -69,7 +72,7 @@ struct World {
     /// Steps whose checkpoint half B can't save.
     full_disk_at: Option<u64>,
     ending: Option<Ending>,
-    /// Nobody does more steps than these.
+    /// No worker does more steps than these.
     pause_at: Option<u64>,
 }
 
@@ -87,8 +90,8 @@ impl World {
             now: Instant::now(),
             workers: BTreeMap::new(),
             inbox: vec![],
-            orders: vec![],
             commands: vec![],
+            actions: vec![],
             metrics: vec![],
             mark: 0,
             manifests: vec![],
@@ -120,21 +123,25 @@ impl World {
     }
 
     fn joins(&mut self, worker: WorkerId) {
+        self.joins_on(worker, DeviceKind::Cpu);
+    }
+
+    fn joins_on(&mut self, worker: WorkerId, kind: DeviceKind) {
         self.workers.insert(worker, (0, 0));
-        let exchange = format!("host:{}", worker.0);
-        self.happens(Event::WorkerJoined { worker, device: "cpu".into(), exchange });
+        let address = format!("host:{}", worker.0);
+        self.happens(Event::WorkerJoined { worker, device: kind.to_string(), kind, address });
     }
 
     fn leaves(&mut self, worker: WorkerId) {
         self.workers.remove(&worker);
-        self.inbox.retain(|e| !matches!(e, Event::Worker { worker: w, .. } if *w == worker));
+        self.inbox.retain(|e| !matches!(e, Event::Message { worker: w, .. } if *w == worker));
         self.happens(Event::WorkerLeft { worker, why: "its connection ended".into() });
     }
 
     fn fails(&mut self, worker: WorkerId, retry: bool) {
-        let said = Said::Failed { reason: "peer silent".into(), retry, shared: false };
+        let message = WorkerMessage::Failed { reason: "peer silent".into(), retry, shared: false };
         let incarnation = self.incarnation;
-        self.happens(Event::Worker { worker, incarnation, said });
+        self.happens(Event::Message { worker, incarnation, message });
     }
 
     fn later(&mut self, seconds: u64) {
@@ -143,64 +150,74 @@ impl World {
     }
 
     fn happens(&mut self, event: Event) {
-        for command in self.run.on(event, self.now) {
-            self.commands.push(command.clone());
-            match command {
-                Command::Order { worker, incarnation, order } => {
-                    self.incarnation = incarnation;
-                    self.orders.push((worker, order.clone()));
-                    self.obeys(worker, incarnation, order);
+        for action in self.run.on(event, self.now) {
+            self.actions.push(action.clone());
+            match action {
+                Action::Send { worker, command } => {
+                    if let Command::Begin(begin) = &*command {
+                        self.incarnation = begin.incarnation;
+                    }
+                    self.commands.push((worker, *command.clone()));
+                    self.obeys(worker, *command);
                 }
-                Command::Write(Line::Step { step, .. }) => self.metrics.push(step),
-                Command::CutMetrics { bytes } => self.metrics.truncate(bytes as usize),
-                Command::Mark => self.mark = self.metrics.len(),
-                Command::Keep(mut manifest) => {
+                Action::AppendMetrics(Line::Step(Step { figures, .. })) => {
+                    self.metrics.push(figures.step);
+                }
+                Action::CutMetrics { bytes } => self.metrics.truncate(bytes as usize),
+                Action::MarkMetrics => self.mark = self.metrics.len(),
+                Action::WriteManifest(mut manifest) => {
                     manifest.metrics_bytes = self.mark as u64;
                     self.manifests.push(*manifest.clone());
-                    self.inbox.push(Event::Kept { step: manifest.step, result: Ok(manifest) });
+                    let (step, result) = (manifest.step, Ok(manifest));
+                    self.inbox.push(Event::ManifestWritten { step, result });
                 }
-                Command::End(ending) => self.ending = Some(ending),
+                Action::End(ending) => self.ending = Some(ending),
                 _ => {}
             }
         }
     }
 
-    fn obeys(&mut self, worker: WorkerId, incarnation: u64, order: Order) {
+    fn obeys(&mut self, worker: WorkerId, command: Command) {
+        let incarnation = self.incarnation;
         let Some((done, until)) = self.workers.get_mut(&worker) else { return };
-        let mut say = |said| self.inbox.push(Event::Worker { worker, incarnation, said });
-        match order {
-            Order::Begin(begin) => {
+        let mut say = |message| self.inbox.push(Event::Message { worker, incarnation, message });
+        match command {
+            Command::Begin(begin) => {
                 (*done, *until) = (begin.step, begin.step);
-                say(Said::Ready { step: begin.step });
+                say(WorkerMessage::Ready { step: begin.step });
             }
-            Order::Train { until: to, .. } => {
-                for step in *until + 1..=to {
-                    let report = StepReport { step, step_ms: 100.0, ..StepReport::default() };
-                    say(Said::StepDone(report));
+            Command::Train(train) => {
+                for step in *until + 1..=train.until {
+                    let figures = StepFigures { step, step_ms: 100.0, ..StepFigures::default() };
+                    say(WorkerMessage::StepDone(figures));
                 }
-                *until = to;
+                *until = train.until;
             }
-            Order::Evaluate { step, .. } => {
+            Command::Evaluate(Evaluate { step, .. }) => {
                 let top1_error = (self.error_at)(step);
                 let scores = Scores { n_images: 50, loss: 1.0, top1_error, top5_error: 0.0 };
-                say(Said::Evaluated { step, scores });
+                say(WorkerMessage::Evaluated { step, scores });
             }
-            Order::Checkpoint { step, shard } => {
+            Command::Checkpoint(checkpoint) => {
+                let (step, shard) = (checkpoint.step, checkpoint.shard);
                 let full = self.full_disk_at == Some(step) && shard.contains("half-b");
                 let result = match full {
                     true => Err("no space left".into()),
                     false => Ok(Shard { sha256: format!("{shard} at {step}"), bytes: 8 }),
                 };
-                say(Said::Saved { step, result });
+                say(WorkerMessage::Saved { step, result });
             }
-            Order::Loaders(_) | Order::Finish { .. } => {}
+            Command::Loaders(_) | Command::Finish(_) | Command::Ping(_) => {}
         }
     }
 
     /// Lets everything happen that was set going, oldest first.
     fn plays(&mut self) -> &mut Self {
         let pause = self.pause_at.unwrap_or(u64::MAX);
-        let beyond = |event: &Event| matches!(event, Event::Worker { said: Said::StepDone(r), .. } if r.step > pause);
+        let beyond = |event: &Event| match event {
+            Event::Message { message: WorkerMessage::StepDone(done), .. } => done.step > pause,
+            _ => false,
+        };
         while self.ending.is_none()
             && let Some(next) = self.inbox.iter().position(|event| !beyond(event))
         {
@@ -222,25 +239,25 @@ impl World {
     }
 
     fn begins(&self) -> Vec<(WorkerId, Begin)> {
-        let begin = |(worker, order): &(WorkerId, Order)| match order {
-            Order::Begin(begin) => Some((*worker, *begin.clone())),
+        let begin = |(worker, command): &(WorkerId, Command)| match command {
+            Command::Begin(begin) => Some((*worker, begin.clone())),
             _ => None,
         };
-        self.orders.iter().filter_map(begin).collect()
+        self.commands.iter().filter_map(begin).collect()
     }
 
     fn evaluations(&self) -> Vec<u64> {
-        let step = |(worker, order): &(WorkerId, Order)| match order {
-            Order::Evaluate { step, .. } if *worker == A => Some(*step),
+        let step = |(worker, command): &(WorkerId, Command)| match command {
+            Command::Evaluate(evaluate) if *worker == A => Some(evaluate.step),
             _ => None,
         };
-        self.orders.iter().filter_map(step).collect()
+        self.commands.iter().filter_map(step).collect()
     }
 
     fn rates(&self) -> Vec<(u64, f64)> {
         let mut rates: Vec<(u64, f64)> = vec![];
-        for (_, order) in &self.orders {
-            if let Order::Train { until, rate, .. } = order
+        for (_, command) in &self.commands {
+            if let Command::Train(Train { until, rate, .. }) = command
                 && rates.last().is_none_or(|(_, last)| last != rate)
             {
                 rates.push((*until, *rate));
@@ -255,6 +272,14 @@ impl World {
             other => panic!("ended with {other:?}"),
         }
     }
+}
+
+fn part(begin: &Begin) -> Partition {
+    proto::convert::partition(begin.partition).unwrap()
+}
+
+fn waiting_for(half: Half) -> Phase {
+    Phase::WaitingForWorkers { missing: vec![Partition::Half(half)] }
 }
 
 fn joined(loader: LoaderId, data: DataSet) -> Event {
@@ -282,9 +307,9 @@ fn each_half_is_told_its_part_its_peer_and_everything_that_fixes_the_run() {
     let world = World::new(settings(Until::Steps(5), 10), data(100, 50)).with(&[B, A]);
     let begins = world.begins();
     let [(first, a), (second, b)] = &begins[..] else { panic!("{begins:?}") };
-    assert_eq!((*first, a.part, a.peer.as_str()), (B, Partition::Half(Half::A), "host:1"));
-    assert_eq!((*second, b.part, b.peer.as_str()), (A, Partition::Half(Half::B), "host:2"));
-    assert_eq!((a.classes, a.seed, a.step, &a.shard), (10, 7, 0, &None));
+    assert_eq!((*first, part(a), a.peer.as_str()), (B, Partition::Half(Half::A), "host:1"));
+    assert_eq!((*second, part(b), b.peer.as_str()), (A, Partition::Half(Half::B), "host:2"));
+    assert_eq!((a.classes, a.seed, a.step, a.shard.as_str()), (10, 7, 0, ""));
     assert_eq!(
         (a.recipe.as_str(), a.loaders.as_slice()),
         ("all keys", &["host:9".to_string()][..])
@@ -298,7 +323,7 @@ fn one_column_needs_one_worker_that_takes_the_whole() {
     settings.recipe.columns = 1;
     let mut world = World::new(settings, data(100, 0)).with(&[A]);
     world.plays();
-    assert_eq!(world.begins()[0].1.part, Partition::Whole);
+    assert_eq!(part(&world.begins()[0].1), Partition::Whole);
     assert_eq!(world.ending, Some(Ending::Finished));
     assert_eq!(world.manifests[0].shards[0].file, "whole.safetensors");
 }
@@ -308,17 +333,19 @@ fn nobody_is_granted_more_than_three_steps_ahead_or_beyond_a_boundary() {
     let mut world = World::new(settings(Until::Steps(20), 4), data(100, 50)).with(&[A, B]);
     world.plays();
     let mut slowest = BTreeMap::from([(A, 0), (B, 0)]);
-    for (worker, order) in &world.orders {
-        if let Order::Train { until, .. } = order {
+    for (worker, command) in &world.commands {
+        if let Command::Train(Train { until, .. }) = command {
             let from = slowest[worker];
             assert!((from + 1..=from + 3).contains(until), "{from} to {until}");
             slowest.insert(*worker, *until);
         }
     }
     for boundary in [4, 8, 10, 12, 16, 20] {
-        let stops =
-            |o: &&(WorkerId, Order)| matches!(o.1, Order::Train { until, .. } if until == boundary);
-        assert_eq!(world.orders.iter().filter(stops).count(), 2, "{boundary}");
+        let stops = |(_, command): &&(WorkerId, Command)| match command {
+            Command::Train(train) => train.until == boundary,
+            _ => false,
+        };
+        assert_eq!(world.commands.iter().filter(stops).count(), 2, "{boundary}");
     }
 }
 
@@ -361,9 +388,9 @@ fn a_lost_worker_costs_at_most_one_checkpoint() {
     assert_eq!((world.run.step(), world.ending.clone()), (6, None));
     world.joins(C);
     let begin = world.begins().pop().unwrap();
-    assert_eq!((begin.0, begin.1.part, begin.1.step), (C, Partition::Half(Half::B), 6));
+    assert_eq!((begin.0, part(&begin.1), begin.1.step), (C, Partition::Half(Half::B), 6));
     let shard = "checkpoints/step-00000006/half-b.safetensors";
-    assert_eq!(begin.1.shard, Some((shard.to_string(), format!("{shard} at 6"))));
+    assert_eq!((&*begin.1.shard, begin.1.shard_sha256), (shard, format!("{shard} at 6")));
     assert_eq!(world.metrics, (1..=6).collect::<Vec<_>>());
     assert_eq!(world.incarnation, 2);
     world.plays();
@@ -377,7 +404,7 @@ fn before_the_first_checkpoint_a_loss_goes_back_to_the_initial_values() {
     world.plays_until(5);
     world.leaves(A);
     let (_, begin) = world.begins().pop().unwrap();
-    assert_eq!((begin.step, begin.shard), (0, None));
+    assert_eq!((begin.step, begin.shard.as_str()), (0, ""));
     assert!(world.metrics.is_empty());
 }
 
@@ -385,27 +412,27 @@ fn before_the_first_checkpoint_a_loss_goes_back_to_the_initial_values() {
 fn a_standby_gets_no_order_until_it_is_needed_and_is_then_seated_at_once() {
     let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B, C]);
     world.plays_until(8);
-    assert!(world.orders.iter().all(|(worker, _)| *worker != C));
-    assert_eq!(world.run.status().workers[2], "standby: cpu at host:3");
+    assert!(world.commands.iter().all(|(worker, _)| *worker != C));
+    assert_eq!(world.run.status().workers[2].to_string(), "standby: cpu at host:3");
     world.leaves(A);
     let begins = world.begins();
     let [(_, a), (_, b)] = &begins[2..] else { panic!("{begins:?}") };
-    assert_eq!((begins[2].0, a.part), (C, Partition::Half(Half::A)));
-    assert_eq!((begins[3].0, b.part, b.peer.as_str()), (B, Partition::Half(Half::B), "host:3"));
+    assert_eq!((begins[2].0, part(a)), (C, Partition::Half(Half::A)));
+    assert_eq!((begins[3].0, part(b), b.peer.as_str()), (B, Partition::Half(Half::B), "host:3"));
     assert_eq!(world.plays().ending, Some(Ending::Finished));
 }
 
 #[test]
-fn what_an_older_incarnation_says_is_ignored() {
+fn messages_of_an_older_incarnation_are_ignored() {
     let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B, C]);
     world.plays_until(7);
     let stale = world.inbox.clone();
     world.leaves(B);
     world.plays_until(7);
-    for event in stale.into_iter().chain([Event::Worker {
+    for event in stale.into_iter().chain([Event::Message {
         worker: A,
         incarnation: 1,
-        said: Said::Failed { reason: "B is gone".into(), retry: false, shared: false },
+        message: WorkerMessage::Failed { reason: "B is gone".into(), retry: false, shared: false },
     }]) {
         world.happens(event);
     }
@@ -414,33 +441,37 @@ fn what_an_older_incarnation_says_is_ignored() {
 }
 
 #[test]
-fn a_silent_worker_is_lost_and_a_heard_one_is_not() {
+fn a_silent_worker_counts_as_failed_and_a_heard_one_does_not() {
     let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
     world.plays_until(2);
     world.later(9);
-    world.happens(Event::Worker { worker: A, incarnation: 1, said: Said::Heartbeat });
+    world.happens(Event::Message { worker: A, incarnation: 1, message: WorkerMessage::Heartbeat });
     world.later(2);
     assert!(matches!(
-        &world.commands[..],
-        [.., Command::Disconnect { worker: B, .. }, Command::Expect { .. }]
+        &world.actions[..],
+        [.., Action::Disconnect { worker: B, .. }, Action::AcceptShards { .. }]
     ));
-    assert_eq!(world.run.status().phase, "waiting for half B");
+    assert_eq!(world.run.status().phase, waiting_for(Half::B));
 }
 
 #[test]
-fn a_worker_that_beats_its_heart_but_never_begins_is_lost() {
+fn a_worker_that_sends_heartbeats_but_never_begins_counts_as_failed() {
     let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
-    world.inbox.retain(|event| !matches!(event, Event::Worker { worker: B, .. }));
+    world.inbox.retain(|event| !matches!(event, Event::Message { worker: B, .. }));
     world.plays();
     for seconds in [9, 9, 9, 9, 9, 9, 6] {
-        assert_eq!(world.run.status().phase, "starting");
+        assert_eq!(world.run.status().phase, Phase::Starting);
         world.later(seconds);
         for worker in [A, B] {
-            world.happens(Event::Worker { worker, incarnation: 1, said: Said::Heartbeat });
+            world.happens(Event::Message {
+                worker,
+                incarnation: 1,
+                message: WorkerMessage::Heartbeat,
+            });
         }
     }
     world.later(1);
-    assert_eq!(world.run.status().phase, "waiting for half B");
+    assert_eq!(world.run.status().phase, waiting_for(Half::B));
     world.joins(C);
     assert_eq!(world.plays().ending, Some(Ending::Finished));
 }
@@ -451,11 +482,17 @@ fn a_run_without_replacement_ends_and_names_the_missing_half() {
     world.plays_until(2);
     world.leaves(B);
     for _ in 0..13 {
-        world.happens(Event::Worker { worker: A, incarnation: 1, said: Said::Heartbeat });
+        world.happens(Event::Message {
+            worker: A,
+            incarnation: 1,
+            message: WorkerMessage::Heartbeat,
+        });
         world.later(5);
     }
     assert!(world.failure().contains("worker for half B"), "{}", world.failure());
-    assert!(world.orders.iter().any(|o| matches!(&o.1, Order::Finish { failed: true, .. })));
+    assert!(
+        world.commands.iter().any(|(_, c)| matches!(c, Command::Finish(finish) if finish.failed))
+    );
 }
 
 #[test]
@@ -472,10 +509,16 @@ fn a_run_whose_loaders_are_all_gone_ends_and_says_so() {
     let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
     world.plays_until(2);
     world.happens(Event::LoaderLeft { loader: LoaderId(1) });
-    assert!(matches!(world.orders.last(), Some((_, Order::Loaders(none))) if none.is_empty()));
+    assert!(
+        matches!(world.commands.last(), Some((_, Command::Loaders(l))) if l.addresses.is_empty())
+    );
     for _ in 0..13 {
         for worker in [A, B] {
-            world.happens(Event::Worker { worker, incarnation: 1, said: Said::Heartbeat });
+            world.happens(Event::Message {
+                worker,
+                incarnation: 1,
+                message: WorkerMessage::Heartbeat,
+            });
         }
         world.later(5);
     }
@@ -483,13 +526,13 @@ fn a_run_whose_loaders_are_all_gone_ends_and_says_so() {
 }
 
 #[test]
-fn workers_hear_of_a_new_loader_and_one_with_other_pictures_is_refused() {
+fn workers_are_told_of_a_new_loader_and_one_with_other_pictures_is_refused() {
     let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
     world.plays_until(2);
     let other = DataSet { digest: "d2".into(), name: "cats".into(), ..data(100, 50) };
     world.happens(joined(LoaderId(2), other));
-    let refused = world.commands.iter().find_map(|command| match command {
-        Command::RefuseLoader { reason, .. } => Some(reason.clone()),
+    let refused = world.actions.iter().find_map(|action| match action {
+        Action::RefuseLoader { reason, .. } => Some(reason.clone()),
         _ => None,
     });
     let said = refused.unwrap();
@@ -523,14 +566,17 @@ fn a_failure_that_may_be_retried_begins_again_and_another_ends_the_run() {
     assert_eq!(world.failure(), "half B gave up: peer silent");
 }
 
-/// The loss is no number in both halves at once; the layer that went first may be in either.
+/// Both halves find a loss of NaN at once; the layer that diverged first may be in either.
 #[test]
-fn what_both_halves_find_is_told_as_both_tell_it() {
-    let shared =
-        |reason: &str, retry| Said::Failed { reason: reason.into(), retry, shared: !retry };
-    let says = |world: &mut World, worker, said| {
+fn a_failure_that_both_halves_find_is_reported_with_both_reports() {
+    let shared = |reason: &str, retry| WorkerMessage::Failed {
+        reason: reason.into(),
+        retry,
+        shared: !retry,
+    };
+    let says = |world: &mut World, worker, message| {
         let incarnation = world.incarnation;
-        world.happens(Event::Worker { worker, incarnation, said });
+        world.happens(Event::Message { worker, incarnation, message });
     };
     let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
     world.plays_until(8);
@@ -554,7 +600,7 @@ fn what_both_halves_find_is_told_as_both_tell_it() {
 }
 
 #[test]
-fn losses_without_a_new_step_end_the_run_and_a_new_step_forgives_them() {
+fn failures_without_progress_end_the_run_and_a_new_step_resets_their_count() {
     let mut world = World::new(settings(Until::Steps(20), 50), data(1000, 50)).with(&[A, B]);
     for round in 0..10 {
         world.plays_until(round + 1);
@@ -569,11 +615,15 @@ fn losses_without_a_new_step_end_the_run_and_a_new_step_forgives_them() {
         world.fails(A, true);
         world.later(1);
     }
-    assert!(world.failure().contains("4 losses without a new step"), "{}", world.failure());
+    assert!(
+        world.failure().contains("4 failures without progress; last: half A failed: peer silent"),
+        "{}",
+        world.failure()
+    );
 }
 
 #[test]
-fn the_second_loss_in_a_row_pauses_before_the_next_start() {
+fn the_second_failure_in_a_row_pauses_before_the_next_start() {
     let mut world = World::new(settings(Until::Steps(20), 50), data(1000, 50)).with(&[A, B]);
     world.fails(A, true);
     assert_eq!(world.begins().len(), 4);
@@ -584,13 +634,13 @@ fn the_second_loss_in_a_row_pauses_before_the_next_start() {
 }
 
 #[test]
-fn a_failed_checkpoint_is_said_and_training_goes_on_with_the_earlier_one() {
+fn a_failed_checkpoint_is_reported_and_training_continues_with_the_earlier_one() {
     let mut world = World::new(settings(Until::Steps(20), 6), data(1000, 0));
     world.full_disk_at = Some(12);
     let mut world = world.with(&[A, B]);
     world.plays_until(14);
     assert_eq!(world.kept_steps(), [6]);
-    assert!(world.commands.contains(&Command::Discard { step: 12 }));
+    assert!(world.actions.contains(&Action::DiscardCheckpoint { step: 12 }));
     let notices = world.run.status().notices;
     assert!(notices[0].contains("step 12") && notices[0].contains("no space left"), "{notices:?}");
     world.leaves(B);
@@ -667,7 +717,7 @@ fn a_finished_run_has_nothing_left_to_do_unless_its_end_is_moved() {
 
 /// The same manifest under another end.
 fn again_with(world: World, until: Until) -> World {
-    let kept = world.run.kept.clone().map(|m| *m);
+    let kept = world.run.checkpoint.clone().map(|m| *m);
     let mut next = world;
     next.manifests = kept.into_iter().collect();
     next.restarted(until)
@@ -690,7 +740,7 @@ fn an_end_in_the_middle_of_an_epoch_does_not_change_the_rate_later() {
 }
 
 #[test]
-fn a_run_ended_by_a_plateau_trains_on_when_told_how_far() {
+fn a_run_ended_by_a_plateau_continues_to_an_explicit_end() {
     let mut short = settings(Until::Epochs(90), 1000);
     short.recipe.rate_drops = 0;
     let mut world = World::new(short, data(100, 50));
@@ -704,14 +754,14 @@ fn a_run_ended_by_a_plateau_trains_on_when_told_how_far() {
 }
 
 #[test]
-fn colour_noise_and_bias_rates_travel_with_the_grants() {
+fn color_noise_and_bias_rates_travel_with_the_grants() {
     let mut settings = settings(Until::Epochs(2), 1000);
     settings.recipe.color_noise_until = 1;
     settings.recipe.bias_rate = 2.0;
     let mut world = World::new(settings, data(100, 50)).with(&[A, B]);
     world.plays();
-    for (_, order) in &world.orders {
-        if let Order::Train { until, bias_rate, color_noise, .. } = order {
+    for (_, command) in &world.commands {
+        if let Command::Train(Train { until, bias_rate, color_noise, .. }) = command {
             assert_eq!(*color_noise, if *until <= 10 { 0.1 } else { 0.0 }, "{until}");
             assert_eq!(*bias_rate, 0.02);
         }
@@ -719,18 +769,19 @@ fn colour_noise_and_bias_rates_travel_with_the_grants() {
 }
 
 #[test]
-fn a_worker_that_is_out_of_step_sends_the_run_back() {
+fn a_worker_that_is_out_of_step_rolls_the_run_back() {
     let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
     world.plays_until(2);
     world.inbox.clear();
-    let said = Said::StepDone(StepReport { step: 9, ..StepReport::default() });
-    world.happens(Event::Worker { worker: A, incarnation: 1, said });
+    let message = WorkerMessage::StepDone(StepFigures { step: 9, ..StepFigures::default() });
+    world.happens(Event::Message { worker: A, incarnation: 1, message });
     assert_eq!(world.begins().len(), 4);
-    assert!(world.run.status().notices[0].contains("out of step"));
+    let said = &world.run.status().notices[0];
+    assert!(said.starts_with("half A reported step 9, expected 3 (granted up to 5)"), "{said}");
 }
 
 #[test]
-fn steps_done_again_count_as_work_of_each_half_and_a_return_as_a_restart() {
+fn repeated_steps_count_as_work_of_each_half_and_a_rollback_as_a_restart() {
     let mut world = World::new(settings(Until::Steps(30), 5), data(100, 50)).with(&[A, B]);
     world.plays_until(8);
     world.leaves(B);
@@ -738,10 +789,10 @@ fn steps_done_again_count_as_work_of_each_half_and_a_return_as_a_restart() {
     world.plays();
     let status = world.run.status();
     assert_eq!((status.step, status.restarts, status.images), (30, 1, 330));
-    for (part, name) in status.parts.iter().zip(["A", "B"]) {
-        assert_eq!((&*part.name, part.seated), (name, true));
-        assert_eq!((part.work.steps, part.work.latest.step), (33, 30), "6 to 8 twice");
-        assert_eq!(part.work.total.step_ms, 3300.0);
+    for (of, name) in status.partitions.iter().zip(["A", "B"]) {
+        assert_eq!((of.partition.label(), of.seated), (name, true));
+        assert_eq!((of.work.steps, of.work.latest.step), (33, 30), "6 to 8 twice");
+        assert_eq!(of.work.total.step_ms, 3300.0);
     }
 }
 
@@ -750,8 +801,7 @@ fn prometheus_knows_everything_a_run_can_be_doing() {
     let mut world = World::new(settings(Until::Steps(30), 5), data(100, 50));
     let mut seen = std::collections::BTreeSet::new();
     let mut look = |world: &World| {
-        let phase = world.run.status().phase;
-        seen.insert(phase.split(' ').next().unwrap().to_string());
+        seen.insert(world.run.status().phase.label());
     };
     look(&world);
     world.joins(A);
@@ -765,5 +815,16 @@ fn prometheus_knows_everything_a_run_can_be_doing() {
         }
     }
     look(&world);
-    assert_eq!(seen, crate::prometheus::PHASES.map(String::from).into());
+    assert_eq!(seen, Phase::LABELS.into());
+}
+
+#[test]
+fn halves_on_different_kinds_of_devices_are_noted_by_kind() {
+    let mut world = World::new(settings(Until::Steps(5), 10), data(100, 50));
+    world.joins_on(A, DeviceKind::Cuda);
+    world.joins_on(B, DeviceKind::Cpu);
+    let notices = world.run.status().notices;
+    assert!(notices[0].starts_with("half A on cuda, half B on cpu: "), "{notices:?}");
+    let same = World::new(settings(Until::Steps(5), 10), data(100, 50)).with(&[A, B]);
+    assert_eq!(same.run.status().notices, [""; 0]);
 }

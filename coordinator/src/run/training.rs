@@ -1,173 +1,183 @@
-//! While all parts are there: grants, and what is due where they end.
+//! While all partitions have a worker: grants, and everything that is due where they end.
 
-use model::halves::Partition;
 use net::FOR_MACHINES;
+use proto::command::{Checkpoint, Command, Evaluate, Train};
+use proto::step::StepFigures;
 
-use super::{Phase, Run, Saving};
-use crate::checkpoint::{Manifest, ShardEntry, shard_name};
-use crate::event::{Command, Ending, Order, Said, Scores, Shard, part_name, shard_file};
-use crate::metrics::{Line, StepReport};
-use crate::progress;
-use crate::rate::Change;
+use super::event::{Action, Ending, Scores, Shard, WorkerMessage};
+use super::rate::Change;
+use super::{Run, Stage};
+use crate::disk::checkpoint::{Manifest, ShardEntry, shard_name};
+use crate::record::metrics::{Eval, Line, Step};
+use crate::record::progress;
 
 impl Run {
-    /// Takes a part's answer; a sentence if it isn't one to what was ordered.
-    pub(super) fn advance(&mut self, seat: usize, said: Said) -> Result<(), String> {
+    /// Takes a worker's answer; a sentence if it doesn't answer the present command.
+    pub(super) fn advance(&mut self, seat: usize, message: WorkerMessage) -> Result<(), String> {
         let step = self.step();
-        match (&mut self.phase, said) {
-            (Phase::Starting { ready, .. }, Said::Ready { step: at }) if at == step => {
-                ready[seat] = true;
-                if ready.iter().all(|ready| *ready) {
-                    self.settle(step);
+        match (&self.stage, message) {
+            (Stage::Starting { .. }, WorkerMessage::Ready { step: at }) if at == step => {
+                self.members.seats[seat].answered = true;
+                if self.all_answered() {
+                    self.at_boundary(step);
                 }
                 Ok(())
             }
-            (Phase::Training { granted }, Said::StepDone(report))
-                if report.step == self.done[seat] + 1 && report.step <= *granted =>
+            (Stage::Training { granted }, WorkerMessage::StepDone(figures))
+                if figures.step == self.members.seats[seat].done + 1
+                    && figures.step <= *granted =>
             {
-                self.step_done(seat, report);
+                self.step_done(seat, figures);
                 Ok(())
             }
-            (Phase::Evaluating { answered, .. }, Said::Evaluated { step: at, scores })
+            (Stage::Evaluating { .. }, WorkerMessage::Evaluated { step: at, scores })
                 if at == step =>
             {
-                answered[seat] = true;
-                let all = answered.iter().all(|answered| *answered);
+                self.members.seats[seat].answered = true;
                 if seat == 0 {
                     self.scores = Some(scores);
                 }
-                if all {
+                if self.all_answered() {
                     self.evaluated(step);
                 }
                 Ok(())
             }
-            (_, Said::Saved { step: at, result })
-                if self.saving.as_ref().is_some_and(|saving| saving.state.step == at) =>
+            (_, WorkerMessage::Saved { step: at, result })
+                if self.saving.as_ref().is_some_and(|saving| saving.step == at) =>
             {
-                self.part_saved(seat, result);
+                self.shard_saved(seat, result);
                 Ok(())
             }
-            (phase, said) => Err(format!("at step {step} it says {said:?} while {phase:?}")),
+            (_, message) => Err(self.out_of_step(seat, &message)),
         }
     }
 
-    fn step_done(&mut self, seat: usize, report: StepReport) {
-        self.done[seat] = report.step;
-        self.reports[seat].push_back(report);
-        self.work[seat].add(report);
+    fn out_of_step(&self, seat: usize, message: &WorkerMessage) -> String {
+        let seat = &self.members.seats[seat];
+        let (partition, said) = (seat.partition, message.in_words());
+        match (&self.stage, message) {
+            (Stage::Training { granted }, WorkerMessage::StepDone(_)) => {
+                let expected = seat.done + 1;
+                format!("{partition} {said}, expected {expected} (granted up to {granted})")
+            }
+            (stage, _) => {
+                let (step, stage) = (self.step(), stage.in_words());
+                format!("{partition} {said}, but the run is at step {step} and {stage}")
+            }
+        }
+    }
+
+    fn all_answered(&self) -> bool {
+        self.members.seats.iter().all(|seat| seat.answered)
+    }
+
+    fn step_done(&mut self, seat: usize, figures: StepFigures) {
+        let seat = &mut self.members.seats[seat];
+        seat.done = figures.step;
+        seat.reports.push_back(figures);
+        seat.work.add(figures);
         let before = self.furthest;
         self.write_finished_steps();
         if self.furthest > before {
-            self.losses = 0;
+            self.failures = 0;
         }
-        let Phase::Training { granted } = self.phase else { return };
+        let Stage::Training { granted } = self.stage else { return };
         if self.all_done(granted) && (self.stop.is_some() || self.is_boundary(granted)) {
-            self.settle(granted);
+            self.at_boundary(granted);
         } else {
             self.grant();
         }
     }
 
-    /// Writes a line for each step that all parts have now done.
+    /// Writes a line for each step that all partitions have now done.
     fn write_finished_steps(&mut self) {
-        while let Some(report) = self.next_finished_step() {
-            let Some(plan) = &self.plan else { return };
-            self.out.push(Command::Write(Line::Step {
-                step: report.step,
-                epoch: plan.epoch(report.step),
-                loss: report.loss,
-                top1_error: report.top1_error,
-                top5_error: report.top5_error,
+        while let Some(figures) = self.next_finished_step() {
+            let Some(boundaries) = &self.boundaries else { return };
+            self.actions.push(Action::AppendMetrics(Line::Step(Step {
+                epoch: boundaries.epoch(figures.step),
                 rate: self.settings.recipe.rate_after(self.rate.drops),
-                images_per_s: self.images_per_s(&report),
-                step_ms: report.step_ms,
-                compute_ms: report.compute_ms,
-                exchange_wait_ms: report.exchange_wait_ms,
-                peer_late_ms: report.peer_late_ms,
-                data_wait_ms: report.data_wait_ms,
-            }));
-            self.furthest = self.furthest.max(report.step);
-            self.trained_ms += report.step_ms;
+                images_per_s: self.images_per_s(&figures),
+                figures,
+            })));
+            self.furthest = self.furthest.max(figures.step);
+            self.trained_ms += figures.step_ms;
             self.steps_trained += 1;
-            self.latest = report;
+            self.latest = figures;
         }
     }
 
-    fn next_finished_step(&mut self) -> Option<StepReport> {
-        if self.reports.iter().any(|reports| reports.is_empty()) {
+    fn next_finished_step(&mut self) -> Option<StepFigures> {
+        let seats = &mut self.members.seats;
+        if seats.iter().any(|seat| seat.reports.is_empty()) {
             return None;
         }
-        let fronts: Vec<_> = self.reports.iter_mut().filter_map(|r| r.pop_front()).collect();
-        fronts.into_iter().reduce(|first, other| first.with(&other))
-    }
-
-    pub(super) fn images_per_s(&self, report: &StepReport) -> f64 {
-        let images = self.settings.recipe.batch as f64;
-        if report.step_ms > 0.0 { images * 1000.0 / report.step_ms } else { 0.0 }
-    }
-
-    pub(super) fn all_done(&self, step: u64) -> bool {
-        self.done.iter().all(|done| *done == step)
+        let next = seats.iter_mut().filter_map(|seat| seat.reports.pop_front());
+        next.reduce(|first, other| first.with(&other))
     }
 
     fn is_boundary(&self, step: u64) -> bool {
         let before = step.saturating_sub(1);
-        self.plan.as_ref().is_some_and(|plan| plan.next_boundary(before) <= step)
+        self.boundaries.as_ref().is_some_and(|b| b.next_boundary(before) <= step)
     }
 
-    /// Lets everyone go on, unless the run is to stop.
+    /// Grants all workers further steps, unless the run is to stop.
     fn grant(&mut self) {
-        let (Phase::Training { granted }, Some(plan)) = (&mut self.phase, &self.plan) else {
+        let slowest = self.step();
+        let (Stage::Training { granted }, Some(boundaries)) = (&mut self.stage, &self.boundaries)
+        else {
             return;
         };
-        let slowest = self.done.iter().copied().min().unwrap_or(0);
-        let until = plan.grant(slowest);
-        // Never beyond a boundary that the faster half stands at already.
+        let until = boundaries.grant(slowest);
+        // Never beyond a boundary at which the faster half stands already.
         if self.stop.is_some() || until <= *granted {
             return;
         }
         *granted = until;
         let recipe = &self.settings.recipe;
-        let (rate, bias_rate) =
-            (recipe.rate_after(self.rate.drops), recipe.bias_rate_after(self.rate.drops));
-        let color_noise = recipe.color_noise_at(plan.epochs_done(slowest));
-        self.order_all(|_| Order::Train { until, rate, bias_rate, color_noise });
+        let train = Train {
+            incarnation: self.incarnation,
+            until,
+            rate: recipe.rate_after(self.rate.drops),
+            bias_rate: recipe.bias_rate_after(self.rate.drops),
+            color_noise: recipe.color_noise_at(boundaries.epochs_done(slowest)),
+        };
+        self.send_to_all(|_| Command::Train(train));
     }
 
-    /// All parts stand at `step`: does the next thing that is due there, or lets them go on.
+    /// All partitions stand at `step`: does the next thing that is due there, or grants more steps.
     ///
-    /// What is due is read off the state, not remembered: after a resume at this step exactly what
-    /// had not been done is done.
-    pub(super) fn settle(&mut self, step: u64) {
-        let Some(plan) = self.plan.clone() else { return };
+    /// Everything that is due is derived from the state, not remembered: a run that resumes at this
+    /// step does exactly what had not been done.
+    pub(super) fn at_boundary(&mut self, step: u64) {
+        let Some(boundaries) = self.boundaries.clone() else { return };
         if self.stop.is_some() {
-            return match self.is_kept(step) || step == 0 {
+            return match self.has_checkpoint(step) || step == 0 {
                 true => self.end(Ending::Stopped),
                 false => self.save_and_wait(step),
             };
         }
-        let epochs = plan.epochs_done(step);
+        let epochs = boundaries.epochs_done(step);
         if epochs > self.rate.epochs_seen {
-            match plan.n_val {
+            match boundaries.n_val {
                 0 => self.end_epoch(epochs),
                 _ => return self.evaluate(step, true),
             }
         }
-        let at_end = step >= plan.end || self.rate.ended;
+        let at_end = step >= boundaries.end || self.rate.ended;
         let evaluated =
             |e: &Option<_>| matches!(e, Some(crate::Evaluation { step: s, .. }) if *s == step);
-        if at_end && plan.n_val > 0 && !evaluated(&self.last) {
-            // A look at the result: the rate doesn't see it, so training on later is not changed.
+        if at_end && boundaries.n_val > 0 && !evaluated(&self.last) {
+            // The rate ignores this evaluation of the result, so that longer training is the same.
             return self.evaluate(step, false);
         }
-        let due = plan.is_checkpoint(step) || evaluated(&self.best);
-        if at_end && !self.is_kept(step) {
+        let due = boundaries.is_checkpoint(step) || evaluated(&self.best);
+        if at_end && !self.has_checkpoint(step) {
             return self.save_and_wait(step);
         }
-        if due && !self.is_kept(step) && !self.has_failed_to_keep(step) {
+        if due && !self.has_checkpoint(step) && !self.checkpoint_failed_at(step) {
             if self.saving.is_some() {
-                // The disk is slower than the training: one at a time.
-                self.phase = Phase::Waiting;
+                // The disk is slower than the training: one checkpoint at a time.
+                self.stage = Stage::WaitingForDisk;
                 return;
             }
             self.save(step);
@@ -175,24 +185,24 @@ impl Run {
         if at_end {
             return self.end(Ending::Finished);
         }
-        self.phase = Phase::Training { granted: step };
+        self.stage = Stage::Training { granted: step };
         self.grant();
     }
 
-    fn is_kept(&self, step: u64) -> bool {
-        // The manifest must also say what was evaluated here since.
-        self.kept.as_ref().is_some_and(|m| {
+    /// Whether the newest checkpoint is of this step, and knows of its evaluation.
+    fn has_checkpoint(&self, step: u64) -> bool {
+        self.checkpoint.as_ref().is_some_and(|m| {
             m.step == step && m.rate == self.rate && same_step(&m.last, &self.last)
         })
     }
 
-    fn has_failed_to_keep(&self, step: u64) -> bool {
-        self.not_kept.as_ref().is_some_and(|(at, _)| *at == step)
+    fn checkpoint_failed_at(&self, step: u64) -> bool {
+        self.failed_checkpoint.as_ref().is_some_and(|(at, _)| *at == step)
     }
 
-    /// The last checkpoint of a run: without it the work would be lost in silence.
+    /// Saves the last checkpoint of a run; if that fails, the run fails, since work would be lost.
     fn save_and_wait(&mut self, step: u64) {
-        match &self.not_kept {
+        match &self.failed_checkpoint {
             Some((at, why)) if *at == step => {
                 let reason = format!("its last checkpoint could not be kept: {why}");
                 return self.end(Ending::Failed { reason });
@@ -200,27 +210,36 @@ impl Run {
             _ if self.saving.is_none() => self.save(step),
             _ => {}
         }
-        self.phase = Phase::Waiting;
+        self.stage = Stage::WaitingForDisk;
     }
 
     fn evaluate(&mut self, step: u64, counts: bool) {
-        let answered = vec![false; self.members.parts().len()];
-        self.phase = Phase::Evaluating { answered, counts };
+        self.stage = Stage::Evaluating { counts };
+        self.expect_answers();
         self.scores = None;
-        self.order_all(|_| Order::Evaluate { step, views: 1 });
+        let evaluate = Evaluate { incarnation: self.incarnation, step, views: 1 };
+        self.send_to_all(|_| Command::Evaluate(evaluate));
     }
 
     fn evaluated(&mut self, step: u64) {
-        let Phase::Evaluating { counts, .. } = self.phase else { return };
-        let (Some(plan), Some(scores)) = (&self.plan, self.scores.take()) else { return };
+        let Stage::Evaluating { counts } = self.stage else { return };
+        let (Some(boundaries), Some(scores)) = (&self.boundaries, self.scores.take()) else {
+            return;
+        };
         let Scores { loss, top1_error, top5_error, .. } = scores;
-        let (epoch, epochs) = (plan.epoch(step), plan.epochs_done(step));
+        let (epoch, epochs) = (boundaries.epoch(step), boundaries.epochs_done(step));
         let found = scores.at(step, epoch);
         tracing::info!(name: FOR_MACHINES, step, epoch, loss, top1_error, top5_error, "evaluated");
         progress::evaluated(&found, self.data.as_ref().map_or(0, |data| data.classes.len()));
-        let split = "val";
-        let line = Line::Eval { split, views: 1, step, epoch, loss, top1_error, top5_error };
-        self.out.push(Command::Write(line));
+        self.actions.push(Action::AppendMetrics(Line::Eval(Eval {
+            split: "val".into(),
+            views: 1,
+            step,
+            epoch,
+            loss,
+            top1_error,
+            top5_error,
+        })));
         if self.best.as_ref().is_none_or(|best| top1_error < best.top1_error) {
             self.best = Some(found.clone());
         }
@@ -228,13 +247,14 @@ impl Run {
         if counts {
             self.end_epoch(epochs);
         }
-        self.settle(step);
+        self.at_boundary(step);
     }
 
-    /// Gives the schedule the end of an epoch.
+    /// Reports the end of an epoch to the schedule of the learning rate.
     fn end_epoch(&mut self, epochs: u64) {
+        let step = self.step();
         let recipe = &self.settings.recipe;
-        let found = self.last.as_ref().filter(|e| e.step == self.done[0]);
+        let found = self.last.as_ref().filter(|e| e.step == step);
         match self.rate.epoch_ended(recipe, epochs, found) {
             Change::Nothing => {}
             Change::Dropped => {
@@ -246,61 +266,67 @@ impl Run {
         }
     }
 
-    /// Has every part take its shard now and send it while it goes on.
+    /// Has every worker copy its shard now and send it while it continues to train.
     fn save(&mut self, step: u64) {
-        let parts: Vec<Partition> = self.members.parts().to_vec();
-        let names: Vec<_> = parts.iter().map(|p| shard_name(step, shard_file(*p))).collect();
-        self.saving = Some(Saving { state: self.state(), answered: vec![None; parts.len()] });
-        let (incarnation, shards) = (self.incarnation, names.clone());
-        self.out.push(Command::Mark);
-        self.out.push(Command::Expect { incarnation, shards });
-        self.order_all(|seat| Order::Checkpoint { step, shard: names[seat].clone() });
+        let seats = &mut self.members.seats;
+        seats.iter_mut().for_each(|seat| seat.saved = None);
+        let shards: Vec<_> =
+            seats.iter().map(|seat| shard_name(step, &seat.shard_file())).collect();
+        self.saving = Some(self.state());
+        let incarnation = self.incarnation;
+        self.actions.push(Action::MarkMetrics);
+        self.actions.push(Action::AcceptShards { incarnation, shards: shards.clone() });
+        self.send_to_all(|seat| {
+            let shard = shards[seat].clone();
+            Command::Checkpoint(Checkpoint { incarnation, step, shard })
+        });
     }
 
-    fn part_saved(&mut self, seat: usize, result: Result<Shard, String>) {
-        let Some(saving) = &mut self.saving else { return };
-        let file = shard_file(self.members.parts()[seat]).to_string();
-        saving.answered[seat] =
+    fn shard_saved(&mut self, seat: usize, result: Result<Shard, String>) {
+        let Some(state) = self.saving.clone() else { return };
+        let seat = &mut self.members.seats[seat];
+        let file = seat.shard_file();
+        seat.saved =
             Some(result.map(|shard| ShardEntry { file, sha256: shard.sha256, bytes: shard.bytes }));
-        if saving.answered.iter().any(Option::is_none) {
+        let seats = &self.members.seats;
+        if seats.iter().any(|seat| seat.saved.is_none()) {
             return;
         }
-        let (step, state) = (saving.state.step, saving.state.clone());
-        let parts = self.members.parts().iter().map(|part| part_name(*part));
-        let named = saving.answered.iter().flatten().cloned().zip(parts);
-        let shards: Result<Vec<_>, _> =
-            named.map(|(shard, part)| shard.map_err(|e| format!("{part}: {e}"))).collect();
+        let saved = seats.iter().filter_map(|seat| Some((seat.partition, seat.saved.clone()?)));
+        let shards: Result<Vec<_>, _> = saved
+            .map(|(partition, shard)| shard.map_err(|error| format!("{partition}: {error}")))
+            .collect();
         match shards {
             Ok(shards) => {
                 let manifest = Manifest::new(self.identity(), state, shards);
-                self.out.push(Command::Keep(Box::new(manifest)));
+                self.actions.push(Action::WriteManifest(Box::new(manifest)));
             }
-            Err(reason) => self.kept(step, Err(reason)),
+            Err(reason) => self.checkpoint_ended(state.step, Err(reason)),
         }
     }
 
     /// Takes the outcome of a checkpoint; a failed one doesn't end training.
-    pub(super) fn kept(&mut self, step: u64, result: Result<Box<Manifest>, String>) {
-        if self.saving.take_if(|saving| saving.state.step == step).is_none() {
+    pub(super) fn checkpoint_ended(&mut self, step: u64, result: Result<Box<Manifest>, String>) {
+        if self.saving.take_if(|saving| saving.step == step).is_none() {
             return;
         }
         let incarnation = self.incarnation;
-        self.out.push(Command::Expect { incarnation, shards: Vec::new() });
+        self.actions.push(Action::AcceptShards { incarnation, shards: Vec::new() });
         match result {
             Ok(manifest) => {
                 tracing::info!(step, "checkpoint kept");
-                self.kept = Some(manifest);
+                self.checkpoint = Some(manifest);
             }
             Err(error) => {
-                let kept = self.kept_step();
+                let kept = self.checkpoint_step();
                 tracing::error!(step, error, kept, "checkpoint failed, the earlier ones stay");
                 self.notices.push(format!("the checkpoint of step {step} failed: {error}"));
-                self.not_kept = Some((step, error));
+                self.failed_checkpoint = Some((step, error));
                 self.discard(step);
             }
         }
-        if self.phase == Phase::Waiting {
-            self.settle(self.step());
+        if self.stage == Stage::WaitingForDisk {
+            self.at_boundary(self.step());
         }
     }
 }

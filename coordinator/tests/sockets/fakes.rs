@@ -1,5 +1,5 @@
-//! A loader and workers that keep to the protocol over real sockets and compute next to nothing:
-//! a half's "weights" are one number that every step changes, repeated to the shard's length.
+//! A loader and workers that follow the protocol over real sockets and compute almost nothing: the
+//! "weights" of a half are one number that every step changes, repeated to the shard's length.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
-/// What a fake worker does besides its work.
+/// Misbehavior of a fake worker besides its work.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Habits {
     /// Drops its connection after this step.
@@ -39,7 +39,7 @@ pub(crate) struct Habits {
     pub(crate) version: Option<&'static str>,
 }
 
-/// How a fake worker ended.
+/// The end of a fake worker.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum End {
     Finished { reason: String, failed: bool },
@@ -57,6 +57,7 @@ pub(crate) fn worker(address: &str, exchange: &str, habits: Habits) -> JoinHandl
             run_id: String::new(),
             device: "fake".into(),
             exchange,
+            device_kind: wire::DeviceKind::Cpu.into(),
         };
         send(&events, Event::Join(join)).await;
         let mut client = CoordinatorClient::new(channel.clone());

@@ -10,7 +10,9 @@ use std::time::Duration;
 use coordinator::run_dir::RunDir;
 use coordinator::{Config, Ending, Error, Outcome, RunStatus, Until};
 use fakes::{End, Habits, loader, recipe, worker};
+use model::halves::{Half, Partition};
 use net::{Role, Trust};
+use proto::status::Phase;
 use proto::wire;
 use proto::wire::coordinator_client::CoordinatorClient;
 use tokio::net::TcpListener;
@@ -34,8 +36,8 @@ impl Coordinator {
         let mut config = Config::new(run_dir, recipe(), 7);
         config.until = Some(Until::Steps(steps));
         config.checkpoint_every = 4;
-        config.silence = Duration::from_secs(5);
-        config.wait_for_workers = Duration::from_secs(5);
+        config.heartbeat_timeout = Duration::from_secs(5);
+        config.replacement_deadline = Duration::from_secs(5);
         config.progress = Some(progress);
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -72,7 +74,7 @@ fn finished() -> End {
     End::Finished { reason: "finished".into(), failed: false }
 }
 
-/// Both shards of the last checkpoint of a run nobody disturbed.
+/// Both shards of the last checkpoint of an undisturbed run.
 async fn undisturbed(steps: u64) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let coordinator = Coordinator::start(dir.path(), steps, |_| {}).await;
@@ -128,18 +130,20 @@ async fn a_worker_that_dies_or_freezes_is_replaced_and_nothing_is_different_in_t
     ] {
         let dir = tempfile::tempdir().unwrap();
         let mut coordinator = Coordinator::start(dir.path(), 30, |c| {
-            c.silence = Duration::from_secs(2);
+            c.heartbeat_timeout = Duration::from_secs(2);
         })
         .await;
         let _loader = loader(&coordinator.address, "d1").await;
         let a = coordinator.worker("a:1", Habits::default());
         coordinator.until(|s| !s.workers.is_empty()).await;
         let b = coordinator.worker("b:1", habits);
-        coordinator.until(|s| s.phase == "waiting for half B").await;
+        let missing = vec![Partition::Half(Half::B)];
+        let waiting = Phase::WaitingForWorkers { missing };
+        coordinator.until(|s| s.phase == waiting).await;
         let replacement = coordinator.worker("b:2", Habits::default());
         let outcome = coordinator.end().await.unwrap();
         assert_eq!(outcome.ending, Ending::Finished);
-        assert!(outcome.notices[0].contains("half B is lost"), "{:?}", outcome.notices);
+        assert!(outcome.notices[0].contains("half B failed: "), "{:?}", outcome.notices);
         assert_ne!(ended(b).await, finished());
         assert_eq!((ended(a).await, ended(replacement).await), (finished(), finished()));
         assert_eq!(shards(dir.path()), calm);
@@ -211,13 +215,13 @@ async fn a_run_that_is_stopped_resumes_where_it_was() {
 }
 
 #[tokio::test]
-async fn whoever_comes_after_the_end_is_told_so_by_a_coordinator_that_lingers() {
+async fn late_workers_and_loaders_are_told_to_finish_by_a_coordinator_that_lingers() {
     let dir = tempfile::tempdir().unwrap();
     let linger = |c: &mut Config| c.linger = Duration::from_secs(3);
     let mut coordinator = Coordinator::start(dir.path(), 4, linger).await;
     let _loader = loader(&coordinator.address, "d1").await;
     let _workers = ["a:1", "b:1"].map(|at| coordinator.worker(at, Habits::default()));
-    coordinator.until(|s| s.phase == "ended").await;
+    coordinator.until(|s| s.phase == Phase::Ended).await;
     // A replacement that was late; then all of a run that was finished before.
     for again in [false, true] {
         if again {
@@ -281,13 +285,13 @@ async fn without_a_replacement_the_run_ends_and_says_which_half_is_missing() {
     let said = coordinator.end().await.unwrap_err().to_string();
     assert!(said.contains("no worker for half A and half B"), "{said}");
     // Nobody trains beyond 8 before the checkpoint of 4 is kept; that of 8 may be on its way still.
-    let kept = ["goes on from step 4", "goes on from step 8"];
+    let kept = ["resumes from step 4", "resumes from step 8"];
     assert!(kept.iter().any(|words| said.contains(words)), "{said}");
     assert_eq!((ended(a).await, ended(b).await), (End::Died, End::Died));
 }
 
 #[tokio::test]
-async fn strangers_are_told_why_they_are_refused() {
+async fn refused_connections_are_told_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let mut coordinator = Coordinator::start(dir.path(), 1_000_000, |_| {}).await;
     let _loader = loader(&coordinator.address, "d1").await;

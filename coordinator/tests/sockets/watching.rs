@@ -1,4 +1,4 @@
-//! Who watches a run sees what it does, and can't disturb it.
+//! Observers of a run, such as Prometheus, see its progress and can't disturb it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -101,7 +101,7 @@ async fn a_scrape_says_what_each_half_has_done_and_who_is_there() {
 }
 
 #[tokio::test]
-async fn whatever_is_no_scrape_is_told_so_in_a_sentence() {
+async fn other_requests_are_answered_with_a_sentence() {
     let dir = tempfile::tempdir().unwrap();
     let (coordinator, at) = watched(dir.path(), 20).await;
     for (request, code, says) in [
@@ -131,7 +131,7 @@ async fn whatever_is_no_scrape_is_told_so_in_a_sentence() {
     drop(coordinator);
 }
 
-/// More than are answered at once, who open a connection and say nothing, or half a request.
+/// More scrapers than are answered at once open a connection and send nothing, or half a request.
 #[tokio::test]
 async fn scrapers_that_hang_hold_up_neither_the_run_nor_for_long_the_others() {
     let dir = tempfile::tempdir().unwrap();

@@ -59,12 +59,11 @@ fn auto(columns: usize, found: gpu_worker::Result<Vec<cuda::Found>>) -> Devices 
         Err(error) => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let why = match error {
-                gpu_worker::Error::Device { why, .. }
+                gpu_worker::Error::NoGpu { why, .. }
+                | gpu_worker::Error::Device { why, .. }
                 | gpu_worker::Error::DeviceUnusable { why, .. } => why,
                 other => other.to_string(),
             };
-            // The advice to use the CPU has been followed already.
-            let why = why.trim_end_matches(", or use cpu").to_owned();
             let threads = (cores / columns).max(1);
             Devices { names: vec![format!("cpu:{threads}"); columns], why: Some(why) }
         }
@@ -101,8 +100,10 @@ mod tests {
         let shared = auto(2, found(1));
         assert_eq!(shared.names, ["cuda:0", "cuda:0"]);
         assert!(shared.why.unwrap().contains("share"));
-        let why = "no driver; install it, or use cpu".to_owned();
-        let none = auto(2, Err(gpu_worker::Error::Device { device: "auto".into(), why }));
+        let why = "no driver; install it".to_owned();
+        let error = gpu_worker::Error::NoGpu { device: "auto".into(), why };
+        assert!(error.to_string().ends_with("install it, or use cpu"));
+        let none = auto(2, Err(error));
         assert!(none.names.iter().all(|name| name.starts_with("cpu:")));
         assert_eq!(none.why.unwrap(), "no driver; install it");
     }

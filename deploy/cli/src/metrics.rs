@@ -3,56 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
-
-/// One training step.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub(crate) struct Step {
-    /// Steps done.
-    pub step: u64,
-    /// Passes over the training pictures done.
-    pub epoch: f64,
-    /// Mean over the minibatch.
-    pub loss: f64,
-    /// Fraction of the minibatch.
-    pub top1_error: f64,
-    /// Images per second.
-    pub images_per_s: f64,
-    /// The whole step.
-    pub step_ms: f64,
-    /// Blocked on bytes the other half had begun to send.
-    pub exchange_wait_ms: f64,
-    /// Blocked before that.
-    pub peer_late_ms: f64,
-    /// Blocked on the minibatch.
-    pub data_wait_ms: f64,
-}
-
-/// One evaluation.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub(crate) struct Eval {
-    /// After this step.
-    pub step: u64,
-    /// Epochs done.
-    pub epoch: f64,
-    /// Mean over the pictures.
-    pub loss: f64,
-    /// Fraction of the pictures.
-    pub top1_error: f64,
-    /// Fraction of the pictures.
-    pub top5_error: f64,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-enum Line {
-    Step(Step),
-    Eval(Eval),
-    #[serde(other)]
-    Other,
-}
+use coordinator::metrics::Line;
+pub(crate) use coordinator::metrics::{Eval, Step};
 
 /// Steps and evaluations of a run.
 #[derive(Debug, Clone, Default, PartialEq)]

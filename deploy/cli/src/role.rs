@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use coordinator::Ending;
 use net::Trust;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -20,15 +21,26 @@ use crate::runtime::one_thread;
 pub(crate) const READY: &str = "ready ";
 /// Beginning of the line, before that one, that names the address of a coordinator's metrics.
 pub(crate) const METRICS: &str = "metrics ";
-/// A coordinator's last line: the run reached its end.
-pub(crate) const FINISHED: &str = "finished";
-/// A coordinator's last line: there was nothing left to do.
-pub(crate) const ALREADY_FINISHED: &str = "already finished";
-/// A coordinator's last line: it was asked to stop before the run's end.
-pub(crate) const STOPPED: &str = "stopped";
+/// The last line of a coordinator that ended without an error, by the ending of the run.
+const LAST_LINES: [(Ending, &str); 3] = [
+    (Ending::Finished, "finished"),
+    (Ending::AlreadyFinished, "already finished"),
+    (Ending::Stopped, "stopped"),
+];
 
 /// Resolves when the process is asked to stop.
 pub(crate) type Asked = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The last line of a coordinator; `None` if the run failed, which is an error instead.
+pub(crate) fn last_line(ending: &Ending) -> Option<&'static str> {
+    LAST_LINES.iter().find(|(of, _)| of == ending).map(|(_, line)| *line)
+}
+
+/// The ending that a coordinator's last line reports; a missing line means that it finished.
+pub(crate) fn ending(last_line: &str) -> Ending {
+    let known = LAST_LINES.into_iter().find(|(_, line)| *line == last_line);
+    known.map_or(Ending::Finished, |(ending, _)| ending)
+}
 
 /// Listens, prints the address, and runs a role until it ends, is asked to stop, or its parent is
 /// gone.
@@ -101,4 +113,17 @@ async fn parent_gone(has_parent: bool) {
         let _ = closed.send(());
     });
     let _ = is_closed.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ending_comes_back_from_its_line() {
+        for (of, line) in LAST_LINES {
+            assert_eq!((last_line(&of), ending(line)), (Some(line), of));
+        }
+        assert_eq!(last_line(&Ending::Failed { reason: "no loader".into() }), None);
+    }
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use coordinator::Ending;
 use model::recipe::Recipe;
 use net::{Backoff, Trust, asked_to_stop};
 use proto::wire::RunStatus;
@@ -102,13 +103,13 @@ impl LocalRun {
         }
     }
 
-    /// Starts all processes, shows progress, and returns the coordinator's last line.
+    /// Starts all processes, shows progress, and returns the ending of the run.
     ///
     /// `started` receives name and number of each process, which `bench` measures.
     ///
     /// # Errors
     /// If a process can't be started or the run can't continue.
-    pub(crate) async fn train(&self, started: impl FnOnce(Vec<(String, u32)>)) -> Result<String> {
+    pub(crate) async fn train(&self, started: impl FnOnce(Vec<(String, u32)>)) -> Result<Ending> {
         let trust = self.tls.trust(net::Role::Operator, None)?;
         let logs = children::logs(&self.dir)?;
         let args = self.coordinator("127.0.0.1:0", self.metrics.as_deref());
@@ -136,9 +137,9 @@ impl LocalRun {
         let metrics = coordinator.metrics.as_deref().map(host_and_port);
         let again = ChildCommand::new("coordinator", &logs, self.coordinator(&address, metrics));
         let ended = self.watch(&trust, coordinator, again, &mut kept_alive, states, notices).await;
-        if let Ok(said) = &ended {
+        if let Ok(ending) = &ended {
             // The others end with the run by themselves. If no run began, nothing tells them to.
-            let began = said != role::ALREADY_FINISHED;
+            let began = *ending != Ending::AlreadyFinished;
             let _ = over.send(Some(if began { LEAVES_WITHIN } else { Duration::ZERO }));
             while kept_alive.join_next().await.is_some() {}
         }
@@ -155,7 +156,7 @@ impl LocalRun {
         others: &mut JoinSet<Result<()>>,
         mut states: watch::Receiver<RunStatus>,
         mut notices: mpsc::UnboundedReceiver<String>,
-    ) -> Result<String> {
+    ) -> Result<Ending> {
         let mut progress = Progress::new(self.recipe.batch);
         let mut asked = Box::pin(asked_to_stop());
         let (mut stopping, mut restarts, mut backoff) = (false, 0, Backoff::default());
@@ -169,7 +170,7 @@ impl LocalRun {
         let ended = loop {
             tokio::select! {
                 end = coordinator.ended() => match end {
-                    End::Done => break Ok(coordinator.last_line().await),
+                    End::Done => break Ok(role::ending(&coordinator.last_line().await)),
                     End::Killed(_) if restarts < COORDINATOR_RESTARTS && !stopping => {
                         if born.elapsed() > children::LONG_LIFE {
                             (restarts, backoff) = (0, Backoff::default());

@@ -6,12 +6,15 @@
 //! | DEADLINE_EXCEEDED   | too late                              | drops the connection, dials again   |
 //! | ABORTED             | from an older incarnation             | waits for its next command          |
 //! | FAILED_PRECONDITION | both ends disagree about the run      | stops and says both values          |
-//! | DATA_LOSS           | a checksum does not match             | asks again; if again, stops         |
+//! | DATA_LOSS           | a checksum does not match             | tries again, with backoff (1)       |
 //! | INVALID_ARGUMENT    | an invalid message                    | stops: a bug, or another version    |
 //! | NOT_FOUND           | no such file or picture               | stops and names it                  |
 //! | UNAUTHENTICATED     | the ends don't trust each other       | stops: another attempt can't help   |
 //! | PERMISSION_DENIED   | a certificate of another role         | stops and says both                 |
-//! | RESOURCE_EXHAUSTED  | the run is full, or the disk is       | waits, or continues without         |
+//! | RESOURCE_EXHAUSTED  | a limit is reached, or a disk is full | tries again, with backoff (2)       |
+//!
+//! (1) Only a minibatch that stays damaged, however often a worker asks for it, stops the run.
+//! (2) Only a shard is not sent again: its checkpoint fails, and training continues without.
 //!
 //! Between the halves a worker that stops would stop the run. A broken rule therefore returns both
 //! halves to the last checkpoint instead, at most as often as the run may restart: a transient

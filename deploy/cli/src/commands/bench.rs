@@ -10,6 +10,7 @@ mod products; // matrix products alone
 use anyhow::{Context, Result};
 use clap::Args;
 use model::shape::Network;
+use proto::step::StepFigures;
 
 use super::prepare;
 use crate::devices::devices;
@@ -102,7 +103,8 @@ pub(super) fn run(args: &BenchArgs, call: Call<'_>) -> Result<()> {
     let peaks = peaks.end();
 
     let metrics = Metrics::read(&run.dir.join("metrics.jsonl"))?;
-    let steps: Vec<Step> = metrics.steps.into_iter().filter(|step| step.step > WARM_UP).collect();
+    let steps: Vec<Step> =
+        metrics.steps.into_iter().filter(|step| step.figures.step > WARM_UP).collect();
     let classes = coordinator::run_dir::RunDir::open(&run.dir)?.data_set()?.classes.len();
     let network = Network::new(&run.recipe, classes)?;
     let gflop = network.training_flop() as f64 * run.recipe.batch as f64 / 1e9;
@@ -130,8 +132,8 @@ pub(super) fn run(args: &BenchArgs, call: Call<'_>) -> Result<()> {
 
 /// Rows of the table that come from the measured steps.
 fn rows(steps: &[Step], gflop: f64, gflops: f64, batch: usize) -> Result<Vec<(String, String)>> {
-    let mean = |value: fn(&Step) -> f64| -> f64 {
-        steps.iter().map(value).sum::<f64>() / steps.len().max(1) as f64
+    let mean = |value: fn(&StepFigures) -> f64| -> f64 {
+        steps.iter().map(|step| value(&step.figures)).sum::<f64>() / steps.len().max(1) as f64
     };
     let step_ms = mean(|s| s.step_ms);
     anyhow::ensure!(step_ms > 0.0, "no step was measured");
@@ -158,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_step_is_compared_with_its_matrix_products() {
-        let step = Step { step_ms: 6000.0, data_wait_ms: 30.0, ..Step::default() };
+        let figures = StepFigures { step_ms: 6000.0, data_wait_ms: 30.0, ..StepFigures::default() };
+        let step = Step { figures, ..Step::default() };
         let rows = rows(&[step.clone(), step], 500.0, 125.0, 128).unwrap();
         let value = |what: &str| rows.iter().find(|r| r.0 == what).unwrap().1.as_str();
         assert_eq!(value("training"), "21.3 images/s");

@@ -75,12 +75,10 @@ pub(super) fn run(args: &CoordinatorArgs, call: Call<'_>) -> Result<()> {
     let trust = config.trust.clone();
     in_this_process(&args.listen, &trust, async move |listener, stop| {
         let outcome = coordinator::run(config, listener, stop).await?;
-        print::line(match outcome.ending {
-            Ending::Finished => role::FINISHED,
-            Ending::AlreadyFinished => role::ALREADY_FINISHED,
-            Ending::Stopped => role::STOPPED,
-            Ending::Failed { reason } => bail!("{reason}"),
-        });
+        if let Ending::Failed { reason } = outcome.ending {
+            bail!("{reason}");
+        }
+        role::last_line(&outcome.ending).into_iter().for_each(print::line);
         Ok(())
     })
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use coordinator::progress;
 use net::{Role, Trust};
+use proto::status::{Phase, WorkerStatus};
 use proto::wire::RunStatus;
 
 use crate::options::{Call, TlsArgs};
@@ -48,7 +49,7 @@ pub(super) fn run(args: &StatusArgs, call: Call<'_>) -> Result<()> {
                     print::program()
                 )
             })?;
-            show(&status);
+            show(&status, phase_of(&status));
             Ok(())
         }
         Some(other) => bail!(
@@ -71,10 +72,10 @@ fn of_directory(path: &Path, trust: &Trust) -> Result<()> {
     let coordinator = Remembered::read(path).and_then(|remembered| remembered.coordinator);
     let live = coordinator.and_then(|address| now(trust, &address).ok());
     if let Some(status) = live.filter(|live| live.run_id == kept.status.run_id) {
-        show(&status);
+        show(&status, phase_of(&status));
         return Ok(());
     }
-    show(&kept.status);
+    show(&kept.status, kept.phase);
     if let Some(best) = kept.best {
         line("best", best);
     }
@@ -87,9 +88,13 @@ fn now(trust: &Trust, address: &str) -> Result<RunStatus> {
     one_thread()?.block_on(async { client::status(&mut client::connect(trust, address)?).await })
 }
 
-fn show(status: &RunStatus) {
+fn phase_of(status: &RunStatus) -> String {
+    Phase::of(status).map_or("unknown to this version".into(), |phase| phase.to_string())
+}
+
+fn show(status: &RunStatus, phase: String) {
     line("run", format!("{} in {}", status.run_id, status.run_dir));
-    line("phase", status.phase.clone());
+    line("phase", phase);
     if status.step > 0 {
         line("progress", progress::numbers(status, None));
         line("rate", status.rate.to_string());
@@ -101,7 +106,8 @@ fn show(status: &RunStatus) {
             step => format!("step {}", print::thousands(step)),
         },
     );
-    status.workers.iter().for_each(|worker| line("worker", worker.clone()));
+    let workers = status.workers.iter().cloned().map(WorkerStatus::from);
+    workers.for_each(|worker| line("worker", worker.to_string()));
     status.loaders.iter().for_each(|loader| line("loader", loader.clone()));
     status.notices.iter().for_each(|notice| line("notice", notice.clone()));
 }

@@ -42,7 +42,7 @@ where
     let (head, body) = area.split_vertically(64);
     let heading = (FONT, 28, FontStyle::Bold).into_font().color(&BLACK);
     head.draw(&Text::new(title.to_owned(), (24, 22), heading)).map_err(drawing)?;
-    let last = metrics.steps.last().map_or(0, |s| s.step);
+    let last = metrics.steps.last().map_or(0, |s| s.figures.step);
     let epochs = metrics.steps.last().map_or(0.0, |s| s.epoch);
     let summary = format!("{} steps, {epochs:.1} epochs", print::thousands(last));
     let small = (FONT, 18).into_font().color(&RGBColor(90, 90, 90));
@@ -57,7 +57,7 @@ fn loss<B: DrawingBackend>(area: &Area<B>, metrics: &Metrics) -> Result<()>
 where
     B::ErrorType: 'static,
 {
-    let raw = points(metrics, |s| s.loss);
+    let raw = points(metrics, |s| s.figures.loss);
     let smooth = smoothed(&raw);
     let evals: Points = metrics.evals.iter().map(|e| (e.step as f64, e.loss)).collect();
     // The axis fits the smoothed curve, not a single spike of the raw one.
@@ -73,7 +73,7 @@ fn errors<B: DrawingBackend>(area: &Area<B>, metrics: &Metrics) -> Result<()>
 where
     B::ErrorType: 'static,
 {
-    let raw = points(metrics, |s| 100.0 * s.top1_error);
+    let raw = points(metrics, |s| 100.0 * s.figures.top1_error);
     let top1: Points =
         metrics.evals.iter().map(|e| (e.step as f64, 100.0 * e.top1_error)).collect();
     let top5: Points =
@@ -189,13 +189,13 @@ where
 }
 
 fn x_end(metrics: &Metrics) -> f64 {
-    metrics.steps.last().map_or(1, |s| s.step.max(1)) as f64
+    metrics.steps.last().map_or(1, |s| s.figures.step.max(1)) as f64
 }
 
 /// A value over steps, without NaN (of a run that diverged).
 fn points(metrics: &Metrics, value: impl Fn(&crate::metrics::Step) -> f64) -> Points {
     let every = metrics.steps.len().div_ceil(MOST_POINTS).max(1);
-    let all = metrics.steps.iter().map(|s| (s.step as f64, value(s)));
+    let all = metrics.steps.iter().map(|s| (s.figures.step as f64, value(s)));
     all.filter(|(_, v)| v.is_finite()).step_by(every).collect()
 }
 
@@ -220,19 +220,20 @@ fn high<'a>(points: impl Iterator<Item = &'a (f64, f64)>) -> f64 {
 mod tests {
     use super::*;
     use crate::metrics::{Eval, Step};
+    use proto::step::StepFigures;
 
     fn course(n: u64) -> Metrics {
         let noise = |i: u64| ((i * 2_654_435_761) % 1000) as f64 / 1000.0 - 0.5;
         let steps = (1..=n).map(|i| {
             let t = i as f64 / n as f64;
-            Step {
+            let figures = StepFigures {
                 step: i,
-                epoch: 12.0 * t,
                 loss: 0.4 + 1.9 * (-4.0 * t).exp() + 0.3 * noise(i),
                 top1_error: 0.12 + 0.75 * (-4.0 * t).exp() + 0.06 * noise(i + 7),
-                images_per_s: 240.0 + 20.0 * noise(i + 3),
-                ..Step::default()
-            }
+                ..StepFigures::default()
+            };
+            let images_per_s = 240.0 + 20.0 * noise(i + 3);
+            Step { epoch: 12.0 * t, images_per_s, figures, ..Step::default() }
         });
         let evals = (1..=6).map(|i| {
             let t = i as f64 / 6.0;
@@ -265,7 +266,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut metrics = course(1);
         draw(&metrics, "", &dir.path().join("one.png")).unwrap();
-        metrics.steps[0].loss = f64::NAN;
+        metrics.steps[0].figures.loss = f64::NAN;
         draw(&metrics, "", &dir.path().join("nan.svg")).unwrap();
         assert!(dir.path().join("nan.png").exists());
     }

@@ -12,7 +12,7 @@ pub(crate) struct FailureArgs {
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value_t = coordinator::Config::SILENCE.as_secs_f64(),
+        default_value_t = coordinator::Config::HEARTBEAT_TIMEOUT.as_secs_f64(),
         value_parser = seconds
     )]
     silence: f64,
@@ -25,7 +25,7 @@ pub(crate) struct FailureArgs {
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value_t = coordinator::Config::WAIT_FOR_WORKERS.as_secs_f64(),
+        default_value_t = coordinator::Config::REPLACEMENT_DEADLINE.as_secs_f64(),
         value_parser = seconds
     )]
     replacement_deadline: f64,
@@ -65,9 +65,9 @@ pub(crate) struct WorkerDeadlineArgs {
 impl FailureArgs {
     /// Writes the values into the coordinator's configuration.
     pub(crate) fn set(&self, config: &mut coordinator::Config) {
-        config.silence = Duration::from_secs_f64(self.silence);
+        config.heartbeat_timeout = Duration::from_secs_f64(self.silence);
         config.max_restarts = self.max_restarts;
-        config.wait_for_workers = Duration::from_secs_f64(self.replacement_deadline);
+        config.replacement_deadline = Duration::from_secs_f64(self.replacement_deadline);
     }
 }
 

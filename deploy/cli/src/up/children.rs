@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use net::Backoff;
-use proto::wire::RunStatus;
+use proto::wire::{self, RunStatus};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
@@ -270,12 +270,12 @@ async fn missed(address: &str, states: &mut watch::Receiver<RunStatus>) {
     let (mut was_there, mut since) = (false, None);
     while states.changed().await.is_ok() {
         let state = states.borrow_and_update();
-        let known = |listed: &String| listed.ends_with(address);
-        if state.workers.iter().chain(&state.loaders).any(known) {
+        let mut addresses = state.workers.iter().map(|w| &w.address).chain(&state.loaders);
+        if addresses.any(|known| known == address) {
             (was_there, since) = (true, None);
         } else if was_there
             && since.get_or_insert_with(Instant::now).elapsed() > MISSED_FOR
-            && state.phase != "ended"
+            && state.phase() != wire::Phase::Ended
         {
             return;
         }

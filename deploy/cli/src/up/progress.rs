@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use coordinator::progress;
 use indicatif::{ProgressBar, ProgressStyle};
+use proto::status::Phase;
 use proto::wire::RunStatus;
 
 use crate::print;
@@ -14,7 +15,7 @@ use crate::print;
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     batch: usize,
-    shown: Option<(Instant, u64, String)>,
+    shown: Option<(Instant, u64, Option<Phase>)>,
     notices: usize,
 }
 
@@ -46,12 +47,12 @@ impl Progress {
         }
         // Phases that come and go with every epoch are no news of their own.
         let due = self.shown.as_ref().is_none_or(|(at, step, phase)| {
-            (*phase != status.phase && status.step == 0)
+            (*phase != Phase::of(status) && status.step == 0)
                 || (*step != status.step && at.elapsed() >= progress::EVERY)
         });
         if due {
             print::line(text);
-            self.shown = Some((Instant::now(), status.step, status.phase.clone()));
+            self.shown = Some((Instant::now(), status.step, Phase::of(status)));
         }
     }
 

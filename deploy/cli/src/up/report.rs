@@ -4,27 +4,28 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use coordinator::Ending;
 use coordinator::run_dir::RunDir;
 
 use super::LocalRun;
 use crate::metrics::Metrics;
-use crate::{print, role};
+use crate::print;
 
 /// Prints how the run ended.
-pub(crate) fn ended(run: &LocalRun, ended: &str, took: Duration) -> Result<()> {
+pub(crate) fn ended(run: &LocalRun, ending: &Ending, took: Duration) -> Result<()> {
     let dir = RunDir::open(&run.dir)?;
     let metrics = Metrics::read(&dir.metrics_path())?;
     let classes = dir.data_set()?.classes.len();
-    let (step, epoch) = metrics.steps.last().map_or((0, 0.0), |s| (s.step, s.epoch));
+    let (step, epoch) = metrics.steps.last().map_or((0, 0.0), |s| (s.figures.step, s.epoch));
     let took = print::duration(took.as_secs_f64());
     let so_far = format!("{} steps, {epoch:.1} epochs", print::thousands(step));
     let again = format!("{} up --run {}", print::program(), run.dir.display());
-    match ended {
-        role::STOPPED => {
+    match ending {
+        Ending::Stopped => {
             print::line(format_args!("stopped after {so_far}; to resume: {again}"));
             return Ok(());
         }
-        role::ALREADY_FINISHED => {
+        Ending::AlreadyFinished => {
             print::line(format_args!("the run is already finished: {so_far}"));
         }
         _ => print::line(format_args!("trained {so_far} in {took}")),

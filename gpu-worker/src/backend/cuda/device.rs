@@ -62,13 +62,19 @@ pub struct Found {
 /// All GPUs that the driver shows; never empty.
 ///
 /// # Errors
-/// [`Error::Device`] without a driver or without a GPU, with what to do.
+/// [`Error::NoGpu`] without a driver or without a GPU, [`Error::Device`] if the driver fails.
 pub fn list(device: &str) -> Result<Vec<Found>> {
     libraries::driver(device)?;
     let refused = |why: String| Error::Device { device: device.into(), why };
-    let none = "the driver shows no GPU; see nvidia-smi -L and CUDA_VISIBLE_DEVICES (in a container: run it with --gpus), or use cpu";
+    let none = || Error::NoGpu {
+        device: device.into(),
+        why:
+            "the driver shows no GPU; see nvidia-smi -L and CUDA_VISIBLE_DEVICES (in a container: \
+              run it with --gpus)"
+                .into(),
+    };
     let failed = |why: DriverError| match why.0 {
-        CUresult::CUDA_ERROR_NO_DEVICE => refused(none.into()),
+        CUresult::CUDA_ERROR_NO_DEVICE => none(),
         CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH | CUresult::CUDA_ERROR_STUB_LIBRARY => {
             refused(format!(
                 "{}; the driver's library and its kernel module don't fit together: reinstall the driver, or restart",
@@ -80,7 +86,7 @@ pub fn list(device: &str) -> Result<Vec<Found>> {
     result::init().map_err(failed)?;
     let n = result::device::get_count().map_err(failed)?;
     if n == 0 {
-        return Err(refused(none.into()));
+        return Err(none());
     }
     (0..n).map(|ordinal| describe(ordinal).map_err(failed)).collect()
 }

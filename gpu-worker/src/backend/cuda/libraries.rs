@@ -28,14 +28,16 @@ pub struct Search {
 /// Makes sure that the driver's library is there.
 ///
 /// # Errors
-/// [`Error::Device`] that says what to install. Nothing of cudarc may be called then.
+/// [`Error::NoGpu`] that says what to install. Nothing of cudarc may be called then.
 pub fn driver(device: &str) -> Result<()> {
     if is_driver_there() {
         return Ok(());
     }
-    Err(Error::Device {
+    Err(Error::NoGpu {
         device: device.into(),
-        why: "no NVIDIA driver: libcuda.so was not found; install the driver (in a container: run it with --gpus), or use cpu".into(),
+        why: "no NVIDIA driver: libcuda.so was not found; install the driver (in a container: run \
+              it with --gpus)"
+            .into(),
     })
 }
 

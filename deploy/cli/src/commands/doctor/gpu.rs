@@ -225,9 +225,9 @@ fn peers(found: &[Found]) -> Option<(usize, usize)> {
 /// The error without the device's name in front.
 fn reason(error: &gpu_worker::Error) -> String {
     match error {
-        gpu_worker::Error::Device { why, .. } | gpu_worker::Error::DeviceUnusable { why, .. } => {
-            why.clone()
-        }
+        gpu_worker::Error::NoGpu { why, .. }
+        | gpu_worker::Error::Device { why, .. }
+        | gpu_worker::Error::DeviceUnusable { why, .. } => why.clone(),
         other => other.to_string(),
     }
 }

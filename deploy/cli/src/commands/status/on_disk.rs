@@ -16,6 +16,8 @@ use crate::up::Remembered;
 pub(super) struct OnDisk {
     /// The state, in the form of a coordinator's answer.
     pub(super) status: RunStatus,
+    /// The phase in words, as far as the directory tells it.
+    pub(super) phase: String,
     /// The best evaluation, in a sentence.
     pub(super) best: Option<String>,
     /// A command or a hint to continue the run.
@@ -41,8 +43,8 @@ impl OnDisk {
             format!("validation {:.1} % at step {step}", 100.0 * best.top1_error)
         });
         let epoch = newest.as_ref().map_or(0.0, |kept| kept.epoch);
-        let status = RunStatus { notices, phase, ..status(&dir, &metrics, newest) };
-        Ok(Self { next: next(&dir, finished, epoch), status, best })
+        let status = RunStatus { notices, ..status(&dir, &metrics, newest) };
+        Ok(Self { next: next(&dir, finished, epoch), status, phase, best })
     }
 }
 
@@ -78,11 +80,10 @@ fn status(dir: &RunDir, metrics: &Metrics, kept: Option<Manifest>) -> RunStatus 
     RunStatus {
         run_id: dir.record.run_id.clone(),
         run_dir: dir.path.display().to_string(),
-        step: step.step,
+        step: step.figures.step,
         steps: dir.end().unwrap_or_default(),
         epoch: step.epoch,
-        loss: step.loss,
-        top1_error: step.top1_error,
+        latest: Some(step.figures),
         images_per_s: step.images_per_s,
         eval_top1_error: evaluation.map_or(0.0, |e| e.top1_error),
         evaluated: evaluation.is_some(),

@@ -1,0 +1,274 @@
+//! A run directory: everything that resuming, `eval`, `predict`, `export` and `plot` need.
+//!
+//! ```text
+//! recipe.toml     every key of the recipe
+//! run.json        run id, seed, program, CPU, devices, data set with its class names and colors
+//! mean.f32        the data set's mean image: [3, side, side] f32 little-endian, 0..255
+//! metrics.jsonl   one line per step and per evaluation, see [`crate::metrics`]
+//! timing.jsonl    one line per timed step and half, see [`crate::timing`]
+//! trace.json      the first timed steps over time, for Perfetto
+//! checkpoints/    see [`crate::checkpoint`]
+//! lock            held by the coordinator that works here
+//! ```
+
+mod owned; // for writing, by one coordinator at a time
+
+pub(crate) use owned::{Owned, random_bytes};
+
+use std::fs::{self, TryLockError};
+use std::path::{Path, PathBuf};
+
+use model::recipe::Recipe;
+use proto::status::WorkerStatus;
+use serde::{Deserialize, Serialize};
+
+use crate::disk::checkpoint::{self, Manifest};
+use crate::disk::data_set::DataSet;
+use crate::disk::durable::sha256;
+use crate::error::Error;
+use crate::run::boundaries::Boundaries;
+
+const RECIPE: &str = "recipe.toml";
+const RECORD: &str = "run.json";
+const MEAN: &str = "mean.f32";
+const METRICS: &str = "metrics.jsonl";
+const TIMING: &str = "timing.jsonl";
+const TRACE: &str = "trace.json";
+const LOCK: &str = "lock";
+
+/// The content of `run.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Random id; no two runs share one.
+    pub run_id: String,
+    /// Seed of every random number of the run.
+    pub seed: u64,
+    /// Name of the recipe.
+    pub recipe: String,
+    /// Version of the program that began the run.
+    pub program: String,
+    /// CPU model: results are bit for bit the same on one model.
+    pub cpu: String,
+    /// Beginning of the run, in seconds since 1970.
+    pub started: u64,
+    /// Number of times that work has begun, rollbacks included.
+    pub incarnation: u64,
+    /// Workers of the last incarnation, for people: `half A: cpu at 127.0.0.1:4001`.
+    pub devices: Vec<String>,
+    /// Steps to do in all, as requested last; unknown before work has begun, and in runs of earlier
+    /// versions.
+    #[serde(default)]
+    pub steps: Option<u64>,
+    /// Data set of the run; unknown until the first loader has joined.
+    pub data_set: Option<DataSet>,
+    /// SHA-256 of `mean.f32`.
+    pub mean_sha256: String,
+    /// Devices of the last incarnation; unknown in runs of earlier versions.
+    #[serde(default)]
+    pub seats: Vec<Seated>,
+}
+
+/// The device on which a partition was computed last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seated {
+    /// Label of the partition: `A`, `B` or `whole`.
+    pub partition: String,
+    /// Device, as its worker described it.
+    pub device: String,
+}
+
+impl Seated {
+    /// The device of a worker; `None` for a standby.
+    fn of(worker: &WorkerStatus) -> Option<Self> {
+        let partition = worker.partition?.label().to_string();
+        Some(Self { partition, device: worker.device.clone() })
+    }
+}
+
+/// A run directory, opened for reading.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunDir {
+    /// Path of the directory.
+    pub path: PathBuf,
+    /// Recipe of the run, with all keys.
+    pub recipe: Recipe,
+    /// Content of `run.json`.
+    pub record: Record,
+}
+
+impl RunDir {
+    /// Opens a run directory, even while a coordinator works in it.
+    ///
+    /// # Errors
+    /// [`Error::NotARun`] or [`Error::Damaged`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let missing = |file: &str| Error::NotARun {
+            path: path.to_path_buf(),
+            why: format!("it has no {file}"),
+        };
+        let recipe_path = path.join(RECIPE);
+        let text = fs::read_to_string(&recipe_path).map_err(|_| missing(RECIPE))?;
+        let recipe = Recipe::from_toml(&text)
+            .map_err(|e| Error::Damaged { path: recipe_path, why: e.to_string() })?;
+        let record_path = path.join(RECORD);
+        let text = fs::read(&record_path).map_err(|_| missing(RECORD))?;
+        let record = serde_json::from_slice(&text)
+            .map_err(|e| Error::Damaged { path: record_path, why: e.to_string() })?;
+        Ok(Self { path: path.to_path_buf(), recipe, record })
+    }
+
+    /// Data set of the run.
+    ///
+    /// # Errors
+    /// [`Error::NotARun`] if no loader has ever joined.
+    pub fn data_set(&self) -> Result<&DataSet, Error> {
+        let why = || "it has never had a data set".to_string();
+        let missing = || Error::NotARun { path: self.path.clone(), why: why() };
+        self.record.data_set.as_ref().ok_or_else(missing)
+    }
+
+    /// Steps to do in all, as requested last; without a record of that, the recipe's epochs.
+    /// `None` before the data set is known.
+    pub fn end(&self) -> Option<u64> {
+        let by_recipe = |data| Boundaries::new(&self.recipe, data, None, 1).end;
+        self.record.steps.or_else(|| self.record.data_set.as_ref().map(by_recipe))
+    }
+
+    /// Returns whether a coordinator holds the lock of this run directory. A coordinator on another
+    /// machine is seen only where the file system shares locks.
+    pub fn is_in_use(&self) -> bool {
+        let lock = fs::File::open(self.path.join(LOCK));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// The mean image, `[3, side, side]`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if the file isn't what was written.
+    pub fn mean(&self) -> Result<Vec<f32>, Error> {
+        let path = self.path.join(MEAN);
+        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        let (got, want) = (sha256(&bytes), &self.record.mean_sha256);
+        let damaged = || Error::Damaged {
+            path: path.clone(),
+            why: format!("sha256 {got}, run.json says {want}"),
+        };
+        if got != *want {
+            return Err(damaged());
+        }
+        proto::chunk::bytes_to_floats(&bytes).ok_or_else(damaged)
+    }
+
+    /// Steps that have a checkpoint, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if they can't be listed.
+    pub fn steps(&self) -> Result<Vec<u64>, Error> {
+        checkpoint::steps(&self.path)
+    }
+
+    /// The newest checkpoint whose checksums hold, and a sentence for each newer one refused.
+    ///
+    /// # Errors
+    /// [`Error::NoCheckpoint`] if there is none.
+    pub fn newest(&self) -> Result<(Manifest, Vec<String>), Error> {
+        let (manifest, refused) = checkpoint::newest(&self.path)?;
+        let which = if refused.is_empty() { "" } else { " that is undamaged" };
+        let manifest = manifest.ok_or_else(|| Error::NoCheckpoint {
+            path: self.path.clone(),
+            which: which.to_string(),
+        })?;
+        Ok((manifest, refused))
+    }
+
+    /// The checkpoint of a step, checked.
+    ///
+    /// # Errors
+    /// [`Error::NoCheckpoint`] or [`Error::Damaged`].
+    pub fn at(&self, step: u64) -> Result<Manifest, Error> {
+        if !self.steps()?.contains(&step) {
+            let which = format!(" of step {step}");
+            return Err(Error::NoCheckpoint { path: self.path.clone(), which });
+        }
+        let manifest = Manifest::read(&self.path, step)?;
+        manifest.verify(&self.path)?;
+        Ok(manifest)
+    }
+
+    /// The checkpoint with the lowest validation error, checked, and a sentence for each checkpoint
+    /// passed over. The newest one if nothing was evaluated or the best one isn't whole.
+    ///
+    /// # Errors
+    /// The same as [`RunDir::newest`].
+    pub fn best(&self) -> Result<(Manifest, Vec<String>), Error> {
+        let (newest, mut refused) = self.newest()?;
+        let Some(best) = newest.best.as_ref().filter(|best| best.step != newest.step) else {
+            return Ok((newest, refused));
+        };
+        match self.at(best.step) {
+            Ok(best) => Ok((best, refused)),
+            Err(error) => {
+                let (best, newest) = (best.step, newest.step);
+                refused.push(format!("step {newest} is used, not the best, step {best}: {error}"));
+                Ok((self.newest()?.0, refused))
+            }
+        }
+    }
+
+    /// Path of `metrics.jsonl`.
+    pub fn metrics_path(&self) -> PathBuf {
+        self.path.join(METRICS)
+    }
+
+    /// Path of `timing.jsonl`.
+    pub fn timing_path(&self) -> PathBuf {
+        self.path.join(TIMING)
+    }
+
+    /// Path of `trace.json`.
+    pub fn trace_path(&self) -> PathBuf {
+        self.path.join(TRACE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_image_comes_back_and_a_flipped_byte_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut owned = Owned::open(dir.path(), &Recipe::default(), 1).unwrap();
+        let data = crate::run::tests::data(100, 10);
+        let mean = [1.5f32, 2.5, 3.5];
+        owned.record_data(&data, &proto::chunk::floats_to_bytes(&mean)).unwrap();
+        let read = RunDir::open(dir.path()).unwrap();
+        assert_eq!(read.data_set().unwrap(), &data);
+        assert_eq!(read.mean().unwrap(), mean);
+        fs::write(dir.path().join(MEAN), [0; 12]).unwrap();
+        assert!(matches!(read.mean(), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_directory_in_use_says_so_and_its_end_is_the_requested_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = Recipe { batch: 10, epochs: 3, ..Recipe::default() };
+        let mut owned = Owned::open(dir.path(), &recipe, 1).unwrap();
+        let end = || RunDir::open(dir.path()).unwrap().end();
+        assert_eq!(end(), None);
+        owned.record_data(&crate::run::tests::data(100, 10), &[]).unwrap();
+        assert_eq!(end(), Some(30));
+        owned.record_start(1, &[], 7).unwrap();
+        assert_eq!(end(), Some(7));
+        assert!(RunDir::open(dir.path()).unwrap().is_in_use());
+        drop(owned);
+        assert!(!RunDir::open(dir.path()).unwrap().is_in_use());
+    }
+
+    #[test]
+    fn any_other_folder_is_not_a_run_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = RunDir::open(dir.path()).unwrap_err().to_string();
+        assert!(said.contains("is not a run directory") && said.contains(RECIPE), "{said}");
+    }
+}

@@ -1,0 +1,242 @@
+//! The run directory that this process works in: created or resumed, locked, and kept up to date.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use model::recipe::Recipe;
+use proto::status::WorkerStatus;
+
+use super::{LOCK, MEAN, RECIPE, RECORD, Record, RunDir, Seated};
+use crate::disk::data_set::DataSet;
+use crate::disk::durable::{sha256, write_whole};
+use crate::error::Error;
+
+/// A run directory that this process works in, alone.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    pub(crate) dir: RunDir,
+    pub(crate) recipe_toml: String,
+    pub(crate) recipe_sha256: String,
+    /// Released when dropped.
+    _lock: File,
+}
+
+impl Owned {
+    /// Creates the directory, or resumes the run in it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::OtherRun`], [`Error::Damaged`] or [`Error::Io`].
+    pub(crate) fn open(path: &Path, recipe: &Recipe, seed: u64) -> Result<Self, Error> {
+        fs::create_dir_all(path).map_err(Error::io("create", path))?;
+        let lock = lock(path)?;
+        let recipe_toml = recipe.to_toml();
+        if !path.join(RECORD).exists() {
+            // The record comes last: a directory with one is whole.
+            let record = Record::new(recipe, seed)?;
+            write_whole(&path.join(RECIPE), recipe_toml.as_bytes())?;
+            write_record(path, &record)?;
+        }
+        let dir = RunDir::open(path)?;
+        let mut differences = recipe_differences(&dir.recipe, recipe);
+        if dir.record.seed != seed {
+            differences.push(format!("seed {} there, {seed} asked for", dir.record.seed));
+        }
+        if !differences.is_empty() {
+            let differences = differences.join("; ");
+            return Err(Error::OtherRun { path: path.to_path_buf(), differences });
+        }
+        let recipe_sha256 = sha256(recipe_toml.as_bytes());
+        Ok(Self { dir, recipe_toml, recipe_sha256, _lock: lock })
+    }
+
+    /// Records the data set.
+    pub(crate) fn record_data(&mut self, data: &DataSet, mean: &[u8]) -> Result<(), Error> {
+        write_whole(&self.dir.path.join(MEAN), mean)?;
+        self.dir.record.mean_sha256 = sha256(mean);
+        self.dir.record.data_set = Some(data.clone());
+        write_record(&self.dir.path, &self.dir.record)
+    }
+
+    /// Records the beginning of an incarnation.
+    pub(crate) fn record_start(
+        &mut self,
+        incarnation: u64,
+        workers: &[WorkerStatus],
+        steps: u64,
+    ) -> Result<(), Error> {
+        let record = &mut self.dir.record;
+        record.incarnation = incarnation;
+        record.steps = Some(steps);
+        record.devices = workers.iter().map(ToString::to_string).collect();
+        record.seats = workers.iter().filter_map(Seated::of).collect();
+        write_record(&self.dir.path, &self.dir.record)
+    }
+
+    /// A sentence for each partition that continues on another device than before.
+    pub(crate) fn other_devices(&self, workers: &[WorkerStatus]) -> Vec<String> {
+        let changed = workers.iter().filter_map(|worker| {
+            let (partition, now) = (worker.partition?, Seated::of(worker)?);
+            let before = self.dir.record.seats.iter().find(|s| s.partition == now.partition)?;
+            (before.device != now.device).then(|| {
+                format!(
+                    "{partition}: {}; before, {partition}: {}: bits may differ from here on",
+                    now.device, before.device
+                )
+            })
+        });
+        changed.collect()
+    }
+
+    /// Anything out of the ordinary about continuing the run on this machine.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        let (then, now) = (&self.dir.record.cpu, cpu_model());
+        if *then == now {
+            return Vec::new();
+        }
+        vec![format!("the run began on {then:?}, this is {now:?}: bits may differ from here on")]
+    }
+}
+
+impl Record {
+    fn new(recipe: &Recipe, seed: u64) -> Result<Self, Error> {
+        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Ok(Self {
+            run_id: random_id()?,
+            seed,
+            recipe: recipe.name.clone(),
+            program: proto::VERSION.to_string(),
+            cpu: cpu_model(),
+            started: since_1970.map_or(0, |d| d.as_secs()),
+            incarnation: 0,
+            devices: Vec::new(),
+            seats: Vec::new(),
+            steps: None,
+            data_set: None,
+            mean_sha256: String::new(),
+        })
+    }
+}
+
+fn write_record(path: &Path, record: &Record) -> Result<(), Error> {
+    // Strings and numbers only: this can't fail.
+    let text = serde_json::to_vec_pretty(record).unwrap_or_default();
+    write_whole(&path.join(RECORD), &text)
+}
+
+/// Each key that differs, with both values.
+fn recipe_differences(there: &Recipe, asked: &Recipe) -> Vec<String> {
+    let table = |recipe| toml::Table::try_from(recipe).unwrap_or_default();
+    let (there, asked) = (table(there), table(asked));
+    let keys: std::collections::BTreeSet<_> = there.keys().chain(asked.keys()).collect();
+    let show = |value: Option<&toml::Value>| value.map_or("nothing".into(), toml::Value::to_string);
+    keys.into_iter()
+        .filter(|key| there.get(*key) != asked.get(*key))
+        .map(|key| {
+            format!("{key} = {} there, {} asked for", show(there.get(key)), show(asked.get(key)))
+        })
+        .collect()
+}
+
+/// Takes the lock and writes this process's number into it.
+fn lock(path: &Path) -> Result<File, Error> {
+    let lock_path = path.join(LOCK);
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&lock_path)
+        .map_err(Error::io("open", &lock_path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let holder = fs::read_to_string(&lock_path).unwrap_or_default();
+            let by = match holder.trim() {
+                "" => String::new(),
+                holder => format!(" (process {holder})"),
+            };
+            return Err(Error::Locked { path: path.to_path_buf(), by });
+        }
+        Err(fs::TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path)(e)),
+    }
+    // For people only; a full disk must not stop a run that can continue.
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+/// Sixteen hex digits from the system's generator.
+fn random_id() -> Result<String, Error> {
+    random_bytes().map(|bytes| format!("{:016x}", u64::from_le_bytes(bytes)))
+}
+
+/// Bytes from the system's generator, which nobody can guess.
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; N];
+    File::open(path).and_then(|mut f| f.read_exact(&mut bytes)).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+/// `model name` of the first core.
+fn cpu_model() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("model name"));
+    line.and_then(|line| line.split_once(": "))
+        .map_or("unknown", |(_, name)| name.trim())
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_another_recipe_or_seed_is_refused_with_both_values() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = Recipe::default();
+        drop(Owned::open(dir.path(), &recipe, 1).unwrap());
+        let other = Recipe { batch: 64, ..recipe.clone() };
+        let said = Owned::open(dir.path(), &other, 2).unwrap_err().to_string();
+        assert!(said.contains("batch = 128 there, 64 asked for"), "{said}");
+        assert!(said.contains("seed 1 there, 2 asked for"), "{said}");
+        Owned::open(dir.path(), &recipe, 1).unwrap();
+    }
+
+    #[test]
+    fn another_device_is_reported_and_another_address_is_not() {
+        use model::halves::{Half, Partition};
+        let dir = tempfile::tempdir().unwrap();
+        let mut owned = Owned::open(dir.path(), &Recipe::default(), 1).unwrap();
+        let worker = |partition, device: &str, address: &str| WorkerStatus {
+            partition,
+            device: device.into(),
+            address: address.into(),
+        };
+        let workers = |device: &str, address: &str| {
+            vec![
+                worker(Some(Partition::Half(Half::A)), "cpu", "h:1"),
+                worker(Some(Partition::Half(Half::B)), device, address),
+                worker(None, "cuda:1", "h:9"),
+            ]
+        };
+        assert!(owned.other_devices(&workers("cpu", "h:2")).is_empty());
+        owned.record_start(1, &workers("cpu", "h:2"), 10).unwrap();
+        assert_eq!(owned.dir.record.devices[1], "half B: cpu at h:2");
+        let owned = Owned { dir: RunDir::open(dir.path()).unwrap(), ..owned };
+        assert!(owned.other_devices(&workers("cpu", "h:3")).is_empty());
+        let said = owned.other_devices(&workers("cuda:0 (X, NVRTC 12.9)", "h:2"));
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("half B: cuda:0 (X, NVRTC 12.9); before, half B: cpu"));
+    }
+
+    #[test]
+    fn two_coordinators_can_not_share_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Owned::open(dir.path(), &Recipe::default(), 1).unwrap();
+        let said = Owned::open(dir.path(), &Recipe::default(), 1).unwrap_err().to_string();
+        assert!(said.contains(&format!("process {}", std::process::id())), "{said}");
+        drop(first);
+        Owned::open(dir.path(), &Recipe::default(), 1).unwrap();
+    }
+}
