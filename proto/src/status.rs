@@ -52,7 +52,7 @@ impl Phase {
         }
     }
 
-    /// Whether the run cannot go on until a loader or a worker joins.
+    /// Whether the run cannot continue until a loader or a worker joins.
     pub fn is_waiting(&self) -> bool {
         matches!(self, Phase::WaitingForLoaders | Phase::WaitingForWorkers { .. })
     }

@@ -120,8 +120,8 @@ impl<'de> Deserialize<'de> for Step {
                 .as_f64()
                 .ok_or_else(|| D::Error::custom(format!("{key} is {value}, expected a number"))),
         };
-        let mut figures = StepFigures::default();
-        figures.step = fields.get("step").and_then(Value::as_u64).unwrap_or_default();
+        let step = fields.get("step").and_then(Value::as_u64).unwrap_or_default();
+        let mut figures = StepFigures { step, ..StepFigures::default() };
         for Figure { name, set, .. } in FIGURES.iter().filter(|figure| figure.tag.is_some()) {
             set(&mut figures, number(name)?);
         }

@@ -160,7 +160,7 @@ fn lock(path: &Path) -> Result<File, Error> {
         }
         Err(fs::TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path)(e)),
     }
-    // For people only; a full disk must not stop a run that could go on.
+    // For people only; a full disk must not stop a run that can continue.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
 }

@@ -157,7 +157,7 @@ impl Page<'_> {
     fn members(&mut self, status: &RunStatus) -> fmt::Result {
         self.gauge(
             "alexnet_workers",
-            "Workers that are connected, those who stand by included",
+            "Workers that are connected, standbys included",
             status.workers.len() as f64,
         )?;
         let seated = |of: &PartitionStatus| f64::from(u8::from(of.seated));
