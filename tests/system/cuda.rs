@@ -206,7 +206,7 @@ fn missing_software_is_named_with_a_remedy() {
         ("cuda:0", "devices=0", &[], 1, &["shows no GPU", "nvidia-smi", "use cpu"]),
         ("cuda:7", "devices=2", &[], 1, &["no such GPU", "cuda:0", "cuda:1"]),
         ("cuda:GPU-ffff", "", &[], 1, &["no such GPU", "GPU-"]),
-        ("cuda:one", "", &[], 1, &["a number, or a UUID"]),
+        ("cuda:one", "", &[], 1, &["the number of a GPU, or its UUID"]),
         ("cuda:0", "used=16990000000,memory=17000000000", &[], 1, &["no room", "MB free", "batch"]),
         ("cuda:0", "arch=70", &[], 78, &["7.0", "Turing"]),
         ("cuda:0", "arch=135", &[], 78, &["NVRTC 12.9", "does not know the card", "pip install"]),
