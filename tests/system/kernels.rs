@@ -225,7 +225,8 @@ fn read<B: Backend>(dev: &mut B, from: &B::Floats, len: usize) -> Vec<f32> {
     proto::chunk::bytes_to_floats(&bytes).unwrap()
 }
 
-/// Traffic of one product as the emulated driver counted it, over the fewest requests that could do.
+/// Traffic of one product as the emulated driver counted it, over the fewest requests that could
+/// do.
 struct Traffic {
     layer: &'static str,
     pass: &'static str,

@@ -141,7 +141,8 @@ fn halves_agree(pages: &[&&Samples], steps: &[Value]) {
     assert!(compared > 0, "no scrape of {} saw both halves at one step", pages.len());
 }
 
-/// Every metric that `deploy/observe` and docs/watching.md name is on a page of a run that has begun.
+/// Every metric that `deploy/observe` and docs/watching.md name is on a page of a run that has
+/// begun.
 fn what_people_are_given_asks_for_nothing_else(page: &Samples) {
     let there: BTreeSet<&str> = page.keys().filter_map(|name| name.split('{').next()).collect();
     for file in ["deploy/observe/dashboard.json", "deploy/observe/alerts.yml", "docs/watching.md"] {

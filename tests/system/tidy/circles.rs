@@ -189,7 +189,7 @@ fn circles(edges: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
 fn no_module_depends_on_itself_in_a_circle() {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let manifest: toml::Value = toml::from_str(&manifest).unwrap();
-    let mut found = Vec::new();
+    let (mut found, mut modules) = (Vec::new(), 0);
     for member in manifest["workspace"]["members"].as_array().unwrap() {
         let member = member.as_str().unwrap();
         let home = root().join(member);
@@ -197,9 +197,10 @@ fn no_module_depends_on_itself_in_a_circle() {
             continue;
         }
         let edges = Crate::read(&home).edges();
-        assert!(edges.len() > 3, "{member} has modules");
+        modules += edges.len();
         found.extend(circles(&edges).into_iter().map(|module| format!("{member}: {module}")));
     }
+    assert!(modules > 150, "{modules} modules");
     assert!(found.is_empty(), "modules that depend on themselves in a circle: {found:#?}");
 }
 

@@ -12,7 +12,7 @@ const LEANING: [&str; 26] = [
 ];
 
 /// Beginnings of words in British spelling; the project writes American English.
-const BRITISH: [&str; 22] = [
+const BRITISH: [&str; 21] = [
     "colour",
     "centre",
     "neighbour",
@@ -31,7 +31,6 @@ const BRITISH: [&str; 22] = [
     "honour",
     "labelled",
     "travelled",
-    "cancelled",
     "licence",
     "analyse",
     "catalogue",

@@ -31,7 +31,8 @@ Ctrl-C writes a checkpoint of the last step that both halves finished, then ends
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct UpArgs {
-    /// Built-in recipe (docs/recipes.md lists them) or TOML file [default: demo, or caffe with --data]
+    /// Built-in recipe (docs/recipes.md lists them) or TOML file
+    /// [default: demo, or caffe with --data]
     #[arg(long, value_name = "NAME|FILE")]
     recipe: Option<String>,
 
