@@ -109,7 +109,7 @@ fn a_worker_asleep_for_five_seconds_is_kept_and_one_asleep_for_sixty_is_replaced
 
     let asleep = Instant::now();
     signal(sleeper, "STOP");
-    run.coordinator.wait_for("half B failed: no heartbeat for");
+    run.coordinator.wait_for("half B failed");
     run.coordinator.wait_for("incarnation=2");
     let replaced = asleep.elapsed();
     drop(run.loader.take());
