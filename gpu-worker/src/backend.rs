@@ -79,6 +79,17 @@ type FloatsOf<D> = <D as Buffers>::Floats;
 type BytesOf<D> = <D as Buffers>::Bytes;
 
 /// A device that runs one kind of operation.
+///
+/// ```
+/// use gpu_worker::backend::cpu::Cpu;
+/// use gpu_worker::backend::{Backend, Run};
+/// use gpu_worker::ops::Scale;
+///
+/// let mut device = Cpu::new(1);
+/// let mut y = device.floats("y", 8)?;
+/// device.run(Scale { factor: 0.5, len: 4, images: 0..2, y: &mut y })?;
+/// # Ok::<(), gpu_worker::Error>(())
+/// ```
 pub trait Run<Op> {
     /// Queues the operation on the compute stream.
     ///

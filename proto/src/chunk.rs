@@ -140,6 +140,17 @@ impl ChunkChecker {
 }
 
 /// Puts chunks together, without copying them until all bytes are asked for in one piece.
+///
+/// ```
+/// use proto::chunk::{Assembler, chunks};
+///
+/// let mut assembler = Assembler::new(1 << 20);
+/// for chunk in chunks(b"a tensor".as_slice().into()) {
+///     assembler.take(chunk)?;
+/// }
+/// assert_eq!(assembler.into_bytes(), "a tensor");
+/// # Ok::<(), proto::chunk::ChunkError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Assembler {
     checker: ChunkChecker,

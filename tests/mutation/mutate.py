@@ -145,7 +145,8 @@ def equivalents():
 
 
 def build():
-    command = ["cargo", "test", "-p", "gpu-worker", "--test", "ops", "--no-run", "--message-format=json"]
+    # `--workspace` selects the features of CI's builds; for one package dependencies are built again.
+    command = ["cargo", "test", "--workspace", "--test", "ops", "--no-run", "--message-format=json"]
     out = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     for line in out.splitlines():
         message = json.loads(line)

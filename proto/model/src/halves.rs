@@ -88,6 +88,19 @@ impl std::fmt::Display for Partition {
 }
 
 /// The plan of one process: its share of every layer, with all sizes.
+///
+/// ```
+/// use model::halves::{Half, Partition, Plan};
+/// use model::recipe::Recipe;
+/// use model::shape::Network;
+///
+/// let recipe = Recipe::default();
+/// let network = Network::new(&recipe, 1000)?;
+/// let plan = Plan::new(&network, &recipe, Partition::Half(Half::B));
+/// assert_eq!((plan.layers[0].name, plan.layers[0].maps.clone()), ("conv1", 48..96));
+/// assert!(plan.layers[2].exchanges, "conv3 reads the maps of both halves");
+/// # Ok::<(), model::shape::ShapeError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// Share of the network that this process computes.

@@ -19,6 +19,16 @@ pub use choices::{Activation, Encoding, Init, Lrn, NetworkName, OpOrder, Schedul
 pub use error::RecipeError;
 
 /// A training recipe; the default is the paper's text (`recipes/paper.toml`).
+///
+/// ```
+/// use model::recipe::Recipe;
+///
+/// let mut recipe = Recipe::from_toml("name = \"mine\"\nbatch = 64")?;
+/// recipe.set_all(["dropout=0.3"])?;
+/// assert_eq!((recipe.batch, recipe.dropout), (64, 0.3));
+/// assert!(recipe.set_all(["dropuot=0.3"]).is_err(), "a misspelled key is refused");
+/// # Ok::<(), model::recipe::RecipeError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
