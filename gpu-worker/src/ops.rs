@@ -12,6 +12,8 @@ use std::ops::Range;
 
 use model::recipe::Activation;
 
+use crate::error::{Error, Result};
+
 /// Images of the minibatch, as positions in it.
 pub type Images = Range<usize>;
 
@@ -145,6 +147,58 @@ pub struct SgdRates {
     pub decay: f32,
 }
 
+fn shape(tensor: &'static str, got: usize, want: usize) -> Error {
+    Error::Shape { tensor, got, want }
+}
+
+impl InputRange {
+    /// Refuses a range that is empty or reaches beyond a layer's `inputs`.
+    pub(crate) fn check(&self, inputs: usize) -> Result<()> {
+        if self.0.is_empty() || self.0.end > inputs {
+            return Err(shape("range of inputs", self.0.end, inputs));
+        }
+        Ok(())
+    }
+}
+
+impl Conv {
+    /// Refuses a range of inputs that the convolution does not have; with groups, it has only all.
+    pub(crate) fn check(&self, range: &InputRange) -> Result<()> {
+        range.check(self.inputs)?;
+        if self.groups > 1 && range.0 != (0..self.inputs) {
+            return Err(shape("range of inputs", range.0.len(), self.inputs));
+        }
+        Ok(())
+    }
+}
+
+impl Pool {
+    /// Refuses windows whose positions do not fit a byte, or that begin outside of the map.
+    pub(crate) fn check(&self) -> Result<()> {
+        /// Largest side of a window: its last position is 16² − 1.
+        const LARGEST: usize = 16;
+        let Self { side, out_side, size, stride, .. } = *self;
+        if size == 0 || size > LARGEST {
+            return Err(shape("pooling window", size, LARGEST));
+        }
+        if out_side == 0 || stride == 0 || (out_side - 1) * stride >= side {
+            return Err(shape("pooling windows", out_side, side));
+        }
+        Ok(())
+    }
+}
+
+impl Classes {
+    /// Refuses own classes that are none or do not exist, and others without the peer's logits.
+    pub(crate) fn check(&self, has_peer: bool) -> Result<()> {
+        let has_others = self.own.len() < self.classes;
+        if self.own.is_empty() || self.own.end > self.classes || (has_others && !has_peer) {
+            return Err(shape("logits", self.own.end, self.classes));
+        }
+        Ok(())
+    }
+}
+
 /// Pixels to numbers: subtracts the mean at the crop's position, mirrors, adds the color shift.
 ///
 /// `y[c][r][x] = p[c][r][x'] − mean[c][row + r][column + x'] + shift[c]`, with
@@ -222,6 +276,17 @@ pub struct ConvBackwardWeights<'a, F> {
     pub accumulate: Accumulate,
     /// `[maps, inputs / groups, kernel, kernel]`; weights of other inputs stay as they are.
     pub dw: &'a mut F,
+}
+
+impl<F> ConvBackwardWeights<'_, F> {
+    /// Refuses a range of inputs that does not exist, and a sum over no image: a GPU writes the
+    /// table that its product reads while it packs the images.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.images.is_empty() {
+            return Err(shape("images of a gradient", 0, 1));
+        }
+        self.conv.check(self.range)
+    }
 }
 
 /// Products of one range of a fully-connected layer's inputs.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::ops::{Images, InputRange};
+use crate::ops::Images;
 
 /// A buffer of f32.
 #[derive(Debug)]
@@ -104,12 +104,4 @@ impl Bytes {
     pub(super) fn range_mut(&mut self, range: Range<usize>) -> Result<&mut [u8]> {
         self.0.range_mut(range)
     }
-}
-
-/// Stops if `part` looks beyond `inputs`, or is empty.
-pub(super) fn check_range(range: &InputRange, inputs: usize) -> Result<()> {
-    if range.0.is_empty() || range.0.end > inputs {
-        return Err(Error::Shape { tensor: "range of inputs", got: range.0.end, want: inputs });
-    }
-    Ok(())
 }

@@ -3,12 +3,11 @@
 use rayon::prelude::*;
 
 use super::bias::finish_maps;
-use super::buffer::check_range;
 use super::gemm::{Matrix, product, transpose};
 use super::windows::{Windows, gather, scatter, unpad, with_slack};
 use super::{Cpu, Floats, Scratch};
 use crate::backend::Run;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::{
     Accumulate, Conv, ConvBackwardInputs, ConvBackwardWeights, ConvForward, InputRange,
 };
@@ -36,10 +35,7 @@ struct Sizes {
 
 impl Sizes {
     fn new(conv: &Conv, range: &InputRange) -> Result<Self> {
-        check_range(range, conv.inputs)?;
-        if conv.groups > 1 && range.0 != (0..conv.inputs) {
-            return Err(Error::Shape { tensor: "range", got: range.0.len(), want: conv.inputs });
-        }
+        conv.check(range)?;
         let kernel = conv.kernel * conv.kernel;
         let inputs = range.0.len() / conv.groups;
         Ok(Self {
@@ -213,11 +209,9 @@ fn backward_inputs_image(
 
 impl Run<ConvBackwardWeights<'_, Floats>> for Cpu {
     fn run(&mut self, op: ConvBackwardWeights<'_, Floats>) -> Result<()> {
+        op.check()?;
         let ConvBackwardWeights { conv, images, x, range, dy, accumulate, dw } = op;
         let sizes = Sizes::new(conv, range)?;
-        if images.is_empty() {
-            return Err(Error::Shape { tensor: "images of a gradient", got: 0, want: 1 });
-        }
         let x = x.images(&images, sizes.x())?;
         let dy = dy.images(&images, sizes.y())?;
         let dw = dw.exactly_mut(sizes.w())?;

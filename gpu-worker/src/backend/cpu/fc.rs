@@ -4,7 +4,6 @@ use rayon::prelude::*;
 
 use super::activation::activate;
 use super::add::add_to;
-use super::buffer::check_range;
 use super::gemm::{Matrix, product, transpose};
 use super::{Cpu, Floats, Scratch};
 use crate::backend::Run;
@@ -18,7 +17,7 @@ const BLOCK: usize = 16;
 impl Run<FcForward<'_, Floats>> for Cpu {
     fn run(&mut self, op: FcForward<'_, Floats>) -> Result<()> {
         let FcForward { fc, images, x, range, w, accumulate, epilogue, y } = op;
-        check_range(range, fc.inputs)?;
+        range.check(fc.inputs)?;
         let (inputs, units, n) = (range.0.len(), fc.units, images.len());
         let x = x.images(&images, inputs)?;
         let w = w.exactly(fc.inputs * units)?;
@@ -72,7 +71,7 @@ impl Run<FcForward<'_, Floats>> for Cpu {
 impl Run<FcBackwardInputs<'_, Floats>> for Cpu {
     fn run(&mut self, op: FcBackwardInputs<'_, Floats>) -> Result<()> {
         let FcBackwardInputs { fc, images, dy, w, range, dx } = op;
-        check_range(range, fc.inputs)?;
+        range.check(fc.inputs)?;
         let (inputs, units) = (range.0.len(), fc.units);
         let dy = dy.images(&images, units)?;
         let w = Matrix::rows(&w.exactly(fc.inputs * units)?[range.0.start..], fc.inputs);
@@ -103,7 +102,7 @@ impl Run<FcBackwardInputs<'_, Floats>> for Cpu {
 impl Run<FcBackwardWeights<'_, Floats>> for Cpu {
     fn run(&mut self, op: FcBackwardWeights<'_, Floats>) -> Result<()> {
         let FcBackwardWeights { fc, images, x, range, dy, accumulate, dw } = op;
-        check_range(range, fc.inputs)?;
+        range.check(fc.inputs)?;
         let (inputs, units) = (range.0.len(), fc.units);
         let x = x.images(&images, inputs)?;
         let dy = dy.images(&images, units)?;

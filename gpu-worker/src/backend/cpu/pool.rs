@@ -6,20 +6,12 @@ use rayon::prelude::*;
 use super::windows::{BLOCK, Windows, unpad};
 use super::{Bytes, Cpu, Floats, Scratch};
 use crate::backend::Run;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::{Conv, Pool, PoolBackward, PoolForward};
 
-/// Window places fit a byte up to this side.
-const LARGEST: usize = 16;
-
 fn windows(pool: &Pool) -> Result<Windows> {
+    pool.check()?;
     let Pool { side, out_side, size, stride, .. } = *pool;
-    if size == 0 || size > LARGEST {
-        return Err(Error::Shape { tensor: "pooling window", got: size, want: LARGEST });
-    }
-    if out_side == 0 || (out_side - 1) * stride >= side {
-        return Err(Error::Shape { tensor: "pooling windows", got: out_side, want: side });
-    }
     let conv = Conv { inputs: 1, side, maps: 1, out_side, kernel: size, stride, pad: 0, groups: 1 };
     Ok(Windows::new(&conv, 1))
 }

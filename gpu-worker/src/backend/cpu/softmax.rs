@@ -4,21 +4,15 @@ use rayon::prelude::*;
 
 use super::{Cpu, Floats};
 use crate::backend::Run;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::{Classes, Softmax};
 
 impl Run<Softmax<'_, Floats>> for Cpu {
     fn run(&mut self, op: Softmax<'_, Floats>) -> Result<()> {
         let Softmax { classes, images, own, peer, labels, probabilities, loss, dlogits } = op;
+        classes.check(peer.is_some())?;
         let n_own = classes.own.len();
-        let n_peer = classes.classes.saturating_sub(n_own);
-        if n_own == 0 || classes.own.end > classes.classes || (peer.is_none() && n_peer > 0) {
-            return Err(Error::Shape {
-                tensor: "logits",
-                got: classes.own.end,
-                want: classes.classes,
-            });
-        }
+        let n_peer = classes.classes - n_own;
         let own = own.images(&images, n_own)?;
         let peer = peer.map(|peer| peer.images(&images, n_peer)).transpose()?.unwrap_or_default();
         let labels = labels.images(&images, 1)?;

@@ -4,7 +4,7 @@ use super::gemm::{self, KernelEpilogue, Partial, adds, kernel_epilogue};
 use super::launch::THREADS;
 use super::{Cuda, Floats, reduce};
 use crate::backend::Run;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::{Conv, ConvBackwardInputs, ConvBackwardWeights, ConvForward, InputRange};
 
 mod sizes; // of the products, and of the regions of the working memory
@@ -170,13 +170,10 @@ impl Packing<'_> {
 
 impl Run<ConvBackwardWeights<'_, Floats>> for Cuda {
     fn run(&mut self, op: ConvBackwardWeights<'_, Floats>) -> Result<()> {
+        op.check()?;
         let ConvBackwardWeights { conv, images, x, range, dy, accumulate, dw } = op;
         let sizes = Sizes::new(conv, range)?;
         let n = images.len();
-        if n == 0 {
-            // No block would write the table of places that the product reads.
-            return Err(Error::Shape { tensor: "images of a gradient", got: 0, want: 1 });
-        }
         let x_at = x.images(&images, sizes.source())?;
         let dy_at = dy.images(&images, sizes.output())?;
         let (from, pitch) = range_of_weights(conv, range);

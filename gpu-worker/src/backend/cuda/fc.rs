@@ -3,7 +3,6 @@
 use super::gemm::{
     COLUMNS, KernelEpilogue, Partial, Product, ROWS, Splits, THREADS, adds, kernel_epilogue,
 };
-use super::memory::check_range;
 use super::{Cuda, Floats, reduce};
 use crate::backend::Run;
 use crate::error::Result;
@@ -36,7 +35,7 @@ pub(super) fn scratch_len(fc: &Fc, batch: usize) -> usize {
 impl Run<FcForward<'_, Floats>> for Cuda {
     fn run(&mut self, op: FcForward<'_, Floats>) -> Result<()> {
         let FcForward { fc, images, x, range, w, accumulate, epilogue, y } = op;
-        check_range(range, fc.inputs)?;
+        range.check(fc.inputs)?;
         let (inputs, units, n) = (range.0.len(), fc.units, images.len());
         let (x_at, y_at) = (x.images(&images, inputs)?, y.images(&images, units)?);
         w.exactly(fc.inputs * units)?;
@@ -67,7 +66,7 @@ impl Run<FcForward<'_, Floats>> for Cuda {
 impl Run<FcBackwardInputs<'_, Floats>> for Cuda {
     fn run(&mut self, op: FcBackwardInputs<'_, Floats>) -> Result<()> {
         let FcBackwardInputs { fc, images, dy, w, range, dx } = op;
-        check_range(range, fc.inputs)?;
+        range.check(fc.inputs)?;
         let (inputs, units, n) = (range.0.len(), fc.units, images.len());
         let (dy_at, dx_at) = (dy.images(&images, units)?, dx.images(&images, inputs)?);
         w.exactly(fc.inputs * units)?;
@@ -98,7 +97,7 @@ impl Run<FcBackwardInputs<'_, Floats>> for Cuda {
 impl Run<FcBackwardWeights<'_, Floats>> for Cuda {
     fn run(&mut self, op: FcBackwardWeights<'_, Floats>) -> Result<()> {
         let FcBackwardWeights { fc, images, x, range, dy, accumulate, dw } = op;
-        check_range(range, fc.inputs)?;
+        range.check(fc.inputs)?;
         let (inputs, units, n) = (range.0.len(), fc.units, images.len());
         let (x_at, dy_at) = (x.images(&images, inputs)?, dy.images(&images, units)?);
         dw.exactly(fc.inputs * units)?;

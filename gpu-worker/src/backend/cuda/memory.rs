@@ -4,7 +4,7 @@ use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr, DriverError, ValidAsZeroB
 
 use super::{Cuda, fault};
 use crate::error::{Error, Result};
-use crate::ops::{Images, InputRange};
+use crate::ops::Images;
 
 /// Most elements of one buffer. Kernels count elements in a 32-bit `int`, and a thread of the last
 /// block, or of a loop over a whole grid, counts up to 2²⁰ beyond the end before it stops.
@@ -123,14 +123,6 @@ impl Cuda {
             total_mb: mb(total),
         }
     }
-}
-
-/// Stops if `part` looks beyond `inputs`, or is empty.
-pub(super) fn check_range(range: &InputRange, inputs: usize) -> Result<()> {
-    if range.0.is_empty() || range.0.end > inputs {
-        return Err(Error::Shape { tensor: "range of inputs", got: range.0.end, want: inputs });
-    }
-    Ok(())
 }
 
 /// Working memory of the products: one buffer, as large as the largest use so far. A network takes

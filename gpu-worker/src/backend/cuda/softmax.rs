@@ -2,7 +2,7 @@
 
 use super::{Cuda, Floats};
 use crate::backend::Run;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::Softmax;
 
 /// Threads of a block; a block takes one image. softmax.cu is written for this number.
@@ -11,15 +11,9 @@ const THREADS: u32 = 128;
 impl Run<Softmax<'_, Floats>> for Cuda {
     fn run(&mut self, op: Softmax<'_, Floats>) -> Result<()> {
         let Softmax { classes, images, own, peer, labels, probabilities, loss, dlogits } = op;
+        classes.check(peer.is_some())?;
         let n_own = classes.own.len();
-        let n_peer = classes.classes.saturating_sub(n_own);
-        if n_own == 0 || classes.own.end > classes.classes || (peer.is_none() && n_peer > 0) {
-            return Err(Error::Shape {
-                tensor: "logits",
-                got: classes.own.end,
-                want: classes.classes,
-            });
-        }
+        let n_peer = classes.classes - n_own;
         let own_at = own.images(&images, n_own)?;
         let peer_at = peer.map_or(Ok(0), |peer| peer.images(&images, n_peer))?;
         let at = labels.images(&images, 1)?;

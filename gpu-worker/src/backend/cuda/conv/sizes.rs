@@ -1,7 +1,6 @@
 //! Sizes of a convolution on a GPU: of its products, and of what lies in the working memory.
 
 use super::super::gemm::{COLUMNS, Product, ROWS, Splits, padded};
-use super::super::memory::check_range;
 use crate::error::{Error, Result};
 use crate::ops::{Conv, InputRange};
 
@@ -30,14 +29,7 @@ pub(super) struct Sizes {
 
 impl Sizes {
     pub(super) fn new(conv: &Conv, range: &InputRange) -> Result<Self> {
-        check_range(range, conv.inputs)?;
-        if conv.groups > 1 && range.0 != (0..conv.inputs) {
-            return Err(Error::Shape {
-                tensor: "range of inputs",
-                got: range.0.len(),
-                want: conv.inputs,
-            });
-        }
+        conv.check(range)?;
         let &Conv { groups, side, out_side, kernel, stride, pad, .. } = conv;
         let (inputs, maps) = (range.0.len() / groups, conv.maps / groups);
         let pad = pad as isize;
