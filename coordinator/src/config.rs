@@ -51,8 +51,8 @@ pub struct Config {
     pub metrics: Option<TcpListener>,
     /// Certificates and the roles they admit.
     pub trust: Trust,
-    /// Time for which a finished run still answers, so that late workers and loaders are told to
-    /// finish, too, instead of dialing in vain.
+    /// Time for which a finished run still answers. Workers and loaders that come late then learn
+    /// that the run is finished, and end, instead of dialing in vain.
     pub linger: Duration,
     /// Channel on which the status is published, for example for a live line.
     pub progress: Option<watch::Sender<RunStatus>>,
