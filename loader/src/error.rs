@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::prepare::Doubt;
+
 /// An error of the loader.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -54,6 +56,14 @@ pub enum Error {
         path: PathBuf,
         /// The problem, the expected layout, and a remedy.
         why: String,
+    },
+    /// A source that would probably become another data set than was meant.
+    #[error("{path}: {}", sentences(.doubts))]
+    Doubtful {
+        /// File or folder.
+        path: PathBuf,
+        /// Reasons, and what was probably meant.
+        doubts: Vec<Doubt>,
     },
     /// A destination that isn't free.
     #[error("{path}: {why}")]
@@ -124,6 +134,10 @@ pub enum Error {
         /// The operation that failed, and why.
         why: String,
     },
+}
+
+fn sentences(doubts: &[Doubt]) -> String {
+    doubts.iter().map(|doubt| doubt.why.as_str()).collect::<Vec<_>>().join("; ")
 }
 
 impl Error {

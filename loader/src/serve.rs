@@ -211,6 +211,7 @@ fn status(error: &Error) -> Status {
         Error::NoDataSet { .. }
         | Error::Format { .. }
         | Error::Layout { .. }
+        | Error::Doubtful { .. }
         | Error::Destination { .. }
         | Error::Refused { .. } => Code::FailedPrecondition,
         Error::Picture { .. } => Code::NotFound,

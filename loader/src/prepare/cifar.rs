@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Archive, Found, Location, Picture};
+use super::{Archive, Location, Picture, Reading};
 use crate::Error;
 
 /// Side of the pictures, which is not changed.
@@ -14,21 +14,21 @@ const RECORD: u64 = 1 + PIXELS as u64;
 const NAMES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-pub(super) fn find(root: &Path, batches: &[PathBuf]) -> Result<Found, Error> {
+pub(super) fn find(root: &Path, batches: &[PathBuf]) -> Result<Reading, Error> {
     let classes = names(root)?.into_iter().map(|name| (name.clone(), name)).collect();
     let name = "cifar-10".into();
     let layout = "cifar-10";
-    let mut found =
-        Found { layout, name, root: root.into(), classes, raw: true, ..Found::default() };
+    let mut reading =
+        Reading { layout, name, root: root.into(), classes, raw: true, ..Reading::default() };
     for batch in batches {
-        let pictures = records(&mut found, batch)?;
-        found.train.extend(pictures);
+        let pictures = records(&mut reading, batch)?;
+        reading.train.extend(pictures);
     }
     let test = root.join("test_batch.bin");
     if test.is_file() {
-        found.val = Some(records(&mut found, &test)?);
+        reading.val = Some(records(&mut reading, &test)?);
     }
-    Ok(found)
+    Ok(reading)
 }
 
 fn names(root: &Path) -> Result<Vec<String>, Error> {
@@ -46,16 +46,16 @@ fn names(root: &Path) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-fn records(found: &mut Found, path: &Path) -> Result<Vec<Picture>, Error> {
+fn records(reading: &mut Reading, path: &Path) -> Result<Vec<Picture>, Error> {
     let archive = Archive::open(path)?;
-    let number = found.archives.len() as u32;
+    let number = reading.archives.len() as u32;
     let mut pictures = Vec::new();
     for i in 0..archive.bytes / RECORD {
         let name = format!("picture {i}");
         let label = archive.read(i * RECORD, 1).map_err(Error::io(path, "read"))?[0];
         if usize::from(label) >= NAMES.len() {
             let reason = format!("label {label}, expected 0 to 9");
-            found.leave_out(format!("{}/{name}", archive.name), reason);
+            reading.leave_out(format!("{}/{name}", archive.name), reason);
             continue;
         }
         let location = Location::Member {
@@ -69,9 +69,9 @@ fn records(found: &mut Found, path: &Path) -> Result<Vec<Picture>, Error> {
     let rest = archive.bytes % RECORD;
     if rest > 0 {
         let file = format!("{}/picture {}", archive.name, archive.bytes / RECORD);
-        found.leave_out(file, format!("{rest} of {RECORD} bytes: the file ends too early"));
+        reading.leave_out(file, format!("{rest} of {RECORD} bytes: the file ends too early"));
     }
-    found.archives.push(archive);
+    reading.archives.push(archive);
     Ok(pictures)
 }
 

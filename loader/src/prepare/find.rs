@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::listing::entries;
-use super::{Found, cifar, folders, ilsvrc, webdataset};
+use super::{Reading, cifar, folders, ilsvrc, webdataset};
 use crate::Error;
 
 const KNOWN: &str = "not a known layout; expected one of: \
@@ -14,7 +14,7 @@ const KNOWN: &str = "not a known layout; expected one of: \
     WebDataset tars of key.jpg with key.cls or key.json";
 
 /// Lists the pictures of `source`, whatever known layout it has.
-pub(super) fn find(source: &Path) -> Result<Found, Error> {
+pub(super) fn find(source: &Path) -> Result<Reading, Error> {
     let kind = std::fs::metadata(source).map_err(Error::io(source, "open"))?;
     if kind.is_file() {
         return match source.extension() {
@@ -28,7 +28,7 @@ pub(super) fn find(source: &Path) -> Result<Found, Error> {
     };
     let batches = named(&|name| name.starts_with("data_batch_") && name.ends_with(".bin"));
     let tars = named(&|name| name.ends_with(".tar"));
-    let mut found = if ilsvrc::matches(source) {
+    let mut reading = if ilsvrc::matches(source) {
         ilsvrc::find(source)
     } else if !batches.is_empty() {
         cifar::find(source, &batches)
@@ -41,10 +41,10 @@ pub(super) fn find(source: &Path) -> Result<Found, Error> {
     } else {
         Err(Error::Layout { path: source.into(), why: KNOWN.into() })
     }?;
-    if found.name.is_empty() {
-        found.name = name_of(source);
+    if reading.name.is_empty() {
+        reading.name = name_of(source);
     }
-    Ok(found)
+    Ok(reading)
 }
 
 fn name_of(source: &Path) -> String {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::listing::{class_folders, entries};
-use super::{Found, Location, Picture};
+use super::{Location, Picture, Reading};
 use crate::Error;
 
 /// Names of folders with validation pictures; the first that exists is taken.
@@ -17,7 +17,7 @@ const VAL: [&str; 4] = ["val", "valid", "validation", "test"];
 const DEPTH: usize = 8;
 
 /// Lists `train/` and, if there is one, `val/`.
-pub(super) fn find_splits(root: &Path) -> Result<Found, Error> {
+pub(super) fn find_splits(root: &Path) -> Result<Reading, Error> {
     let train = root.join("train");
     let val = VAL.map(|name| root.join(name)).into_iter().find(|path| path.is_dir());
     let mut keys = class_folders(&train)?;
@@ -30,29 +30,31 @@ pub(super) fn find_splits(root: &Path) -> Result<Found, Error> {
         }
         keys.extend(own);
     }
-    let mut found = start(root, keys)?;
-    found.train = pictures(&mut found, &train)?;
+    let mut reading = start(root, keys)?;
+    reading.train = pictures(&mut reading, &train)?;
     if let Some(val) = &val {
-        found.val = Some(pictures(&mut found, val)?);
+        reading.val = Some(pictures(&mut reading, val)?);
     }
-    Ok(found)
+    Ok(reading)
 }
 
 /// Lists a plain folder of class folders.
-pub(super) fn find_classes(root: &Path) -> Result<Found, Error> {
-    let mut found = start(root, class_folders(root)?)?;
-    found.train = pictures(&mut found, root)?;
+pub(super) fn find_classes(root: &Path) -> Result<Reading, Error> {
+    let mut reading = start(root, class_folders(root)?)?;
+    reading.train = pictures(&mut reading, root)?;
     // Files beside the class folders are about the data (README, classes.txt), not lost pictures.
-    found.left_out.retain(|left| left.file.contains('/') || picture::has_picture_name(&left.file));
-    Ok(found)
+    reading
+        .left_out
+        .retain(|left| left.file.contains('/') || picture::has_picture_name(&left.file));
+    Ok(reading)
 }
 
-fn start(root: &Path, keys: BTreeSet<String>) -> Result<Found, Error> {
-    let (classes, warnings) = in_label_order(root, keys)?;
-    Ok(Found { layout: "folders", root: root.into(), classes, warnings, ..Found::default() })
+fn start(root: &Path, keys: BTreeSet<String>) -> Result<Reading, Error> {
+    let (classes, notes) = in_label_order(root, keys)?;
+    Ok(Reading { layout: "folders", root: root.into(), classes, notes, ..Reading::default() })
 }
 
-/// Keys and names of the classes, first those that `classes.txt` lists; and warnings.
+/// Keys and names of the classes, first those that `classes.txt` lists; and notes.
 type Classes = (Vec<(String, String)>, Vec<String>);
 
 fn in_label_order(root: &Path, mut keys: BTreeSet<String>) -> Result<Classes, Error> {
@@ -73,9 +75,9 @@ fn in_label_order(root: &Path, mut keys: BTreeSet<String>) -> Result<Classes, Er
     }
     let listed = !classes.is_empty();
     let warning = |key: &String| format!("class {key} isn't in classes.txt; it comes after those");
-    let warnings = if listed { keys.iter().map(warning).collect() } else { Vec::new() };
+    let notes = if listed { keys.iter().map(warning).collect() } else { Vec::new() };
     classes.extend(keys.into_iter().map(|key| (key.clone(), key)));
-    Ok((classes, warnings))
+    Ok((classes, notes))
 }
 
 /// Splits a line: `n01440764 tench`, or only a folder's name, which may contain spaces.
@@ -90,34 +92,34 @@ fn key_and_name<'a>(line: &'a str, keys: &BTreeSet<String>) -> (&'a str, &'a str
 }
 
 /// Lists the pictures in the class folders of `folder`; all other files are left out.
-pub(super) fn pictures(found: &mut Found, folder: &Path) -> Result<Vec<Picture>, Error> {
+pub(super) fn pictures(reading: &mut Reading, folder: &Path) -> Result<Vec<Picture>, Error> {
     let labels: std::collections::HashMap<String, u32> =
-        found.classes.iter().zip(0..).map(|((key, _), label)| (key.clone(), label)).collect();
+        reading.classes.iter().zip(0..).map(|((key, _), label)| (key.clone(), label)).collect();
     let mut pictures = Vec::new();
     for (name, path) in entries(folder)? {
-        let below = path.strip_prefix(&found.root).unwrap_or(&path).to_owned();
+        let below = path.strip_prefix(&reading.root).unwrap_or(&path).to_owned();
         match labels.get(&name) {
-            Some(&label) if path.is_dir() => collect(found, &path, label, DEPTH, &mut pictures)?,
+            Some(&label) if path.is_dir() => collect(reading, &path, label, DEPTH, &mut pictures)?,
             _ if path.is_dir() => {}
-            _ => found.leave_out(below.to_string_lossy(), "not in a class folder"),
+            _ => reading.leave_out(below.to_string_lossy(), "not in a class folder"),
         }
     }
     Ok(pictures)
 }
 
 fn collect(
-    found: &mut Found,
+    reading: &mut Reading,
     folder: &Path,
     label: u32,
     depth: usize,
     pictures: &mut Vec<Picture>,
 ) -> Result<(), Error> {
     for (name, path) in entries(folder)? {
-        let below = path.strip_prefix(&found.root).unwrap_or(&path).to_owned();
+        let below = path.strip_prefix(&reading.root).unwrap_or(&path).to_owned();
         if name.starts_with('.') {
-            found.leave_out(below.to_string_lossy(), "a hidden file");
+            reading.leave_out(below.to_string_lossy(), "a hidden file");
         } else if path.is_dir() && depth > 0 {
-            collect(found, &path, label, depth - 1, pictures)?;
+            collect(reading, &path, label, depth - 1, pictures)?;
         } else {
             pictures.push(Picture { label, location: Location::File(below) });
         }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::listing::{class_folders, entries};
-use super::{Archive, Found, Location, Picture, folders};
+use super::{Archive, Location, Picture, Reading, folders};
 use crate::Error;
 
 use labels::Labels;
@@ -34,18 +34,18 @@ fn kaggle(root: &Path) -> Option<PathBuf> {
     pictures.chain(here).find(|path| path.join("train").is_dir())
 }
 
-pub(super) fn find(root: &Path) -> Result<Found, Error> {
-    let mut found = Found {
+pub(super) fn find(root: &Path) -> Result<Reading, Error> {
+    let mut reading = Reading {
         layout: "ilsvrc-2012",
         name: "ilsvrc-2012".into(),
         root: root.into(),
-        ..Found::default()
+        ..Reading::default()
     };
     let labels = Labels::find(root)?;
     let pictures = kaggle(root);
     let train = match &pictures {
         Some(pictures) if !root.join(TRAIN).is_file() => Train::Folder(pictures.join("train")),
-        _ => Train::Tar(classes_of_tar(&mut found, &root.join(TRAIN))?),
+        _ => Train::Tar(classes_of_tar(&mut reading, &root.join(TRAIN))?),
     };
     let val = match &pictures {
         Some(pictures) if pictures.join("val").is_dir() => Some(pictures.join("val")),
@@ -60,14 +60,14 @@ pub(super) fn find(root: &Path) -> Result<Found, Error> {
         keys.extend(labels.classes());
     }
     let name = |key: String| (key.clone(), labels.name_of(&key).unwrap_or(key));
-    found.classes = keys.into_iter().map(name).collect();
+    reading.classes = keys.into_iter().map(name).collect();
 
-    found.train = match train {
-        Train::Tar(classes) => train_in_tars(&mut found, classes),
-        Train::Folder(folder) => folders::pictures(&mut found, &folder)?,
+    reading.train = match train {
+        Train::Tar(classes) => train_in_tars(&mut reading, classes),
+        Train::Folder(folder) => folders::pictures(&mut reading, &folder)?,
     };
-    found.val = val.map(|val| val_pictures(&mut found, &val, &labels)).transpose()?;
-    Ok(found)
+    reading.val = val.map(|val| val_pictures(&mut reading, &val, &labels)).transpose()?;
+    Ok(reading)
 }
 
 enum Train {
@@ -76,11 +76,14 @@ enum Train {
     Folder(PathBuf),
 }
 
-fn classes_of_tar(found: &mut Found, path: &Path) -> Result<BTreeMap<String, (u64, u64)>, Error> {
+fn classes_of_tar(
+    reading: &mut Reading,
+    path: &Path,
+) -> Result<BTreeMap<String, (u64, u64)>, Error> {
     let archive = Archive::open(path)?;
     let (members, wrong) = archive.members();
     if let Some(wrong) = wrong {
-        found.leave_out(&archive.name, format!("the rest of the archive: {wrong}"));
+        reading.leave_out(&archive.name, format!("the rest of the archive: {wrong}"));
     }
     let mut classes = BTreeMap::new();
     for member in members {
@@ -89,23 +92,25 @@ fn classes_of_tar(found: &mut Found, path: &Path) -> Result<BTreeMap<String, (u6
                 classes
                     .insert(name.trim_end_matches(".tar").into(), (member.offset, member.length));
             }
-            _ => found.leave_out(format!("{}/{}", archive.name, member.name), "not a class's tar"),
+            _ => {
+                reading.leave_out(format!("{}/{}", archive.name, member.name), "not a class's tar")
+            }
         }
     }
-    found.archives.push(archive);
+    reading.archives.push(archive);
     Ok(classes)
 }
 
-fn train_in_tars(found: &mut Found, classes: BTreeMap<String, (u64, u64)>) -> Vec<Picture> {
-    let number = found.archives.len() - 1;
-    let archive = found.archives[number].clone();
-    let labels = label_of(found);
+fn train_in_tars(reading: &mut Reading, classes: BTreeMap<String, (u64, u64)>) -> Vec<Picture> {
+    let number = reading.archives.len() - 1;
+    let archive = reading.archives[number].clone();
+    let labels = label_of(reading);
     let mut pictures = Vec::new();
     for (class, (start, length)) in classes {
         let (members, wrong) = archive.members_in(start, length);
         if let Some(wrong) = wrong {
             let file = format!("{}/{class}.tar", archive.name);
-            found.leave_out(file, format!("the rest of the archive: {wrong}"));
+            reading.leave_out(file, format!("the rest of the archive: {wrong}"));
         }
         pictures.extend(members.into_iter().map(|member| Picture {
             label: labels[&class],
@@ -120,42 +125,42 @@ fn train_in_tars(found: &mut Found, classes: BTreeMap<String, (u64, u64)>) -> Ve
     pictures
 }
 
-fn label_of(found: &Found) -> HashMap<String, u32> {
-    found.classes.iter().zip(0..).map(|((key, _), label)| (key.clone(), label)).collect()
+fn label_of(reading: &Reading) -> HashMap<String, u32> {
+    reading.classes.iter().zip(0..).map(|((key, _), label)| (key.clone(), label)).collect()
 }
 
 /// Lists the validation pictures in the order of their names; those without a known class are
 /// left out.
-fn val_pictures(found: &mut Found, val: &Path, labels: &Labels) -> Result<Vec<Picture>, Error> {
+fn val_pictures(reading: &mut Reading, val: &Path, labels: &Labels) -> Result<Vec<Picture>, Error> {
     let mut all = if val.is_dir() {
-        let below = |path: &Path| path.strip_prefix(&found.root).unwrap_or(path).to_owned();
+        let below = |path: &Path| path.strip_prefix(&reading.root).unwrap_or(path).to_owned();
         entries(val)?.into_iter().map(|(name, path)| (name, Location::File(below(&path)))).collect()
     } else {
-        members_of_val(found, val)?
+        members_of_val(reading, val)?
     };
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let label_of = label_of(found);
+    let label_of = label_of(reading);
     let mut pictures = Vec::new();
     for (name, location) in all {
         match labels.class_of(&name).and_then(|class| label_of.get(class)) {
             Some(&label) => pictures.push(Picture { label, location }),
             None => {
                 let reason = format!("its class isn't in {}", labels.from);
-                found.leave_out(format!("{}/{name}", val.display()), reason);
+                reading.leave_out(format!("{}/{name}", val.display()), reason);
             }
         }
     }
     Ok(pictures)
 }
 
-fn members_of_val(found: &mut Found, val: &Path) -> Result<Vec<(String, Location)>, Error> {
+fn members_of_val(reading: &mut Reading, val: &Path) -> Result<Vec<(String, Location)>, Error> {
     let archive = Archive::open(val)?;
     let (members, wrong) = archive.members();
     if let Some(wrong) = wrong {
-        found.leave_out(&archive.name, format!("the rest of the archive: {wrong}"));
+        reading.leave_out(&archive.name, format!("the rest of the archive: {wrong}"));
     }
-    let number = found.archives.len() as u32;
-    found.archives.push(archive);
+    let number = reading.archives.len() as u32;
+    reading.archives.push(archive);
     let location = |member: super::archive::Member| {
         let base = member.name.rsplit('/').next().unwrap_or(&member.name).to_string();
         let (offset, length) = (member.offset, member.length);

@@ -5,9 +5,9 @@ use std::fs;
 use jpeg_encoder::{ColorType, Encoder};
 
 use super::*;
-use crate::dataset::DataSet;
+use crate::dataset::{DataSet, PictureEncoding};
 use crate::source::Scratch;
-use crate::{DataSpec, Source};
+use crate::{DataSpec, Source, Split};
 
 pub(super) fn gray_jpeg(width: u16, height: u16, gray: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -65,7 +65,7 @@ fn folders_become_a_data_set_that_reads_back() {
     let last = *seen.lock().unwrap().last().unwrap();
     assert_eq!(last, Progress { done: 17, total: 17, left_out: 0 });
     assert_eq!((report.summary.n_train, report.summary.n_val), (12, 5));
-    assert!(report.warnings.is_empty() && report.summary.left_out.is_empty());
+    assert!(report.notes.is_empty() && report.summary.left_out.is_empty());
 
     let data = DataSet::open(&dest).unwrap();
     data.verify().unwrap();
@@ -134,8 +134,8 @@ fn what_is_no_picture_is_listed_counted_and_left_out() {
         "train/stray.jpg",
     ];
     assert_eq!(left, want);
-    assert_eq!(report.warnings.len(), 1);
-    assert!(report.warnings[0].contains("class b has no training picture"));
+    assert_eq!(report.notes.len(), 1);
+    assert!(report.notes[0].contains("class b has no training picture"));
     let written = DataSet::open(&report.path).unwrap();
     assert_eq!(written.summary().left_out, report.summary.left_out);
     assert_eq!(written.describe().classes, ["a", "b"]);
@@ -157,9 +157,9 @@ fn classes_txt_gives_order_and_names_and_names_may_repeat() {
     assert_eq!(names, ["crane (n02)", "crane (n01)", "gone", "big dog", "n03"]);
     let n_train: Vec<_> = report.summary.classes.iter().map(|class| class.n_train).collect();
     assert_eq!(n_train, [1, 1, 0, 1, 1]);
-    assert!(report.warnings.iter().any(|w| w.contains("n03")), "{:?}", report.warnings);
-    assert!(report.warnings.iter().any(|w| w.contains("n09")), "{:?}", report.warnings);
-    assert!(report.warnings.iter().any(|w| w.contains("no validation")), "{:?}", report.warnings);
+    assert!(report.notes.iter().any(|w| w.contains("n03")), "{:?}", report.notes);
+    assert!(report.notes.iter().any(|w| w.contains("n09")), "{:?}", report.notes);
+    assert!(report.notes.iter().any(|w| w.contains("no validation")), "{:?}", report.notes);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Archive, Found, Location, Picture};
+use super::{Archive, Location, Picture, Reading};
 use crate::Error;
 
 const PICTURES: [&str; 9] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "img"];
@@ -21,28 +21,28 @@ struct Sample {
     label: Option<String>,
 }
 
-pub(super) fn find(root: &Path, tars: Vec<PathBuf>) -> Result<Found, Error> {
-    let mut found = Found { layout: "webdataset", root: root.into(), ..Found::default() };
+pub(super) fn find(root: &Path, tars: Vec<PathBuf>) -> Result<Reading, Error> {
+    let mut reading = Reading { layout: "webdataset", root: root.into(), ..Reading::default() };
     let (mut train, mut val) = (Vec::new(), Vec::new());
     for tar in &tars {
-        let samples = samples(&mut found, tar)?;
+        let samples = samples(&mut reading, tar)?;
         if is_val(tar) { val.extend(samples) } else { train.extend(samples) }
     }
     let names: BTreeSet<&String> = train.iter().chain(&val).map(|(label, _)| label).collect();
     let labels = labels(root, &names)?;
     let label_of = labels.of;
-    found.classes = labels.classes;
+    reading.classes = labels.classes;
     let pictures = |samples: Vec<(String, Location)>| {
         let picture =
             |(label, location): (String, Location)| Picture { label: label_of[&label], location };
         samples.into_iter().map(picture).collect::<Vec<_>>()
     };
-    found.val = tars.iter().any(|tar| is_val(tar)).then(|| pictures(val));
-    found.train = pictures(train);
+    reading.val = tars.iter().any(|tar| is_val(tar)).then(|| pictures(val));
+    reading.train = pictures(train);
     if root.is_file() {
-        found.name = root.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        reading.name = root.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     }
-    Ok(found)
+    Ok(reading)
 }
 
 fn is_val(tar: &Path) -> bool {
@@ -51,18 +51,18 @@ fn is_val(tar: &Path) -> bool {
 }
 
 /// Lists label and location of each picture in a tar, in the order of keys.
-fn samples(found: &mut Found, path: &Path) -> Result<Vec<(String, Location)>, Error> {
+fn samples(reading: &mut Reading, path: &Path) -> Result<Vec<(String, Location)>, Error> {
     let archive = Archive::open(path)?;
-    let number = found.archives.len() as u32;
+    let number = reading.archives.len() as u32;
     let (members, wrong) = archive.members();
     if let Some(wrong) = wrong {
-        found.leave_out(&archive.name, format!("the rest of the archive: {wrong}"));
+        reading.leave_out(&archive.name, format!("the rest of the archive: {wrong}"));
     }
     let mut samples: BTreeMap<String, Sample> = BTreeMap::new();
     for member in members {
         let base = member.name.rfind('/').map_or(0, |at| at + 1);
         let Some(dot) = member.name[base..].find('.').filter(|dot| *dot > 0) else {
-            found.leave_out(format!("{}/{}", archive.name, member.name), "no key.kind name");
+            reading.leave_out(format!("{}/{}", archive.name, member.name), "no key.kind name");
             continue;
         };
         let (key, kind) = member.name.split_at(base + dot);
@@ -84,17 +84,17 @@ fn samples(found: &mut Found, path: &Path) -> Result<Vec<(String, Location)>, Er
         match (sample.picture, sample.label) {
             (Some(picture), Some(label)) if !label.is_empty() => complete.push((label, picture)),
             (Some(_), _) => {
-                found.leave_out(
+                reading.leave_out(
                     format!("{}/{key}", archive.name),
                     "no label (.cls, or .json with label)",
                 );
             }
             (None, _) => {
-                found.leave_out(format!("{}/{key}", archive.name), "no picture with this key")
+                reading.leave_out(format!("{}/{key}", archive.name), "no picture with this key")
             }
         }
     }
-    found.archives.push(archive);
+    reading.archives.push(archive);
     Ok(complete)
 }
 

@@ -145,7 +145,7 @@ fn summarize(report: &Report) {
         made.side,
         made.side
     ));
-    report.warnings.iter().for_each(|warning| print::line(format_args!("  note: {warning}")));
+    report.notes.iter().for_each(|warning| print::line(format_args!("  note: {warning}")));
     if made.left_out.is_empty() {
         return;
     }
