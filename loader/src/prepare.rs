@@ -6,10 +6,17 @@
 //! only. The result appears under its name when it is complete, or not at all.
 
 mod reading; // the contents of a source, before any picture is opened
-mod find; // recognizes the layout of a source
+mod find; // recognizes a source, and doubts it where it must
+mod tree; // everything below a folder, listed once
 mod system_names; // names that are never anybody's pictures
+mod file_names; // what a file may be, by its ending
+mod split_names; // training, validation or test, by a folder's name
+mod layout; // which folders are splits and which are classes
+mod folders; // the pictures of a layout
+mod lists; // tables that give the classes of pictures
+mod class_names; // order and names of classes
+mod shell; // paths in commands that people paste
 mod listing; // what a folder holds
-mod folders; // train/<class>/*, val/<class>/*, or <class>/*
 mod cifar; // data_batch_*.bin
 mod ilsvrc; // the archives of ILSVRC-2012, or Kaggle's copy
 mod matfile; // MATLAB's file format, as far as the development kit needs it
@@ -20,6 +27,7 @@ mod store; // pictures to squares to shards
 mod shards; // writes the files of a data set
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use tracing::{info, info_span};
 
@@ -29,6 +37,8 @@ use crate::dataset::{Class, LeftOut, Summary};
 use archive::Archive;
 use reading::Location;
 use shards::Folder;
+
+pub use shell::quoted;
 
 pub use reading::{Doubt, Instead, PassedOver, Picture, Reading, SourceFile};
 
@@ -49,6 +59,29 @@ pub struct Options {
     pub shard_bytes: u64,
     /// Number of threads; 0 = one per core.
     pub threads: usize,
+    /// Folder of the training pictures, below the source; recognized if `None`.
+    pub train: Option<Place>,
+    /// Folder of the validation pictures, below the source; recognized if `None`.
+    pub val: Option<Place>,
+    /// Folder of the test pictures, below the source; recognized if `None`.
+    pub test: Option<Place>,
+}
+
+/// A folder of a source that the options choose for a split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A folder, by its path below the source.
+    Folder(PathBuf),
+    /// No folder: the source's own is not used.
+    None,
+}
+
+impl FromStr for Place {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "none" { Self::None } else { Self::Folder(text.into()) })
+    }
 }
 
 impl Default for Options {
@@ -61,6 +94,9 @@ impl Default for Options {
             quality: 90,
             shard_bytes: 256 << 20,
             threads: 0,
+            train: None,
+            val: None,
+            test: None,
         }
     }
 }
@@ -94,7 +130,7 @@ pub struct Report {
 /// [`Error::Io`].
 pub fn read(source: &Path, options: &Options) -> Result<Reading, Error> {
     options.check()?;
-    info_span!("read").in_scope(|| find::find(source))
+    info_span!("read").in_scope(|| find::find(source, options))
 }
 
 /// Makes a data set at `dest` from what was read; calls `progress` after every batch of pictures.

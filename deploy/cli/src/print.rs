@@ -6,9 +6,34 @@ use std::io::Write;
 pub(crate) use coordinator::progress::{duration, thousands};
 
 /// Prints a line; a closed pipe (`alexnet … | head`) is not an error.
+///
+/// Control characters are escaped, since names of files may hold any.
 pub(crate) fn line(text: impl Display) {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    let _ = writeln!(out, "{}", lines(&text.to_string())).and_then(|()| out.flush());
+}
+
+/// A text on one line without control characters and without marks that turn the direction of
+/// writing: `\n` for a line break, `\u{1b}` for an escape.
+pub(crate) fn visible(text: &str) -> String {
+    text.chars()
+        .map(|c| if is_hidden(c) { c.escape_default().to_string() } else { c.into() })
+        .collect()
+}
+
+/// As [`visible`], for texts of several lines.
+fn lines(text: &str) -> String {
+    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
+}
+
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A path as a POSIX shell reads it: in single quotes where it must be.
+pub(crate) fn quoted(path: &std::path::Path) -> String {
+    loader::prepare::quoted(path)
 }
 
 /// Prints an error and its causes, one per line.
@@ -23,7 +48,7 @@ pub(crate) fn error(error: &anyhow::Error) {
             printed = cause;
         }
     }
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", lines(&text));
 }
 
 /// Path of this program as it was typed, for messages that suggest commands.
@@ -42,6 +67,12 @@ pub(crate) fn count(n: u64, one: &str, many: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_files_cannot_write_on_the_screen() {
+        assert_eq!(visible("a\u{1b}[2K\nb\u{202e}"), r"a\u{1b}[2K\nb\u{202e}");
+        assert_eq!(lines("写真 é\nb\u{7}"), "写真 é\nb\\u{7}");
+    }
 
     #[test]
     fn a_count_has_its_word() {

@@ -1,11 +1,13 @@
 //! `alexnet prepare`, and the preparing that `up --data` does by itself.
 
+mod reading; // what a source holds, and what was probably meant
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use loader::prepare::{Options, Report};
+use loader::prepare::{Options, Place, Report};
 use model::recipe::Recipe;
 
 use crate::{print, recipe};
@@ -17,7 +19,8 @@ const MOST_SKIPPED: usize = 20;
 
 const HELP: &str = "\
 SRC may be
-  a folder with train/<class>/* and val/<class>/*  (any picture format, any size)
+  a folder with train/<class>/*, val/<class>/* and test/<class>/*, or with <class>/*
+  a folder of pictures with a list of their classes (a CSV file or val_annotations.txt)
   a folder with ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the development kit
   Kaggle's copy of it, with LOC_val_solution.csv
   a folder with CIFAR-10 binaries (data_batch_1.bin …), or with WebDataset tars
@@ -47,6 +50,23 @@ pub(super) struct PrepareArgs {
     /// Name of the data set [default: the source's]
     #[arg(long)]
     name: Option<String>,
+
+    /// Folder of the training pictures, below SRC [default: recognized by its name]
+    #[arg(long, value_name = "FOLDER")]
+    train: Option<Place>,
+
+    /// Folder of the validation pictures, below SRC; none = hold out training pictures
+    /// [default: recognized by its name]
+    #[arg(long, value_name = "FOLDER|none")]
+    val: Option<Place>,
+
+    /// Folder of the test pictures, below SRC; none = leave them [default: recognized by its name]
+    #[arg(long, value_name = "FOLDER|none")]
+    test: Option<Place>,
+
+    /// Show what SRC holds and how it would be prepared, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Turns pictures into shards.
@@ -56,8 +76,18 @@ pub(super) fn run(args: &PrepareArgs) -> Result<()> {
         side: args.side as usize,
         val_share: args.val_share.unwrap_or(usual.val_share),
         name: args.name.clone(),
+        train: args.train.clone(),
+        val: args.val.clone(),
+        test: args.test.clone(),
         ..usual
     };
+    if args.dry_run {
+        let reading = loader::prepare::read(&args.src, &options)?;
+        reading::show(&reading, &args.src);
+        return reading
+            .check(&args.src)
+            .map_err(|e| reading::with_advice(e, &args.src, &args.dst, &options));
+    }
     into_shards(&args.src, &args.dst, &options)?;
     print::line(format_args!("next: {} up --data {}", print::program(), args.dst.display()));
     Ok(())
@@ -122,7 +152,11 @@ fn into_shards(src: &Path, dst: &Path, options: &Options) -> Result<()> {
         ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} pictures  {per_sec}  {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let report = loader::prepare(src, dst, options, &|progress| {
+    let reading = loader::prepare::read(src, options)?;
+    reading::show(&reading, src);
+    let shown = reading.notes.len();
+    reading.check(src).map_err(|e| reading::with_advice(e, src, dst, options))?;
+    let report = loader::prepare::store(reading, src, dst, options, &|progress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
         if progress.left_out > 0 {
@@ -130,11 +164,12 @@ fn into_shards(src: &Path, dst: &Path, options: &Options) -> Result<()> {
         }
     });
     bar.finish_and_clear();
-    summarize(&report?);
+    summarize(&report?, shown);
     Ok(())
 }
 
-fn summarize(report: &Report) {
+/// Prints the result, with the notes after the first `shown`.
+fn summarize(report: &Report, shown: usize) {
     let made = &report.summary;
     print::line(format_args!(
         "{}: {}, {} for training, {} for validation, {} × {}",
@@ -145,7 +180,8 @@ fn summarize(report: &Report) {
         made.side,
         made.side
     ));
-    report.notes.iter().for_each(|warning| print::line(format_args!("  note: {warning}")));
+    let notes = report.notes.iter().skip(shown);
+    notes.for_each(|note| print::line(format_args!("  note: {note}")));
     if made.left_out.is_empty() {
         return;
     }
@@ -154,7 +190,8 @@ fn summarize(report: &Report) {
         print::count(made.left_out.len() as u64, "file was", "files were")
     ));
     for left_out in made.left_out.iter().take(MOST_SKIPPED) {
-        print::line(format_args!("    {}: {}", left_out.file, left_out.reason));
+        let file = print::visible(&left_out.file);
+        print::line(format_args!("    {file}: {}", left_out.reason));
     }
     if made.left_out.len() > MOST_SKIPPED {
         print::line(format_args!("    … and {} more", made.left_out.len() - MOST_SKIPPED));

@@ -1,0 +1,115 @@
+//! The kind of a file, by the ending of its name: a first guess, before its bytes are seen.
+
+/// The kind of a file among pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A picture by its name, of a kind that is read or not.
+    Picture,
+    /// No known ending: tried as a picture.
+    Unknown,
+    /// Not a picture by its name, with a description for people.
+    Other(&'static str),
+    /// An archive: pictures may be in it, but they aren't read.
+    Archive,
+}
+
+const PICTURES: [&str; 35] = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "gif", "bmp", "dib", "tif", "tiff", "webp", "ppm", "pgm",
+    "pbm", "pnm", "heic", "heif", "avif", "jp2", "j2k", "jpx", "jxl", "tga", "ico", "pcx", "psd",
+    "svg", "raw", "cr2", "nef", "dng", "arw", "img", "image", "apng",
+];
+const TEXTS: [&str; 50] = [
+    "txt",
+    "csv",
+    "tsv",
+    "json",
+    "jsonl",
+    "xml",
+    "yaml",
+    "yml",
+    "md",
+    "rst",
+    "html",
+    "htm",
+    "pdf",
+    "doc",
+    "docx",
+    "xls",
+    "xlsx",
+    "ods",
+    "odt",
+    "rtf",
+    "log",
+    "ini",
+    "cfg",
+    "toml",
+    "py",
+    "ipynb",
+    "sh",
+    "bat",
+    "js",
+    "m",
+    "mat",
+    "npy",
+    "npz",
+    "pkl",
+    "pickle",
+    "h5",
+    "hdf5",
+    "pt",
+    "pth",
+    "safetensors",
+    "onnx",
+    "parquet",
+    "arrow",
+    "db",
+    "sqlite",
+    "caffemodel",
+    "prototxt",
+    "tex",
+    "bib",
+    "lock",
+];
+const VIDEOS: [&str; 16] = [
+    "mp4", "mov", "avi", "mkv", "webm", "mpg", "mpeg", "m4v", "3gp", "wmv", "wav", "mp3", "m4a",
+    "aac", "flac", "ogg",
+];
+const ARCHIVES: [&str; 10] = ["zip", "tar", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar", "lz4"];
+
+/// The kind of a file with this name.
+pub(super) fn kind(name: &str) -> Kind {
+    let Some((_, ending)) = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()) else {
+        return Kind::Unknown;
+    };
+    let ending = ending.to_lowercase();
+    let is = |endings: &[&str]| endings.contains(&ending.as_str());
+    if is(&PICTURES) {
+        Kind::Picture
+    } else if is(&TEXTS) {
+        Kind::Other("texts, tables and programs")
+    } else if is(&VIDEOS) {
+        Kind::Other("videos and sounds")
+    } else if is(&ARCHIVES) {
+        Kind::Archive
+    } else {
+        Kind::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ending_of_a_name_says_what_a_file_may_be() {
+        for name in ["a.jpg", "b.JPEG", "c.x.png", "IMG_1.HEIC"] {
+            assert_eq!(kind(name), Kind::Picture, "{name}");
+        }
+        for name in ["README", "0003", "cat.0003", ".jpg", "a."] {
+            assert_eq!(kind(name), Kind::Unknown, "{name}");
+        }
+        assert!(matches!(kind("n01443537_boxes.txt"), Kind::Other(_)));
+        assert!(matches!(kind("clip.MOV"), Kind::Other(_)));
+        assert_eq!(kind("more.zip"), Kind::Archive);
+    }
+}
