@@ -25,6 +25,7 @@ use net::start_tracing;
 
 use crate::environment::Environment;
 use crate::options::{Call, LogArgs};
+use crate::signals;
 
 pub use certs::CertificateRequest;
 
@@ -121,6 +122,7 @@ pub(crate) fn parse(
 /// If the command fails.
 pub(crate) fn run(cli: &Cli, typed: &ArgMatches, environment: &Environment) -> Result<ExitCode> {
     start_logging(cli, environment)?;
+    signals::start()?;
     let typed = typed.subcommand().map_or(typed, |(_, typed)| typed);
     let call = Call { typed, environment };
     match &cli.command {
