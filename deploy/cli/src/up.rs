@@ -23,7 +23,7 @@ use crate::client;
 use crate::devices::Devices;
 use crate::options::TlsArgs;
 use crate::signals::Asked;
-use crate::{print, recipe, role};
+use crate::{print, recipe, role, threads};
 use children::End;
 use progress::Progress;
 
@@ -252,8 +252,11 @@ impl LocalRun {
             args.extend(more.iter().cloned());
             ChildCommand::new(name, logs, args)
         };
-        let loaders = (0..self.loaders)
-            .map(|i| child(format!("loader-{i}"), "loader", ["--data", &self.data], &[]));
+        let loaders = usize::from(self.loaders);
+        let threads = threads::per_loader(&self.devices.names, loaders, threads::cores());
+        let threads = ["--threads".into(), threads.to_string().into()];
+        let loaders = (0..loaders)
+            .map(|i| child(format!("loader-{i}"), "loader", ["--data", &self.data], &threads));
         let workers = self.devices.names.iter().enumerate().map(|(i, device)| {
             child(format!("worker-{i}"), "worker", ["--device", device], &self.options.worker)
         });

@@ -41,7 +41,7 @@ pub(super) struct CoordinatorArgs {
     )]
     progress_every: f64,
 
-    /// Built-in recipe (docs/recipes.md lists them) or TOML file
+    /// Built-in recipe (`alexnet recipes` lists them) or TOML file
     #[arg(long, value_name = "NAME|FILE", default_value = "caffe")]
     recipe: String,
 
