@@ -1,5 +1,5 @@
-//! What a recipe's schedule will make of a data set, before the first step: a schedule that waits
-//! for something that never comes is refused, or said.
+//! A recipe's schedule and a data set, seen before the first step: a schedule that waits for
+//! something that never comes is refused, or said.
 
 use model::recipe::{Recipe, Schedule};
 
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(without_drops(&constant, 1), None);
     }
 
-    /// What is suggested must be taken by the recipe that it is suggested for.
+    /// A suggestion must be taken by the recipe that it is suggested for.
     #[test]
     fn the_suggested_assignments_make_a_recipe_whose_rate_drops() {
         for epochs in [2, 3, 4, 20, 90] {
