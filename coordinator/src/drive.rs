@@ -75,7 +75,7 @@ pub struct Outcome {
 ///
 /// # Errors
 /// [`Error::Failed`] if the run can't continue, others if it can't start: the run directory is in
-/// use, damaged, or another run's.
+/// use, damaged, or another run's, or the data set does not fit.
 pub fn run(
     config: Config,
     listener: TcpListener,
@@ -161,6 +161,7 @@ async fn run_until(
         server.abort();
     }
     match ending {
+        Ending::Failed { reason } if !driver.run.has_begun() => Err(Error::NotBegun(reason)),
         Ending::Failed { reason } => {
             let (step, kept) = (driver.run.step(), driver.run.checkpoint_step());
             Err(Error::Failed { step, kept, reason })

@@ -168,6 +168,9 @@ pub enum Error {
         /// Bytes announced.
         want: u64,
     },
+    /// The run failed before a worker began, because its members don't fit together.
+    #[error("{0}")]
+    NotBegun(String),
     /// The run failed.
     #[error("the run ended at step {step}: {reason}; `alexnet up` resumes from step {kept}")]
     Failed {

@@ -16,6 +16,7 @@
 
 pub(crate) mod event; // what happens, and what is then to be done
 mod gathering; // until all members are there
+mod outlook; // what the schedule will make of the data set
 mod training; // grants, and what is due at a boundary
 mod rollback; // failures and the way back
 pub(crate) mod members; // workers, seats, loaders
@@ -174,6 +175,7 @@ impl Run {
         };
         if let Some(data) = data {
             run.set_data(data);
+            run.note_outlook();
         }
         run.train_beyond_a_plateau();
         run.restore_checkpoint();
@@ -298,6 +300,11 @@ impl Run {
         for (seat, worker) in workers.into_iter().enumerate() {
             self.send(worker, command(seat));
         }
+    }
+
+    /// Whether workers have begun since this program started.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.started
     }
 
     /// Steps that all partitions have done.

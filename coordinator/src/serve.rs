@@ -162,6 +162,7 @@ impl From<Error> for Status {
             | Error::OtherRunId { .. }
             | Error::OtherRun { .. }
             | Error::DataSet(_)
+            | Error::NotBegun(_)
             | Error::NotARun { .. }
             | Error::Locked { .. } => Self::failed_precondition(message),
             Error::LoaderUnreachable { .. }

@@ -64,21 +64,18 @@ impl ControlSession {
                 Err(status) => status,
             };
             self.exchange.end();
-            let refused = reaction(&why) == Reaction::Stop;
-            if refused || alone_since.elapsed() > self.config.coordinator_deadline {
-                return Err(Error::Coordinator {
-                    address: self.config.coordinator.clone(),
-                    why: if refused {
-                        why.message().into()
-                    } else {
-                        format!(
-                            "unreachable for {} s: this worker ({}) {}",
-                            self.config.coordinator_deadline.as_secs(),
-                            self.address,
-                            why.message()
-                        )
-                    },
-                });
+            let address = self.config.coordinator.clone();
+            if reaction(&why) == Reaction::Stop {
+                return Err(Error::Refused { address, why: why.message().into() });
+            }
+            if alone_since.elapsed() > self.config.coordinator_deadline {
+                let why = format!(
+                    "unreachable for {} s: this worker ({}) {}",
+                    self.config.coordinator_deadline.as_secs(),
+                    self.address,
+                    why.message()
+                );
+                return Err(Error::Coordinator { address, why });
             }
             debug!(why = why.message(), "no coordinator, trying again");
             backoff.pause().await;

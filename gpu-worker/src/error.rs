@@ -85,7 +85,15 @@ pub enum Error {
     /// The coordinator sent a command that this worker cannot carry out: stop.
     #[error("command from the coordinator: {0}")]
     Command(String),
-    /// The coordinator can't be reached, or refused this worker.
+    /// The coordinator refused this worker: stop.
+    #[error("coordinator {address}: {why}")]
+    Refused {
+        /// Address of the coordinator.
+        address: String,
+        /// The coordinator's reason.
+        why: String,
+    },
+    /// The coordinator can't be reached.
     #[error("coordinator {address}: {why}")]
     Coordinator {
         /// Address of the coordinator.
@@ -227,7 +235,7 @@ impl Error {
 
     /// Whether a new process with the same settings would fail in the same way.
     pub fn is_for_good(&self) -> bool {
-        matches!(self, Self::DeviceUnusable { .. } | Self::Kernel { .. })
+        matches!(self, Self::DeviceUnusable { .. } | Self::Kernel { .. } | Self::Address(_))
     }
 
     /// Whether a return to the last manifest can help.

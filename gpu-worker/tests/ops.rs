@@ -124,6 +124,7 @@ on_every_backend! {
         agrees_with_the_reference
         takes_the_first_of_equals
         gives_nothing_where_no_window_reaches
+        refuses_windows_that_do_not_fit
         keeps_nan
         gives_the_same_bits_in_micro_batches;
     dropout:

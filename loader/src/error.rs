@@ -141,6 +141,13 @@ fn sentences(doubts: &[Doubt]) -> String {
 }
 
 impl Error {
+    /// Whether a new process with the same settings would fail in the same way.
+    ///
+    /// A disk or a network may answer the next time; the content of a folder stays what it is.
+    pub fn is_for_good(&self) -> bool {
+        !matches!(self, Self::Io { .. } | Self::Network { .. })
+    }
+
     /// Turns an I/O error into [`Error::Io`] with the file and the operation, for `map_err`.
     pub(crate) fn io(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();

@@ -16,7 +16,7 @@ fn rgb() -> RgbImage {
     RgbImage::from_fn(24, 17, |x, y| image::Rgb([(x * 9) as u8, (y * 13) as u8, (x * y) as u8]))
 }
 
-fn jpeg(color: ColorType, progressive: bool) -> Vec<u8> {
+fn jpeg(color: ColorType, progressive: bool, restart_interval: u16) -> Vec<u8> {
     let n = match color {
         ColorType::Luma => 1,
         ColorType::Rgb => 3,
@@ -26,6 +26,7 @@ fn jpeg(color: ColorType, progressive: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, 80);
     encoder.set_progressive(progressive);
+    encoder.set_restart_interval(restart_interval);
     encoder.encode(&pixels, 24, 17, color).unwrap();
     bytes
 }
@@ -61,16 +62,17 @@ pub(crate) fn targets() -> Vec<Target> {
         of.iter().map(|picture| encoded(picture, format)).collect()
     };
     let jpegs = [ColorType::Rgb, ColorType::Luma, ColorType::Cmyk, ColorType::CmykAsYcck];
-    let all = jpegs.iter().flat_map(|color| [false, true].map(|progressive| (*color, progressive)));
-    // zune-jpeg 0.5.15 refuses this encoder's progressive CMYK ("Invalid slice"): no seed.
-    let taken = all.filter(|kind| *kind != (ColorType::Cmyk, true));
-    let jpegs = taken.map(|(color, progressive)| jpeg(color, progressive)).collect();
+    // zune-jpeg decodes the first form, our own decoder the others.
+    let forms = [(false, 0), (true, 0), (false, 2), (true, 2)];
+    let of = |color| forms.map(|(progressive, interval)| jpeg(color, progressive, interval));
+    let jpegs = jpegs.into_iter().flat_map(of).collect();
     let kinds = [
         ("jpeg", jpegs),
         ("png", with(ImageFormat::Png, &[&flat, &alpha, &deep, &gray])),
         ("gif", with(ImageFormat::Gif, &[&flat, &alpha])),
         ("bmp", with(ImageFormat::Bmp, &[&flat, &alpha, &gray])),
         ("webp", with(ImageFormat::WebP, &[&flat, &alpha])),
+        ("pnm", with(ImageFormat::Pnm, &[&flat, &gray])),
         ("tiff", with(ImageFormat::Tiff, &[&flat, &alpha, &deep, &gray])),
     ];
     let folder = std::rc::Rc::new(folder);

@@ -12,6 +12,19 @@ use super::event::{Action, LoaderId};
 use super::{Run, Settings, Stage};
 use crate::disk::checkpoint::shard_name;
 use crate::disk::data_set::DataSet;
+use crate::record::progress::thousands;
+
+/// A data set for people: name, size, and enough of its digest to tell it from another.
+fn in_words(data: &DataSet) -> String {
+    let digest: String = data.digest.chars().take(12).collect();
+    format!(
+        "{:?} ({} training and {} validation pictures of {} classes, digest {digest})",
+        data.name,
+        thousands(data.n_train),
+        thousands(data.n_val),
+        thousands(data.classes.len() as u64)
+    )
+}
 
 impl Run {
     pub(super) fn take_loader(
@@ -22,7 +35,11 @@ impl Run {
         mean: bytes::Bytes,
         now: Instant,
     ) {
-        if let Err(reason) = self.fits(&data) {
+        let new = self.data.is_none();
+        let fits = self.fits(&data);
+        // A run that was begun has its schedule, for better or worse.
+        let can_work = || if new { self.schedule_can_work(&data) } else { Ok(()) };
+        if let Err(reason) = fits.and_then(|()| can_work()) {
             // With no other loader, nothing can put this right while the run waits.
             let alone = self.members.loaders().is_empty() && !self.started;
             self.actions.push(Action::RefuseLoader { loader, reason: reason.clone() });
@@ -31,8 +48,9 @@ impl Run {
             }
             return;
         }
-        if self.data.is_none() {
+        if new {
             self.set_data(data.clone());
+            self.note_outlook();
             self.actions.push(Action::RecordData { data: Box::new(data), mean });
         }
         self.no_loader_since = None;
@@ -49,21 +67,17 @@ impl Run {
             && own.digest != data.digest
         {
             return Err(format!(
-                "the loader serves {name:?} (digest {}, {} classes), the run in {run_dir} was \
-                 begun with {:?} (digest {}, {} classes); start the loader with that data set, or \
-                 choose another --run",
-                data.digest,
-                data.classes.len(),
-                own.name,
-                own.digest,
-                own.classes.len(),
+                "the run in {run_dir} was begun with {}, and these are {}: give it its own data \
+                 set with --data, or begin a new run with another --run",
+                in_words(own),
+                in_words(data),
             ));
         }
         let (n, crop) = (data.classes.len(), recipe.crop);
         if recipe.classes != 0 && recipe.classes != n {
             return Err(format!(
-                "{name:?} has {n} classes, the recipe says {}; leave `classes` out to take the \
-                 data set's",
+                "{name:?} has {n} classes, and the recipe says classes = {}: leave out `classes`, \
+                 and the network has as many as the data set",
                 recipe.classes
             ));
         }

@@ -11,6 +11,7 @@ mod timing;
 mod bench;
 mod doctor; // what this machine has, and what a run would miss
 mod status;
+mod recipes; // the built-in recipes, listed and printed
 mod certs; // a run's authority and certificates
 mod coordinator;
 mod worker;
@@ -25,6 +26,7 @@ use net::start_tracing;
 
 use crate::environment::Environment;
 use crate::options::{Call, LogArgs};
+use crate::signals;
 
 pub use certs::CertificateRequest;
 
@@ -90,6 +92,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Show the state of a run: ask its coordinator, or read its run directory
     Status(status::StatusArgs),
+    /// List the built-in recipes, or print one as a file to change
+    Recipes(recipes::RecipesArgs),
     /// Make the certificates that the processes of a run show each other
     Certs(certs::CertsArgs),
     /// Run one role: own the run directory and direct the workers
@@ -121,6 +125,7 @@ pub(crate) fn parse(
 /// If the command fails.
 pub(crate) fn run(cli: &Cli, typed: &ArgMatches, environment: &Environment) -> Result<ExitCode> {
     start_logging(cli, environment)?;
+    signals::start()?;
     let typed = typed.subcommand().map_or(typed, |(_, typed)| typed);
     let call = Call { typed, environment };
     match &cli.command {
@@ -135,6 +140,7 @@ pub(crate) fn run(cli: &Cli, typed: &ArgMatches, environment: &Environment) -> R
         Command::Timing(args) => timing::run(args),
         Command::Bench(args) => bench::run(args, call),
         Command::Status(args) => status::run(args, call),
+        Command::Recipes(args) => recipes::run(args),
         Command::Certs(args) => certs::run(args),
         Command::Coordinator(args) => coordinator::run(args, call),
         Command::Worker(args) => worker::run(args, call),

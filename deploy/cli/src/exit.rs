@@ -7,11 +7,54 @@ const DEVICE_FAILED: u8 = 75;
 /// A new process would fail in the same way (`EX_CONFIG`): do not start it again.
 pub(crate) const FOR_GOOD: u8 = 78;
 
+/// The coordinator refused this process, or ended the run with an error (`EX_UNAVAILABLE`): its own
+/// message says why, and a new process would be told the same.
+pub(crate) const REFUSED: u8 = 69;
+
 /// The exit code for an error.
 pub(crate) fn code(error: &anyhow::Error) -> ExitCode {
-    match error.downcast_ref() {
-        Some(gpu_worker::Error::DeviceFault { .. }) => ExitCode::from(DEVICE_FAILED),
-        Some(error) if error.is_for_good() => ExitCode::from(FOR_GOOD),
-        _ => ExitCode::FAILURE,
+    ExitCode::from(number(error))
+}
+
+fn number(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<gpu_worker::Error>() {
+        return match error {
+            gpu_worker::Error::DeviceFault { .. } => DEVICE_FAILED,
+            gpu_worker::Error::RunFailed(_) | gpu_worker::Error::Refused { .. } => REFUSED,
+            error if error.is_for_good() => FOR_GOOD,
+            _ => 1,
+        };
+    }
+    match error.downcast_ref::<loader::Error>() {
+        Some(loader::Error::Refused { .. }) => REFUSED,
+        Some(error) if error.is_for_good() => FOR_GOOD,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_from_other_errors_by_its_exit_code() {
+        let (address, why) = ("a:1".to_owned(), "another run".to_owned());
+        let code = |error: anyhow::Error| number(&error);
+        let refused = gpu_worker::Error::Refused { address: address.clone(), why: why.clone() };
+        assert_eq!(code(refused.into()), REFUSED);
+        assert_eq!(code(gpu_worker::Error::RunFailed(why.clone()).into()), REFUSED);
+        let refused = loader::Error::Refused { address: address.clone(), why: why.clone() };
+        assert_eq!(code(refused.into()), REFUSED);
+        let unreachable = gpu_worker::Error::Coordinator { address, why };
+        assert_eq!(code(unreachable.into()), 1);
+    }
+
+    #[test]
+    fn a_folder_that_is_no_data_set_stays_none_and_a_disk_may_answer_later() {
+        let path = std::path::PathBuf::from("d");
+        let none = loader::Error::NoDataSet { path: path.clone(), missing: "dataset.json" };
+        assert_eq!(number(&none.into()), FOR_GOOD);
+        let disk = loader::Error::Io { path, doing: "read", why: "it is away".into() };
+        assert_eq!(number(&disk.into()), 1);
     }
 }

@@ -4,11 +4,13 @@ mod commands; // a file per verb, with its arguments: start here
 mod options; // groups of options that several commands share
 mod environment; // every environment variable that is read
 mod exit; // exit codes
+mod signals; // Ctrl-C, SIGTERM and SIGHUP
 mod up; // a whole run on this machine: its processes, started, watched and ended
 mod role; // one role in this process: coordinator, worker or loader
 mod client; // calls to a coordinator
 mod recipe; // a recipe by name or file, and names of runs
 mod devices; // one device per half
+mod threads; // how many threads a loader has
 mod network; // a trained network in this process
 mod metrics; // a run's steps and evaluations, read
 mod draw; // SVG and PNG
@@ -23,15 +25,23 @@ pub use environment::Environment;
 
 /// Runs one command line.
 ///
-/// The exit code is 0; 1 after an error, which was printed; 2 for a command line that can't be
-/// understood; 75 for a worker whose device failed in the middle of its work, so that a new process
-/// can continue; or 78 if the device can't be used with this driver or NVRTC, so that a new process
-/// can't either.
+/// The exit code is 0, or:
+/// - 1 after an error, which was printed;
+/// - 2 for a command line that can't be understood;
+/// - 69 for a worker or loader that the coordinator refused, or whose run it ended with an error;
+/// - 75 for a worker whose device failed in the middle of its work, so that a new process can
+///   continue;
+/// - 78 if a new process would fail in the same way, as with a device that can't be used with this
+///   driver or NVRTC;
+/// - 129, 130 or 143 if SIGHUP, Ctrl-C or SIGTERM ended a command that does not end itself in its
+///   own way.
 pub fn run(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
     match commands::parse(args) {
         Ok((cli, typed)) => commands::run(&cli, &typed, environment).unwrap_or_else(|error| {
-            print::error(&error);
-            exit::code(&error)
+            signals::code().unwrap_or_else(|| {
+                print::error(&error);
+                exit::code(&error)
+            })
         }),
         Err(refused) => {
             let _ = refused.print();

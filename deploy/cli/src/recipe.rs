@@ -13,16 +13,22 @@ pub(crate) const RUNS: &str = "runs";
 /// # Errors
 /// If there is no such recipe, or its values are impossible.
 pub(crate) fn load(name: &str, sets: &[String]) -> Result<Recipe> {
-    let looks_like_file = name.ends_with(".toml") || name.contains('/');
-    let mut recipe = if looks_like_file {
-        let text = std::fs::read_to_string(name)
-            .with_context(|| format!("the recipe {name} can't be read"))?;
-        Recipe::from_toml(&text).with_context(|| format!("the recipe {name} can't be used"))?
-    } else {
-        Recipe::builtin(name)?
-    };
+    let mut recipe = Recipe::from_toml(&text(name)?)
+        .with_context(|| format!("the recipe {name} can't be used"))?;
     recipe.set_all(sets)?;
     Ok(recipe)
+}
+
+/// The text of a built-in recipe or of a TOML file.
+///
+/// # Errors
+/// If there is no such recipe, or the file can't be read.
+pub(crate) fn text(name: &str) -> Result<String> {
+    let looks_like_file = name.ends_with(".toml") || name.contains('/');
+    if !looks_like_file {
+        return Ok(Recipe::builtin_text(name)?.to_owned());
+    }
+    std::fs::read_to_string(name).with_context(|| format!("the recipe {name} can't be read"))
 }
 
 /// Side of the stored pictures that leave a recipe's crops room to move: 256 for 224.

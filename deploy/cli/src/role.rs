@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::options::ListenArgs;
 use crate::print;
 use crate::runtime::one_thread;
+use crate::signals::Asked;
 
 /// Beginning of the line that names a role's address; printed once it listens.
 pub(crate) const READY: &str = "ready ";
@@ -29,7 +30,7 @@ const LAST_LINES: [(Ending, &str); 3] = [
 ];
 
 /// Resolves when the process is asked to stop.
-pub(crate) type Asked = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The last line of a coordinator; `None` if the run failed, which is an error instead.
 pub(crate) fn last_line(ending: &Ending) -> Option<&'static str> {
@@ -49,9 +50,10 @@ pub(crate) fn ending(last_line: &str) -> Ending {
 /// If it can't listen, if strangers could connect without certificates, or if the role fails.
 pub(crate) fn in_this_process<R>(args: &ListenArgs, trust: &Trust, role: R) -> Result<()>
 where
-    R: AsyncFnOnce(TcpListener, Asked) -> Result<()>,
+    R: AsyncFnOnce(TcpListener, Stop) -> Result<()>,
 {
     let runtime = one_thread()?;
+    let mut signals = Asked::take_over();
     let done = runtime.block_on(async {
         let listener = listen(&args.listen).await?;
         let address = listener.local_addr().context("the listener has no address")?;
@@ -69,13 +71,11 @@ where
         let (ask, asked) = oneshot::channel();
         let parent = parent_gone(args.with_parent);
         let asking = async {
-            match net::asked_to_stop().await {
-                Ok(()) => drop(ask.send(())),
-                Err(error) => tracing::warn!(%error, "signals can't be received"),
-            }
+            signals.asked().await;
+            let _ = ask.send(());
             std::future::pending::<()>().await;
         };
-        let asked: Asked = Box::pin(async move {
+        let asked: Stop = Box::pin(async move {
             let _ = asked.await;
         });
         tokio::select! {
@@ -89,8 +89,40 @@ where
     done
 }
 
-async fn listen(address: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| cant_listen(address, "--listen"))
+async fn listen(typed: &str) -> Result<TcpListener> {
+    let address = listening_address(typed, "--listen")?;
+    TcpListener::bind(&address).await.with_context(|| cant_listen(&address, "--listen"))
+}
+
+/// `HOST:PORT` of an address to listen on: a port alone means this machine only.
+///
+/// # Errors
+/// If what was typed has no port.
+pub(crate) fn listening_address(typed: &str, option: &str) -> Result<String> {
+    let typed = typed.trim();
+    let port = typed.strip_prefix(':').unwrap_or(typed);
+    if port.parse::<u16>().is_ok() {
+        return Ok(format!("127.0.0.1:{port}"));
+    }
+    let has_port = typed.rsplit_once(':').is_some_and(|(host, port)| {
+        // Without brackets, the last part of an IPv6 address would count as a port.
+        port.parse::<u16>().is_ok()
+            && typed.parse::<std::net::Ipv6Addr>().is_err()
+            && !host.is_empty()
+    });
+    if !has_port {
+        let first = typed.split(':').next().unwrap_or_default();
+        let is_name = !first.is_empty() && !first.bytes().all(|b| b.is_ascii_digit());
+        let host = match typed.parse::<std::net::Ipv6Addr>() {
+            Ok(ip) => format!("[{ip}]"),
+            Err(_) => if is_name { first } else { "HOST" }.into(),
+        };
+        bail!(
+            "{option} {typed} has no port that can be used: type HOST:PORT, such as {host}:4000, \
+             a port alone for 127.0.0.1, or port 0 for any free port"
+        );
+    }
+    Ok(typed.to_owned())
 }
 
 /// Message for an address on which this process can't listen.
@@ -118,6 +150,33 @@ async fn parent_gone(has_parent: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_to_listen_on_may_be_a_port_alone_and_never_lacks_one() {
+        let address = |typed| listening_address(typed, "--listen").map_err(|e| e.to_string());
+        for (typed, taken) in [
+            ("4000", "127.0.0.1:4000"),
+            (":4000", "127.0.0.1:4000"),
+            ("0", "127.0.0.1:0"),
+            ("0.0.0.0:4000", "0.0.0.0:4000"),
+            ("[::1]:4000", "[::1]:4000"),
+            ("trainer:4000", "trainer:4000"),
+        ] {
+            assert_eq!(address(typed).as_deref(), Ok(taken));
+        }
+        for (typed, says) in [
+            ("0.0.0.0", "0.0.0.0:4000"),
+            ("trainer", "trainer:4000"),
+            ("trainer:http", "trainer:4000"),
+            ("::1", "[::1]:4000"),
+            ("70000", "HOST:4000"),
+            ("10.0.0.1:70000", "10.0.0.1:4000"),
+            ("", "HOST:4000"),
+        ] {
+            let said = address(typed).unwrap_err();
+            assert!(said.contains(says) && said.contains("type HOST:PORT"), "{typed}: {said}");
+        }
+    }
 
     #[test]
     fn every_ending_comes_back_from_its_line() {

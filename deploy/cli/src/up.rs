@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use coordinator::Ending;
 use model::recipe::Recipe;
-use net::{Backoff, Trust, asked_to_stop};
+use net::{Backoff, Trust};
 use proto::wire::RunStatus;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -22,7 +22,8 @@ use tokio::task::JoinSet;
 use crate::client;
 use crate::devices::Devices;
 use crate::options::TlsArgs;
-use crate::{print, recipe, role};
+use crate::signals::Asked;
+use crate::{print, recipe, role, threads};
 use children::End;
 use progress::Progress;
 
@@ -61,6 +62,16 @@ pub(crate) struct LocalRun {
     pub metrics: Option<String>,
     /// Options that are handed on as they were typed.
     pub options: ChildOptions,
+}
+
+/// Everything that `up` listens to while its processes run.
+struct News {
+    /// States of the run, as the coordinator answers.
+    states: watch::Receiver<RunStatus>,
+    /// Sentences about processes that ended.
+    notices: mpsc::UnboundedReceiver<String>,
+    /// Ctrl-C and its like.
+    asked: Asked,
 }
 
 /// Options for the command lines of the children.
@@ -110,6 +121,7 @@ impl LocalRun {
     /// # Errors
     /// If a process can't be started or the run can't continue.
     pub(crate) async fn train(&self, started: impl FnOnce(Vec<(String, u32)>)) -> Result<Ending> {
+        let asked = Asked::take_over();
         let trust = self.tls.trust(net::Role::Operator, None)?;
         let logs = children::logs(&self.dir)?;
         let args = self.coordinator("127.0.0.1:0", self.metrics.as_deref());
@@ -136,7 +148,8 @@ impl LocalRun {
         // A restarted coordinator listens on the same address, which the others know.
         let metrics = coordinator.metrics.as_deref().map(host_and_port);
         let again = ChildCommand::new("coordinator", &logs, self.coordinator(&address, metrics));
-        let ended = self.watch(&trust, coordinator, again, &mut kept_alive, states, notices).await;
+        let news = News { states, notices, asked };
+        let ended = self.watch(&trust, coordinator, again, &mut kept_alive, news).await;
         if let Ok(ending) = &ended {
             // The others end with the run by themselves. If no run began, nothing tells them to.
             let began = *ending != Ending::AlreadyFinished;
@@ -154,11 +167,10 @@ impl LocalRun {
         mut coordinator: Running,
         again: ChildCommand,
         others: &mut JoinSet<Result<()>>,
-        mut states: watch::Receiver<RunStatus>,
-        mut notices: mpsc::UnboundedReceiver<String>,
+        news: News,
     ) -> Result<Ending> {
+        let News { mut states, mut notices, mut asked } = news;
         let mut progress = Progress::new(self.recipe.batch);
-        let mut asked = Box::pin(asked_to_stop());
         let (mut stopping, mut restarts, mut backoff) = (false, 0, Backoff::default());
         let mut born = Instant::now();
         let mut heard = None;
@@ -207,8 +219,7 @@ impl LocalRun {
                         coordinator.kill();
                     }
                 }
-                signal = &mut asked => {
-                    signal.context("Ctrl-C can't be received")?;
+                () = asked.asked() => {
                     if stopping {
                         break Err(anyhow::anyhow!(
                             "ended at once, without a new checkpoint; the same command resumes \
@@ -216,7 +227,6 @@ impl LocalRun {
                         ));
                     }
                     stopping = true;
-                    asked = Box::pin(asked_to_stop());
                     progress.notice(&ask_to_stop(trust, &coordinator.address).await);
                 }
             }
@@ -242,8 +252,11 @@ impl LocalRun {
             args.extend(more.iter().cloned());
             ChildCommand::new(name, logs, args)
         };
-        let loaders = (0..self.loaders)
-            .map(|i| child(format!("loader-{i}"), "loader", ["--data", &self.data], &[]));
+        let loaders = usize::from(self.loaders);
+        let threads = threads::per_loader(&self.devices.names, loaders, threads::cores());
+        let threads = ["--threads".into(), threads.to_string().into()];
+        let loaders = (0..loaders)
+            .map(|i| child(format!("loader-{i}"), "loader", ["--data", &self.data], &threads));
         let workers = self.devices.names.iter().enumerate().map(|(i, device)| {
             child(format!("worker-{i}"), "worker", ["--device", device], &self.options.worker)
         });

@@ -83,6 +83,30 @@ pub(crate) fn gives_nothing_where_no_window_reaches<B: Backend>(b: &mut B) {
     assert_eq!(read(b, &dx, 0..len), want);
 }
 
+/// A window without a position, a stride of 0, and windows that begin outside of the map.
+pub(crate) fn refuses_windows_that_do_not_fit<B: Backend>(b: &mut B) {
+    let fits = Pool { maps: 1, side: 5, out_side: 2, size: 3, stride: 2 };
+    let mut refused = |pool: &Pool| {
+        let (x, mut y) = (before(b, 25), before(b, 4));
+        let mut argmax = b.bytes("argmax", 4).unwrap();
+        let op = PoolForward { pool, images: 0..1, x: &x, argmax: &mut argmax, y: &mut y };
+        let forward = b.run(op).is_err();
+        let (dy, mut dx) = (before(b, 4), before(b, 25));
+        let op = PoolBackward { pool, images: 0..1, dy: &dy, argmax: &argmax, dx: &mut dx };
+        (forward, b.run(op).is_err())
+    };
+    assert_eq!(refused(&fits), (false, false), "a pooling that fits");
+    for (what, pool) in [
+        ("windows of nothing", Pool { size: 0, ..fits }),
+        ("positions beyond a byte", Pool { size: 17, ..fits }),
+        ("a stride of 0", Pool { stride: 0, ..fits }),
+        ("no window", Pool { out_side: 0, ..fits }),
+        ("a window that begins outside", Pool { stride: 5, ..fits }),
+    ] {
+        assert_eq!(refused(&pool), (true, true), "{what}");
+    }
+}
+
 pub(crate) fn takes_the_first_of_equals<B: Backend>(b: &mut B) {
     let pool = Pool { maps: 1, side: 3, out_side: 1, size: 3, stride: 2 };
     let x = upload(b, &[-5.0, -1.0, -2.0, -1.0, -3.0, -1.0, -4.0, -4.0, -1.0]);

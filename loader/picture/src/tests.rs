@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use image::{ImageBuffer, Luma, LumaA, Rgb, Rgba};
+use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb, Rgba};
 use jpeg_encoder::{ColorType, Encoder};
 
 use super::*;
@@ -108,9 +108,15 @@ fn inks_become_colors() {
     for color in [ColorType::Cmyk, ColorType::CmykAsYcck] {
         // Cyan and black, no magenta, no yellow: dark blue-green.
         let inks: Vec<u8> = [200, 0, 0, 51].repeat(256);
-        let bytes = jpeg(&inks, 16, 16, color, None);
-        let got = at(&square(&bytes, 16).unwrap(), 16, 8, 8);
-        assert!(near(got, [44, 204, 204], 6), "{color:?}: {got:?}");
+        for (progressive, interval) in [(false, 0), (false, 2), (true, 0), (true, 2)] {
+            let mut bytes = Vec::new();
+            let mut encoder = Encoder::new(&mut bytes, 95);
+            encoder.set_progressive(progressive);
+            encoder.set_restart_interval(interval);
+            encoder.encode(&inks, 16, 16, color).unwrap();
+            let got = at(&square(&bytes, 16).unwrap(), 16, 8, 8);
+            assert!(near(got, [44, 204, 204], 6), "{color:?}, {progressive}, {interval}: {got:?}");
+        }
     }
 }
 
@@ -120,10 +126,10 @@ fn what_is_no_whole_picture_is_named_so() {
     let png = png(RgbImage::from_raw(64, 64, halves(64, 64)).unwrap());
     let why = |bytes: &[u8]| square(bytes, 32).unwrap_err();
     assert_eq!(why(b""), "an empty file");
-    assert!(why(b"Dear diary, today I took no picture.").starts_with("not a picture"));
-    for part in [whole.len() / 2, whole.len() - 2] {
-        assert_eq!(why(&whole[..part]), "a JPEG that ends before its end marker");
-    }
+    assert!(why(b"Dear diary, today I took no picture.").starts_with("text, not a picture"));
+    assert!(why(b"\x03\x01\x04\x01\x05").starts_with("not a picture of a known kind"));
+    assert!(why(&whole[..whole.len() / 2]).starts_with("a JPEG that was cut short"));
+    assert_eq!(square(&whole[..whole.len() - 2], 32), square(&whole, 32), "the end marker alone");
     assert!(square(&png[..png.len() / 2], 32).is_err());
     assert!(square(&whole[..20], 32).is_err());
 }
@@ -137,4 +143,59 @@ fn a_small_file_that_claims_a_huge_picture_is_refused_by_its_size() {
     bytes[29..33].copy_from_slice(&sum);
     let why = square(&bytes, 32).unwrap_err();
     assert!(why.starts_with("60000×60000 pixels"), "{why}");
+}
+
+/// At half a pixel the picture was resampled once more, which costs 10 dB.
+#[test]
+fn a_picture_whose_short_side_fits_is_cropped_at_whole_pixels() {
+    for (width, height) in [(37, 16), (38, 16), (16, 37), (16, 38), (16, 17), (17, 16)] {
+        let picture = RgbImage::from_fn(width, height, |x, y| {
+            Rgb([(x * 6) as u8, (y * 6) as u8, (x * 31 + y * 17) as u8])
+        });
+        let (left, top) = ((width - 16) / 2, (height - 16) / 2);
+        let center = image::imageops::crop_imm(&picture, left, top, 16, 16).to_image();
+        assert_eq!(square(&png(picture), 16).unwrap(), center.into_raw(), "{width}×{height}");
+    }
+}
+
+/// Every byte of a picture's data counts: where some are missing, other pixels would come out.
+#[test]
+fn a_jpeg_that_lacks_data_is_refused_wherever_it_breaks_off() {
+    let colors = |i: u32| (i * i / 7 + i / 5) as u8;
+    let pixels: Vec<u8> = (0..3 * 48 * 40).map(colors).collect();
+    for progressive in [false, true] {
+        for interval in [0, 3] {
+            let mut bytes = Vec::new();
+            let mut encoder = Encoder::new(&mut bytes, 85);
+            encoder.set_progressive(progressive);
+            encoder.set_restart_interval(interval);
+            encoder.encode(&pixels, 48, 40, ColorType::Rgb).unwrap();
+            let whole = square(&bytes, 32).unwrap();
+            let begin = bytes.windows(2).position(|two| two == [0xFF, 0xDA]).unwrap() + 14;
+            for end in begin..bytes.len() - 2 {
+                for ending in [&[][..], &[0xFF, 0xD9], &[0xFF, 0xD9, 0, 1, 2, 0xFF, 0xDA]] {
+                    let cut = [&bytes[..end], ending].concat();
+                    let Ok(got) = square(&cut, 32) else { continue };
+                    // The last bits may only be filling, or belong to the last blocks.
+                    let missing = bytes.len() - 2 - end;
+                    let differ =
+                        got.iter().zip(&whole).filter(|(a, b)| a.abs_diff(**b) > 8).count();
+                    let share = differ as f64 / whole.len() as f64;
+                    let kind = format!("progressive {progressive}, restarts {interval}");
+                    let fine = missing <= 2 && share < 0.02;
+                    assert!(fine, "{kind}, {ending:?}: {missing} missing, {share} differ");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn names_of_pictures_are_known_whether_their_kind_is_read_or_not() {
+    for name in ["a.jpg", "a.b.JPEG", "x.heic", "x.HEIF", "x.nef", "x.ppm", "x.svg", "x.jxl"] {
+        assert!(has_picture_name(name), "{name}");
+    }
+    for name in ["jpg", "a.txt", "a.jpg.txt", "heic", "a.csv", ""] {
+        assert!(!has_picture_name(name), "{name}");
+    }
 }

@@ -11,10 +11,12 @@ use crate::layer::Layer;
 mod builtin; // the recipes that come with the program
 mod choices; // the values of keys that name a choice
 mod text; // TOML and `key=value` ⇄ recipe
+mod written; // changes written into a text with comments
 mod check; // impossible values
 mod schedule; // epoch → rate, color noise
 mod error; // recipes that can't be used
 
+pub use builtin::summary;
 pub use choices::{Activation, Encoding, Init, Lrn, NetworkName, OpOrder, Schedule};
 pub use error::RecipeError;
 

@@ -1,6 +1,6 @@
 //! The address that other processes are given.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The address that other processes are given: `advertise`, or by default the listener's own if it
 /// has a meaning on other machines. An `advertise` without a port gets the listener's.
@@ -17,18 +17,141 @@ pub fn advertised(own: SocketAddr, advertise: Option<&str>) -> Result<String, St
             )),
         };
     };
-    let address = match given.parse::<IpAddr>() {
-        Ok(ip) => SocketAddr::new(ip, own.port()).to_string(),
-        Err(_) if given.contains(':') => given.to_owned(),
-        Err(_) => format!("{given}:{}", own.port()),
+    dialable(given.trim(), own.port()).map_err(|why| {
+        format!(
+            "--advertise {given} can't be dialed: {why}; give HOST:PORT as others reach this \
+             machine, such as 10.0.0.2:4002, [2001:db8::2]:4002 or trainer.example:4002"
+        )
+    })
+}
+
+/// `HOST:PORT` from an address with or without a port; an IPv6 address may stand in brackets.
+fn dialable(given: &str, own_port: u16) -> Result<String, String> {
+    let (host, port) = split(given)?;
+    let port = match port {
+        None => own_port,
+        Some(digits) => match digits.parse() {
+            Ok(0) => return Err("nothing listens on port 0".into()),
+            Ok(port) if digits.bytes().all(|b| b.is_ascii_digit()) => port,
+            _ => return Err(format!("{digits:?} is no port, which is a number up to 65535")),
+        },
     };
-    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-    let nowhere = address.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_unspecified());
-    if nowhere || port.unwrap_or(0) == 0 {
-        return Err(format!(
-            "--advertise {given} can't be dialed; give HOST:PORT as others reach this machine, \
-             such as 10.0.0.2:4002"
-        ));
+    match host.parse::<IpAddr>() {
+        Ok(ip) if ip.is_unspecified() => Err(format!("{ip} means every address of a machine")),
+        Ok(ip) => Ok(SocketAddr::new(ip, port).to_string()),
+        Err(_) => named(host).map(|host| format!("{host}:{port}")),
     }
-    Ok(address)
+}
+
+/// Host, and port if there is one, of `HOST`, `HOST:PORT`, an IPv6 address, `[IPv6]` or
+/// `[IPv6]:PORT`.
+fn split(given: &str) -> Result<(&str, Option<&str>), String> {
+    if let Some(rest) = given.strip_prefix('[') {
+        let (inside, after) = rest.split_once(']').ok_or("its bracket is not closed")?;
+        if inside.contains('%') {
+            return Err(ZONE.into());
+        }
+        inside.parse::<Ipv6Addr>().map_err(|_| format!("{inside:?} is no IPv6 address"))?;
+        return match after {
+            "" => Ok((inside, None)),
+            _ => {
+                let port = after.strip_prefix(':');
+                Ok((inside, Some(port.ok_or_else(|| format!("{after:?} is no port"))?)))
+            }
+        };
+    }
+    if given.contains('%') {
+        return Err(ZONE.into());
+    }
+    if given.parse::<Ipv6Addr>().is_ok() {
+        return Ok((given, None));
+    }
+    match given.split_once(':') {
+        Some((_, rest)) if rest.contains(':') => {
+            Err("it has several colons and is no IPv6 address".into())
+        }
+        Some((host, port)) => Ok((host, Some(port))),
+        None => Ok((given, None)),
+    }
+}
+
+const ZONE: &str = "a zone (%…) has a meaning on this machine only";
+
+/// A host name; a dot at its end says that it is complete.
+fn named(host: &str) -> Result<&str, String> {
+    let label = |label: &str| {
+        !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
+    };
+    if host.strip_suffix('.').unwrap_or(host).split('.').all(label) {
+        return Ok(host);
+    }
+    match host {
+        "" => Err("it names no host".into()),
+        _ => Err(format!("{host:?} is no host name")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(given: &str) -> Result<String, String> {
+        advertised("127.0.0.1:4002".parse().unwrap(), Some(given))
+    }
+
+    #[test]
+    fn an_address_gets_the_listeners_port_unless_it_has_one() {
+        for (given, dialed) in [
+            ("10.0.0.2", "10.0.0.2:4002"),
+            ("10.0.0.2:5", "10.0.0.2:5"),
+            ("::1", "[::1]:4002"),
+            ("[::1]", "[::1]:4002"),
+            ("[::1]:5", "[::1]:5"),
+            ("[2001:db8::2]", "[2001:db8::2]:4002"),
+            ("2001:db8::2", "[2001:db8::2]:4002"),
+            ("worker-a", "worker-a:4002"),
+            ("worker_a:5", "worker_a:5"),
+            ("trainer.example.", "trainer.example.:4002"),
+            (" trainer.example:5 ", "trainer.example:5"),
+        ] {
+            assert_eq!(of(given).as_deref(), Ok(dialed), "{given}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_dial_is_refused_with_the_reason() {
+        for (given, why) in [
+            ("0.0.0.0:5", "every address"),
+            ("[::]", "every address"),
+            ("::", "every address"),
+            ("10.0.0.2:0", "port 0"),
+            ("[::1]:0", "port 0"),
+            ("10.0.0.2:70000", "65535"),
+            ("10.0.0.2:+5", "65535"),
+            ("host:", "65535"),
+            ("[::1", "not closed"),
+            ("[::1]5", "is no port"),
+            ("[10.0.0.2]:5", "no IPv6 address"),
+            ("fe80::1%eth0", "zone"),
+            ("[fe80::1%eth0]:5", "zone"),
+            ("http://host:5", "several colons"),
+            ("host/path", "no host name"),
+            ("a..b", "no host name"),
+            (":5", "names no host"),
+            ("", "names no host"),
+        ] {
+            let said = of(given).unwrap_err();
+            assert!(
+                said.contains(why) && said.contains("such as 10.0.0.2:4002"),
+                "{given}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_listener_on_every_address_must_say_how_it_is_reached() {
+        let every = advertised("0.0.0.0:4002".parse().unwrap(), None).unwrap_err();
+        assert!(every.contains("--advertise HOST:PORT"), "{every}");
+        assert_eq!(advertised("[::1]:9".parse().unwrap(), None).as_deref(), Ok("[::1]:9"));
+    }
 }

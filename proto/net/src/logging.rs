@@ -1,5 +1,7 @@
 //! Starts logging: one format for machines, two for people.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
@@ -60,7 +62,11 @@ pub fn start_tracing(format: LogFormat, filter: &str) -> Result<(), String> {
     })?;
     // A log on a full disk must not end the process: the library would report the failed write by
     // a print that panics where that fails too.
-    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let mut lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    // The library looks at NO_COLOR, but not at what standard error is.
+    if !std::io::stderr().is_terminal() {
+        lines.set_ansi(false);
+    }
     let shown = filter_fn(move |what| format.shows(what.name()));
     let registry = tracing_subscriber::registry().with(filter).with(shown);
     match format {

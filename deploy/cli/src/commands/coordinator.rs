@@ -10,7 +10,7 @@ use coordinator::{Config, Ending};
 use net::Role;
 
 use crate::options::{Call, DEFAULT_SEED, FailureArgs, ListenArgs, MetricsArgs, TrainingArgs};
-use crate::role::{self, cant_listen, in_this_process};
+use crate::role::{self, cant_listen, in_this_process, listening_address};
 use crate::{print, recipe};
 
 /// Arguments of `alexnet coordinator`.
@@ -41,7 +41,7 @@ pub(super) struct CoordinatorArgs {
     )]
     progress_every: f64,
 
-    /// Built-in recipe (docs/recipes.md lists them) or TOML file
+    /// Built-in recipe (`alexnet recipes` lists them) or TOML file
     #[arg(long, value_name = "NAME|FILE", default_value = "caffe")]
     recipe: String,
 
@@ -85,10 +85,7 @@ pub(super) fn run(args: &CoordinatorArgs, call: Call<'_>) -> Result<()> {
 
 /// Listens for Prometheus, and prints the address.
 fn listen_for_metrics(address: &str) -> Result<TcpListener> {
-    let address = match address.parse::<u16>() {
-        Ok(port) => format!("127.0.0.1:{port}"),
-        Err(_) => address.to_owned(),
-    };
+    let address = listening_address(address, "--metrics")?;
     let listener =
         TcpListener::bind(&address).with_context(|| cant_listen(&address, "--metrics"))?;
     let address = listener.local_addr().context("the listener has no address")?;

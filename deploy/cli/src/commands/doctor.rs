@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::Args;
 use gpu_worker::backend::cuda::Search;
-use net::asked_to_stop;
 use tokio::sync::oneshot;
 
 use crate::devices::{Devices, devices};
@@ -33,6 +32,7 @@ use crate::options::{Call, GpuArgs};
 use crate::print;
 use crate::recipe::{self, RUNS};
 use crate::runtime::one_thread;
+use crate::signals::Asked;
 use check::{Check, Verdict};
 use clock::{Clock, Moment};
 
@@ -188,7 +188,7 @@ fn judge_devices(typed: &str, devices: Result<Devices>) -> Check {
 /// If the user or the system asks the program to stop.
 async fn examine(parts: Vec<Part>, mut tell: impl FnMut(&[Check])) -> Result<Vec<Check>> {
     let started = Instant::now();
-    let mut stop = std::pin::pin!(asked_to_stop());
+    let mut stop = Asked::take_over();
     let mut all = Vec::new();
     for part in parts {
         let Part { silent, within, probe } = part;
@@ -205,7 +205,7 @@ async fn examine(parts: Vec<Part>, mut tell: impl FnMut(&[Check])) -> Result<Vec
                     .look("This is a fault of this program: please report it with these lines.")],
                 Err(_) => vec![unanswered(silent, left)],
             },
-            _ = &mut stop => {
+            () = stop.asked() => {
                 let _ = tokio::time::timeout(LEAVES_WITHIN, &mut answered).await;
                 bail!("stopped before the report was complete");
             }

@@ -7,6 +7,7 @@ use net::Role;
 
 use crate::options::{AdvertiseArgs, Call, ListenArgs};
 use crate::role::in_this_process;
+use crate::threads;
 
 /// Arguments of `alexnet loader`.
 #[derive(Debug, Args)]
@@ -28,9 +29,10 @@ pub(super) struct LoaderArgs {
     #[command(flatten)]
     advertise: AdvertiseArgs,
 
-    /// Threads that decode pictures
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    threads: u16,
+    /// Threads that decode pictures [default: a quarter of the machine's cores, 1 to 8; `up`
+    /// chooses by its devices]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
 }
 
 /// Runs a loader.
@@ -41,7 +43,7 @@ pub(super) fn run(args: &LoaderArgs, call: Call<'_>) -> Result<()> {
         coordinator: args.coordinator.clone(),
         advertise: args.advertise.advertise.clone(),
         trust: trust.clone(),
-        threads: usize::from(args.threads),
+        threads: args.threads.map_or_else(|| threads::by_hand(threads::cores()), usize::from),
     };
     in_this_process(&args.listen, &trust, async move |listener, stop| {
         loader::run(config, listener, stop).await?;

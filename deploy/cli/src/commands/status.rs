@@ -23,7 +23,8 @@ use on_disk::OnDisk;
 /// Arguments of `alexnet status`.
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// Run directory, or the coordinator's HOST:PORT [default: the newest run under runs/]
+    /// Run directory, its name under runs/, or the coordinator's HOST:PORT [default: the newest run
+    /// under runs/]
     #[arg(value_name = "RUN|ADDRESS")]
     run: Option<String>,
 
@@ -41,6 +42,10 @@ pub(super) fn run(args: &StatusArgs, call: Call<'_>) -> Result<()> {
     match &args.run {
         None => of_directory(&newest_run(Path::new(RUNS))?, &trust),
         Some(run) if Path::new(run).is_dir() => of_directory(Path::new(run), &trust),
+        // As `up` and `status` without arguments name it.
+        Some(run) if Path::new(RUNS).join(run).is_dir() => {
+            of_directory(&Path::new(RUNS).join(run), &trust)
+        }
         Some(address) if is_address(address) => {
             let status = now(&trust, address).with_context(|| {
                 format!(
@@ -53,8 +58,8 @@ pub(super) fn run(args: &StatusArgs, call: Call<'_>) -> Result<()> {
             Ok(())
         }
         Some(other) => bail!(
-            "{other} is neither a run directory nor a coordinator's HOST:PORT, such as \
-             127.0.0.1:4000"
+            "{other} is neither a run directory, here or in {RUNS}/, nor a coordinator's \
+             HOST:PORT, such as 127.0.0.1:4000"
         ),
     }
 }

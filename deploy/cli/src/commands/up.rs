@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use coordinator::run_dir::RunDir;
 
@@ -13,9 +13,9 @@ use crate::options::{
     Call, DEFAULT_SEED, FailureArgs, GpuArgs, LogArgs, MetricsArgs, TlsArgs, TrainingArgs,
     WorkerDeadlineArgs, forward,
 };
-use crate::recipe;
 use crate::runtime::one_thread;
 use crate::up::{ChildOptions, LocalRun, Remembered, report};
+use crate::{print, recipe};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +31,7 @@ Ctrl-C writes a checkpoint of the last step that both halves finished, then ends
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct UpArgs {
-    /// Built-in recipe (docs/recipes.md lists them) or TOML file
+    /// Built-in recipe (`alexnet recipes` lists them) or TOML file
     /// [default: demo, or caffe with --data]
     #[arg(long, value_name = "NAME|FILE")]
     recipe: Option<String>,
@@ -92,12 +92,33 @@ pub(super) fn run(args: &UpArgs, call: Call<'_>) -> Result<()> {
     report::ended(&run, &ended, started.elapsed())
 }
 
+/// The pictures that a run was begun with, if it is one that `up` began.
+///
+/// # Errors
+/// If they are not there any more: nobody typed their place, so the message explains it.
+fn remembered_data(run: &Path) -> Result<Option<String>> {
+    let Some(Remembered { data, .. }) = Remembered::read(run) else { return Ok(None) };
+    let built_in = data == "synthetic" || data.starts_with("synthetic:");
+    if !built_in && !Path::new(&data).is_dir() {
+        bail!(
+            "{run} remembers that its pictures are in {data}, and there is no such folder now: if \
+             they have moved, say where to with `{program} up --run {run} --data NEW`",
+            run = run.display(),
+            program = print::program(),
+        );
+    }
+    Ok(Some(data))
+}
+
 /// Decides everything about a run before anything is started.
 fn resolve(args: &UpArgs, call: Call<'_>) -> Result<LocalRun> {
     let given = args.run.as_deref();
     let changes = args.training.changes();
-    let remembered = given.and_then(Remembered::read);
-    let data = args.data.clone().or(remembered.map(|remembered| remembered.data));
+    let data = match (&args.data, given) {
+        (Some(typed), _) => Some(typed.clone()),
+        (None, Some(run)) => remembered_data(run)?,
+        (None, None) => None,
+    };
     let default = if data.is_some() { "caffe" } else { "demo" };
     let run_of = |name: &str| -> Result<PathBuf> {
         let recipe = recipe::load(name, &changes)?;
@@ -140,4 +161,30 @@ fn resolve(args: &UpArgs, call: Call<'_>) -> Result<LocalRun> {
         metrics: args.metrics.metrics.clone(),
         options,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_that_have_moved_are_asked_for_and_others_are_remembered() {
+        let run = tempfile::tempdir().expect("a folder");
+        let remembers = |data: &str| {
+            let remembered = Remembered { data: data.into(), coordinator: None };
+            remembered.write(run.path()).expect("a file");
+            remembered_data(run.path()).map_err(|error| error.to_string())
+        };
+        let there = run.path().to_string_lossy().into_owned();
+        for data in ["synthetic", "synthetic:72:200:40", &there] {
+            assert_eq!(remembers(data), Ok(Some(data.to_owned())));
+        }
+        for gone in ["/nowhere/pictures", "/nowhere/synthetic-72"] {
+            let said = remembers(gone).unwrap_err();
+            for words in ["remembers", gone, "--data NEW", &there] {
+                assert!(said.contains(words), "{said}");
+            }
+        }
+        assert_eq!(remembered_data(Path::new("/nowhere")).ok(), Some(None));
+    }
 }

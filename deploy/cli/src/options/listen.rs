@@ -11,7 +11,9 @@ use crate::environment::Environment;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ListenArgs {
     /// Listen on this address; with port 0, take a free port and print it as `ready HOST:PORT`
-    #[arg(long, default_value = "127.0.0.1:0", value_name = "HOST:PORT")]
+    ///
+    /// Without HOST, listen on 127.0.0.1.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "[HOST:]PORT")]
     pub listen: String,
 
     /// Listen beyond this machine without --certs: everyone on that network can read and steer the

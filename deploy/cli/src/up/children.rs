@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::environment::CERTS_VARIABLE;
-use crate::exit::FOR_GOOD;
+use crate::exit::{FOR_GOOD, REFUSED};
 use crate::role::{METRICS, READY};
 
 /// Most restarts of a child that ends soon after each start.
@@ -30,6 +30,8 @@ pub(crate) const LONG_LIFE: Duration = Duration::from_secs(60);
 /// A process that has been missing from the coordinator's list for this long hangs: one that works
 /// joins again within moments.
 const MISSED_FOR: Duration = Duration::from_secs(5);
+/// Longest time until a coordinator ends that has refused another process or given up its run.
+const COORDINATOR_ENDS: Duration = Duration::from_secs(10);
 /// Longest time until a child listens. Reading the largest index takes a loader seconds.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -68,6 +70,8 @@ pub(crate) enum End {
     Error(String),
     /// [`FOR_GOOD`], with the error from its log: a new process would end in the same way.
     ForGood(String),
+    /// [`REFUSED`], with the error from its log: the coordinator has said no, and why.
+    Refused(String),
     /// A signal, described.
     Killed(String),
 }
@@ -149,6 +153,7 @@ impl ChildCommand {
         match (status.code(), status.signal()) {
             (Some(0), _) => End::Done,
             (Some(code), _) if code == i32::from(FOR_GOOD) => End::ForGood(last_words(&self.log())),
+            (Some(code), _) if code == i32::from(REFUSED) => End::Refused(last_words(&self.log())),
             (Some(_), _) => End::Error(last_words(&self.log())),
             (None, Some(9)) => End::Killed("killed, by hand or because memory ran out".into()),
             (None, signal) => End::Killed(format!("killed by signal {}", signal.unwrap_or(0))),
@@ -161,7 +166,7 @@ impl End {
     pub(crate) fn why(&self) -> &str {
         match self {
             End::Done => "it ended",
-            End::Error(why) | End::ForGood(why) | End::Killed(why) => why,
+            End::Error(why) | End::ForGood(why) | End::Refused(why) | End::Killed(why) => why,
         }
     }
 }
@@ -213,7 +218,7 @@ impl Running {
 ///
 /// # Errors
 /// If the process ended more than [`MOST_RESTARTS`] times, can't be restarted, or ended with
-/// [`FOR_GOOD`].
+/// [`FOR_GOOD`] or [`REFUSED`].
 pub(crate) async fn keep_alive(
     mut running: Running,
     mut over: watch::Receiver<Option<Duration>>,
@@ -238,12 +243,17 @@ pub(crate) async fn keep_alive(
                 return Ok(());
             }
         };
-        // All roles end with the run, and the coordinator is not always the first.
-        let wait = if end == End::Done { Duration::from_secs(3) } else { Duration::ZERO };
+        // All roles end with the run, and the coordinator is not always the first. What it refuses,
+        // it says itself as a rule, in words that fit this command.
+        let wait = match &end {
+            End::Done => Duration::from_secs(3),
+            End::Refused(_) => COORDINATOR_ENDS,
+            _ => Duration::ZERO,
+        };
         if tokio::time::timeout(wait, run_over(&mut over)).await.is_ok() {
             return Ok(());
         }
-        if let End::ForGood(why) = &end {
+        if let End::ForGood(why) | End::Refused(why) = &end {
             bail!("{} ended, and a restart would not help: {why}", command.name);
         }
         if born.elapsed() > LONG_LIFE {

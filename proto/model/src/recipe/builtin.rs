@@ -3,7 +3,7 @@
 use super::{Recipe, RecipeError};
 
 /// Names and texts; the paper's recipe comes first and has every key, the others only those that
-/// differ.
+/// differ. The first line of a text says in a few words what the recipe is.
 const RECIPES: [(&str, &str); 7] = [
     ("paper", include_str!("../../recipes/paper.toml")),
     ("original", include_str!("../../recipes/original.toml")),
@@ -43,6 +43,14 @@ impl Recipe {
     }
 }
 
+/// The comment in the first line of a recipe's text.
+///
+/// `alexnet recipes` shows it; a file of one's own may have one too.
+pub fn summary(text: &str) -> &str {
+    let first = text.lines().next().unwrap_or_default();
+    first.strip_prefix('#').unwrap_or_default().trim()
+}
+
 impl Default for Recipe {
     fn default() -> Self {
         toml::from_str(RECIPES[0].1).expect("the paper's recipe is complete: a test reads it")
@@ -59,6 +67,17 @@ mod tests {
             let recipe = Recipe::builtin(name).unwrap_or_else(|e| panic!("{name}: {e}"));
             assert_eq!(recipe.name, name);
         }
+    }
+
+    #[test]
+    fn every_builtin_recipe_has_a_summary_of_one_short_line() {
+        for (name, text) in RECIPES {
+            let summary = summary(text);
+            assert!((10..=80).contains(&summary.len()), "{name}: {summary:?}");
+            let ends = summary.ends_with(['.', ',', ':', ';']) || summary.contains(". ");
+            assert!(!ends, "{name}: {summary:?} is a heading");
+        }
+        assert_eq!(summary("name = \"mine\"\n# later"), "");
     }
 
     #[test]
