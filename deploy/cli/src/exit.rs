@@ -9,6 +9,9 @@ pub(crate) const FOR_GOOD: u8 = 78;
 
 /// The exit code for an error.
 pub(crate) fn code(error: &anyhow::Error) -> ExitCode {
+    if let Some(loader::Error::Stopped { .. }) = error.downcast_ref() {
+        return crate::commands::exit_code();
+    }
     match error.downcast_ref() {
         Some(gpu_worker::Error::DeviceFault { .. }) => ExitCode::from(DEVICE_FAILED),
         Some(error) if error.is_for_good() => ExitCode::from(FOR_GOOD),

@@ -26,7 +26,8 @@ pub use environment::Environment;
 /// The exit code is 0; 1 after an error, which was printed; 2 for a command line that can't be
 /// understood; 75 for a worker whose device failed in the middle of its work, so that a new process
 /// can continue; or 78 if the device can't be used with this driver or NVRTC, so that a new process
-/// can't either.
+/// can't either. A preparation that a signal has stopped ends with 128 and the signal's number, as
+/// shells do: 130 for Ctrl-C.
 pub fn run(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
     match commands::parse(args) {
         Ok((cli, typed)) => commands::run(&cli, &typed, environment).unwrap_or_else(|error| {

@@ -110,6 +110,7 @@ impl LocalRun {
     /// # Errors
     /// If a process can't be started or the run can't continue.
     pub(crate) async fn train(&self, started: impl FnOnce(Vec<(String, u32)>)) -> Result<Ending> {
+        crate::commands::handled_elsewhere(); // by `watch`
         let trust = self.tls.trust(net::Role::Operator, None)?;
         let logs = children::logs(&self.dir)?;
         let args = self.coordinator("127.0.0.1:0", self.metrics.as_deref());
