@@ -128,11 +128,6 @@ impl DataSet {
         Ok(record.label)
     }
 
-    /// The label of a picture, without reading it; `index` must be below the split's count.
-    pub fn label(&self, split: Split, index: u64) -> u32 {
-        self.splits[split as usize].records[index as usize].label
-    }
-
     fn shard(&self, split: Split, number: u32) -> Result<Arc<File>, Error> {
         let name = &self.splits[split as usize].shards[number as usize].file;
         self.folder.file((split as u32, number), name)
