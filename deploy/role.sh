@@ -19,7 +19,8 @@ side() {
 }
 
 # Sets `pictures` to the built-in pictures, to DATA (mounted at /data), or to the prepared form of
-# DATA in the volume /prepared.
+# DATA in the volume /prepared. Letters that a folder's name shall not have are left out of it, so
+# a digest of DATA tells folders with similar names apart.
 find_pictures() {
     side=${SIDE:-$(side)}
     if [ -z "$data" ]; then
@@ -27,22 +28,25 @@ find_pictures() {
     elif [ -z "$(ls -A /data)" ]; then
         fail "DATA=$data is an empty folder: it needs train/<class>/* and val/<class>/*, or the" \
             "output of \`alexnet prepare\`"
-    elif [ -f /data/dataset.json ]; then
+    elif alexnet inspect --quiet /data; then
         pictures=/data
     else
-        pictures=/prepared/$(printf %s "$data-$side" | tr -cs 'A-Za-z0-9.-' _)
+        readable=$(printf %s "$data" | tr -cs 'A-Za-z0-9.-' _ | tail -c 60)
+        digest=$(printf %s "$data" | sha256sum | cut -c 1-12)
+        pictures=/prepared/$readable-$digest-$side
     fi
 }
 
-# Prepares the pictures once: one loader does it, and the others wait for the lock.
+# Prepares the pictures once, and again when they have changed: one loader does it, and the others
+# wait for the lock. A run that has begun keeps the pictures that it began with.
 prepare() {
     case $pictures in /prepared/*) ;; *) return 0 ;; esac
     exec 9>/prepared/lock
     flock 9
-    if [ ! -f "$pictures/dataset.json" ]; then
-        echo "DATA=$data is not prepared yet: preparing pictures of side $side (once)"
-        alexnet prepare /data "$pictures" --side "$side" --name "$(basename "$data")"
-    fi
+    said=$(alexnet prepare /data "$pictures" --refresh --run "$run" --side "$side" \
+        --name "$(basename "$data")")
+    printf '%s\n' "$said"
+    pictures=$(printf '%s\n' "$said" | tail -n 1)
     exec 9>&-
 }
 
@@ -71,6 +75,7 @@ loader)
     ;;
 eval)
     find_pictures
+    prepare
     exec alexnet eval "$run" --data "$pictures" "$@"
     ;;
 predict | export | plot)

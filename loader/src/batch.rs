@@ -148,7 +148,7 @@ fn range(request: &Request, data: &Description) -> Result<(u64, usize), Error> {
     if !request.color_noise.is_finite() || request.color_noise < 0.0 {
         return bad("color_noise", format!("{}, expected 0 or more", request.color_noise));
     }
-    if split == Split::Val && view >= augment::VIEWS {
+    if split != Split::Train && view >= augment::VIEWS {
         return bad("view", format!("{view}, expected 0 to {}", augment::VIEWS - 1));
     }
     let have = data.count(split);
@@ -162,11 +162,11 @@ fn range(request: &Request, data: &Description) -> Result<(u64, usize), Error> {
     let first = end - n_images as u64;
     match split {
         Split::Train => Ok((first, n_images)),
-        Split::Val if first >= have => {
-            let n = have.div_ceil(n_images as u64);
-            bad("step", format!("{step}, there are {n} validation batches of {n_images}"))
+        Split::Val | Split::Test if first >= have => {
+            let (n, name) = (have.div_ceil(n_images as u64), split.name());
+            bad("step", format!("{step}, there are {n} {name} batches of {n_images}"))
         }
-        Split::Val => Ok((first, (end.min(have) - first) as usize)),
+        Split::Val | Split::Test => Ok((first, (end.min(have) - first) as usize)),
     }
 }
 
@@ -183,7 +183,9 @@ fn choose(request: &Request, data: &Description, g: u64) -> (u64, Sample) {
             let sample = augment::train(request.seed, g, room, &vary, &data.colors);
             (shuffle::entry(request.seed, data.n_train, g).picture, sample)
         }
-        Split::Val => (g, augment::view(request.view, room).expect("checked in `range`")),
+        Split::Val | Split::Test => {
+            (g, augment::view(request.view, room).expect("checked in `range`"))
+        }
     }
 }
 

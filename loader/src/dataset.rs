@@ -1,49 +1,71 @@
 //! A prepared data set on disk: checked when opened, read at random, every record checked by CRC.
 
 mod format; // the files of a data set, field by field
+mod source_list; // the files of the source, and what has changed since
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use proto::digest::sha256_of_all;
+use proto::digest::hex;
+use sha2::{Digest, Sha256};
 
+use crate::files::Folder;
 use crate::{Description, Error, Split};
 
-pub use format::{Class, FileDigest, LeftOut, PictureEncoding, Summary};
-pub(crate) use format::{DESCRIPTION, FORMAT, MEAN, Record, SUMS, index_bytes};
+pub use format::{
+    Class, FileDigest, LeftOut, PassedOverKind, PictureEncoding, Summary, is_prepared,
+};
+pub(crate) use format::{
+    DESCRIPTION, FORMAT, MEAN, Record, SUMS, index_bytes, read_checked, read_summary,
+};
+pub use source_list::{Changes, Files, changes_since};
+pub(crate) use source_list::{SOURCE_FILES, SourceList};
 
 /// A prepared data set, open.
 #[derive(Debug)]
 pub struct DataSet {
     description: Description,
     summary: Summary,
-    train: SplitFiles,
-    val: SplitFiles,
+    folder: Folder,
+    /// Training, validation and test pictures.
+    splits: [SplitFiles; 3],
 }
 
-/// The index and the open shards of one split.
+/// The index and the shards of one split.
 #[derive(Debug)]
 struct SplitFiles {
     records: Vec<Record>,
-    shards: Vec<(PathBuf, File)>,
+    shards: Vec<FileDigest>,
+}
+
+/// Reads only the description of a folder that [`prepare`](crate::prepare()) made; returns its
+/// contents and the digest of pictures and labels.
+///
+/// # Errors
+/// As [`DataSet::open`].
+pub fn describe(folder: &Path) -> Result<(Summary, String), Error> {
+    read_summary(folder)
 }
 
 impl DataSet {
     /// Opens a folder that [`prepare`](crate::prepare()) made.
     ///
     /// The description, the indices and the mean image are checked whole. Shards are checked by
-    /// their length here, and record by record when they are read.
+    /// their length here, and record by record when they are read; few of them are open at a time.
+    /// The folder may get another name meanwhile.
     ///
     /// # Errors
     /// [`Error::NoDataSet`], [`Error::Format`], or [`Error::Damaged`] naming the file.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let (summary, digest) = format::read_summary(folder)?;
-        let mean = format::read_checked(folder, &summary.mean)?;
+        let files = Folder::open(folder)?;
+        let (summary, digest) = read_summary(folder)?;
+        let mean = read_checked(folder, &summary.mean)?;
         let mean = proto::chunk::mean_image(&mean, summary.side)
             .ok_or_else(|| damaged(folder.join(MEAN), "the mean image", "wrong length".into()))?;
-        let train = SplitFiles::open(folder, &summary, Split::Train)?;
-        let val = SplitFiles::open(folder, &summary, Split::Val)?;
+        let split = |split| SplitFiles::open(&files, &summary, split);
+        let splits = [split(Split::Train)?, split(Split::Val)?, split(Split::Test)?];
         let description = Description {
             name: summary.name.clone(),
             digest,
@@ -51,10 +73,11 @@ impl DataSet {
             classes: summary.class_names(),
             n_train: summary.n_train,
             n_val: summary.n_val,
+            n_test: summary.n_test,
             mean,
             colors: summary.colors,
         };
-        Ok(Self { description, summary, train, val })
+        Ok(Self { description, summary, folder: files, splits })
     }
 
     /// The properties of this data set that a network depends on.
@@ -80,14 +103,14 @@ impl DataSet {
         stored: &mut Vec<u8>,
         pixels: &mut Vec<u8>,
     ) -> Result<u32, Error> {
-        let files = match split {
-            Split::Train => &self.train,
-            Split::Val => &self.val,
-        };
+        let files = &self.splits[split as usize];
         let record = files.records[index as usize];
-        let (path, shard) = &files.shards[record.shard as usize];
-        let bad =
-            |why: String| damaged(path.clone(), &format!("{} picture {index}", split.name()), why);
+        let file = &files.shards[record.shard as usize].file;
+        let bad = |why: String| {
+            let record = format!("{} picture {index}", split.name());
+            damaged(self.folder.path().join(file), &record, why)
+        };
+        let shard = self.shard(split, record.shard)?;
         stored.resize(record.length as usize, 0);
         shard.read_exact_at(stored, record.offset).map_err(|e| bad(e.to_string()))?;
         let crc = crc32fast::hash(stored);
@@ -105,19 +128,47 @@ impl DataSet {
         Ok(record.label)
     }
 
+    fn shard(&self, split: Split, number: u32) -> Result<Arc<File>, Error> {
+        let name = &self.splits[split as usize].shards[number as usize].file;
+        self.folder.file((split as u32, number), name)
+    }
+
     /// Checks every shard whole, against the digests in `dataset.json`.
     ///
     /// # Errors
     /// [`Error::Damaged`] naming the first that differs.
     pub fn verify(&self) -> Result<(), Error> {
-        let shards = |split| self.summary.shards(split).iter();
-        let opened = self.train.shards.iter().chain(&self.val.shards);
-        for (want, (path, _)) in shards(Split::Train).chain(shards(Split::Val)).zip(opened) {
-            let shard = File::open(path).map_err(Error::io(path, "open"))?;
-            let (got, _) = sha256_of_all(shard).map_err(Error::io(path, "read"))?;
+        self.verify_with(&|_, _| ())
+    }
+
+    /// As [`DataSet::verify`]; calls `progress` after every megabyte with the number of bytes that
+    /// are checked and with that of all bytes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn verify_with(&self, progress: &dyn Fn(u64, u64)) -> Result<(), Error> {
+        let shards = || self.splits.iter().flat_map(|split| &split.shards);
+        let all = shards().map(|shard| shard.bytes).sum();
+        let mut done = 0;
+        let mut buffer = vec![0; 1 << 20];
+        for want in shards() {
+            let path = self.folder.path().join(&want.file);
+            let shard = self.folder.open_file(&want.file)?;
+            let (mut hash, mut at) = (Sha256::new(), 0);
+            loop {
+                let n = shard.read_at(&mut buffer, at).map_err(Error::io(&path, "read"))?;
+                if n == 0 {
+                    break;
+                }
+                hash.update(&buffer[..n]);
+                at += n as u64;
+                progress(done + at, all);
+            }
+            done += want.bytes;
+            let got = hex(&hash.finalize());
             if got != want.sha256 {
                 let why = format!("SHA-256 {got}, written {}", want.sha256);
-                return Err(damaged(path.clone(), "the shard", why));
+                return Err(damaged(path, "the shard", why));
             }
         }
         Ok(())
@@ -125,11 +176,13 @@ impl DataSet {
 }
 
 impl SplitFiles {
-    fn open(folder: &Path, summary: &Summary, split: Split) -> Result<Self, Error> {
-        let index = summary.index(split);
-        let path = folder.join(&index.file);
-        let bytes = format::read_checked(folder, index)?;
-        let shards = summary.shards(split);
+    fn open(folder: &Folder, summary: &Summary, split: Split) -> Result<Self, Error> {
+        let (shards, count) = (summary.shards(split).to_vec(), summary.count(split));
+        let Some(index) = summary.index(split) else {
+            return Ok(Self { records: Vec::new(), shards });
+        };
+        let path = folder.path().join(&index.file);
+        let bytes = read_checked(folder.path(), index)?;
         let records = format::records(&bytes).filter(|records| {
             let n_shards = shards.len() as u32;
             let n_classes = summary.classes.len() as u32;
@@ -139,28 +192,25 @@ impl SplitFiles {
                 end.is_some_and(|end| end <= shards[r.shard as usize].bytes)
             };
             let fits = |r: &Record| r.shard < n_shards && r.label < n_classes && inside(r);
-            records.len() as u64 == summary.count(split) && records.iter().all(fits)
+            records.len() as u64 == count && records.iter().all(fits)
         });
         let Some(records) = records else {
-            let why =
-                format!("it doesn't hold the {} pictures of {DESCRIPTION}", summary.count(split));
+            let why = format!("it doesn't hold the {count} pictures of {DESCRIPTION}");
             return Err(damaged(path, "the index", why));
         };
-        let shards =
-            shards.iter().map(|shard| open_shard(folder, shard)).collect::<Result<_, _>>()?;
+        shards.iter().try_for_each(|shard| check_length(folder.path(), shard))?;
         Ok(Self { records, shards })
     }
 }
 
-fn open_shard(folder: &Path, shard: &FileDigest) -> Result<(PathBuf, File), Error> {
+fn check_length(folder: &Path, shard: &FileDigest) -> Result<(), Error> {
     let path = folder.join(&shard.file);
-    let file = File::open(&path).map_err(Error::io(&path, "open"))?;
-    let length = file.metadata().map_err(Error::io(&path, "read"))?.len();
+    let length = std::fs::metadata(&path).map_err(Error::io(&path, "open"))?.len();
     if length != shard.bytes {
         let why = format!("{length} bytes, written {}", shard.bytes);
         return Err(damaged(path, "the shard", why));
     }
-    Ok((path, file))
+    Ok(())
 }
 
 fn damaged(file: PathBuf, record: &str, why: String) -> Error {

@@ -1,12 +1,14 @@
 //! The properties of a data set, prepared or synthetic, that a network depends on.
 
-/// One of the two sets of pictures in a data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// One of the sets of pictures in a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Split {
     /// Pictures to learn from.
     Train,
     /// Pictures to measure with, never learned from.
     Val,
+    /// Pictures of a third split, for a last measurement; workers never ask for them.
+    Test,
 }
 
 impl Split {
@@ -15,6 +17,7 @@ impl Split {
         match self {
             Split::Train => "train",
             Split::Val => "val",
+            Split::Test => "test",
         }
     }
 }
@@ -34,6 +37,8 @@ pub struct Description {
     pub n_train: u64,
     /// Number of validation pictures.
     pub n_val: u64,
+    /// Number of test pictures.
+    pub n_test: u64,
     /// Mean of the training pictures: `[3, side, side]`, 0..255.
     pub mean: Vec<f32>,
     /// Principal components of the training pixels' colors, each times its standard deviation, in
@@ -47,6 +52,7 @@ impl Description {
         match split {
             Split::Train => self.n_train,
             Split::Val => self.n_val,
+            Split::Test => self.n_test,
         }
     }
 }

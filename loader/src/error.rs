@@ -29,14 +29,30 @@ pub enum Error {
         missing: &'static str,
     },
     /// A data set of another version of this program.
-    #[error("{path}: written in format {got}, this version reads format {want}; prepare it again")]
+    #[error(
+        "{path}: written in format {got}, this version of the program reads formats 1 to {want}; \
+         use the version that wrote it, or prepare the pictures again"
+    )]
     Format {
         /// The data set's description file.
         path: PathBuf,
         /// Format found.
         got: u32,
-        /// Format expected.
+        /// Newest format that this version reads.
         want: u32,
+    },
+    /// A data set of a known format with contents that this version doesn't know.
+    #[error(
+        "{path}: another version of the program wrote this description of format {format} ({why}); \
+         use that version, or prepare the pictures again"
+    )]
+    OtherVersion {
+        /// The data set's description file.
+        path: PathBuf,
+        /// Format found.
+        format: u32,
+        /// The difference.
+        why: String,
     },
     /// Bytes that differ from those that were written; another copy, or another loader, may still
     /// have them.
@@ -72,6 +88,14 @@ pub enum Error {
         path: PathBuf,
         /// The problem, and a remedy.
         why: String,
+    },
+    /// A preparation that was asked to stop.
+    #[error("{}", stopped(*.stored, .kept.as_deref()))]
+    Stopped {
+        /// Number of pictures that are stored.
+        stored: u64,
+        /// Folder from which the same preparation goes on; `None` if nothing was kept.
+        kept: Option<PathBuf>,
     },
     /// A picture that can't be used.
     #[error("{name}: {why}")]
@@ -134,6 +158,16 @@ pub enum Error {
         /// The operation that failed, and why.
         why: String,
     },
+}
+
+fn stopped(stored: u64, kept: Option<&Path>) -> String {
+    match kept {
+        Some(path) => format!(
+            "stopped; {stored} pictures are stored in {}, and the same command goes on from there",
+            path.display()
+        ),
+        None => "stopped; nothing was kept".into(),
+    }
 }
 
 fn sentences(doubts: &[Doubt]) -> String {

@@ -15,6 +15,7 @@ pub mod augment; // crop, flip and color shift of a picture
 pub mod description; // the properties of a data set that a network depends on
 pub mod source; // a prepared data set or synthetic pictures, behind one interface
 pub mod dataset; // shards on disk, read at random and checked
+mod files; // files of a folder, few of them open at a time
 pub mod synthetic; // pictures drawn by the program, for machines without data
 pub mod statistics; // mean image and color components
 mod stored; // a picture file as a network sees it: the input of `predict`

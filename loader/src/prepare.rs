@@ -22,25 +22,38 @@ mod ilsvrc; // the archives of ILSVRC-2012, or Kaggle's copy
 mod matfile; // MATLAB's file format, as far as the development kit needs it
 mod webdataset; // tars of key.jpg and key.cls
 mod archive; // tar files, read at random
+mod source_files; // the files of a source, for the recognition of changes
 mod holdout; // validation pictures, held out of the training pictures
 mod store; // pictures to squares to shards
-mod shards; // writes the files of a data set
+mod writer; // the shards of a split, and how far they are
+mod shards; // one picture as it is stored, one shard
+mod partial; // the folder in which a data set is written, until it has its name
+mod key; // the identity of a preparation, for going on after an interruption
+mod duplicates; // pictures that are in two splits
+mod watch; // progress, and the wish to stop
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use tracing::{info, info_span};
 
-use crate::Error;
-use crate::dataset::{Class, LeftOut, Summary};
+use crate::dataset::{
+    Class, FORMAT, LeftOut, MEAN, PassedOverKind, PictureEncoding, SOURCE_FILES, SourceList,
+    Summary,
+};
+use crate::{Error, files};
 
 use archive::Archive;
+use partial::Partial;
 use reading::Location;
-use shards::Folder;
+use store::{Job, Splits};
+use writer::Written;
 
-pub use shell::quoted;
-
+pub use listing::listed;
+pub use partial::before;
 pub use reading::{Doubt, Instead, PassedOver, Picture, Reading, SourceFile};
+pub use shell::quoted;
+pub use watch::{Phase, Progress, Watch};
 
 /// The options of [`prepare`].
 #[derive(Debug, Clone)]
@@ -65,6 +78,10 @@ pub struct Options {
     pub val: Option<Place>,
     /// Folder of the test pictures, below the source; recognized if `None`.
     pub test: Option<Place>,
+    /// Prepare a source even if most of its pictures can't be used.
+    pub allow_unreadable: bool,
+    /// Give a data set at the destination another name (`NAME.before`) instead of refusing.
+    pub replace: bool,
 }
 
 /// A folder of a source that the options choose for a split.
@@ -97,19 +114,10 @@ impl Default for Options {
             train: None,
             val: None,
             test: None,
+            allow_unreadable: false,
+            replace: false,
         }
     }
-}
-
-/// The progress of a preparation, in pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Pictures processed, including those left out.
-    pub done: u64,
-    /// Pictures in all.
-    pub total: u64,
-    /// Pictures left out so far.
-    pub left_out: u64,
 }
 
 /// The result of a preparation.
@@ -121,6 +129,8 @@ pub struct Report {
     pub summary: Summary,
     /// Remarks for people, such as classes without pictures.
     pub notes: Vec<String>,
+    /// The data set that was at the destination before, under its new name.
+    pub before: Option<PathBuf>,
 }
 
 /// Reads a source: recognizes its layout and lists its pictures, without opening any of them.
@@ -130,40 +140,133 @@ pub struct Report {
 /// [`Error::Io`].
 pub fn read(source: &Path, options: &Options) -> Result<Reading, Error> {
     options.check()?;
-    info_span!("read").in_scope(|| find::find(source, options))
+    info_span!("read").in_scope(|| {
+        let mut reading = find::find(source, options)?;
+        source_files::complete(&mut reading, source);
+        Ok(reading)
+    })
 }
 
-/// Makes a data set at `dest` from what was read; calls `progress` after every batch of pictures.
+/// Makes a data set at `dest` from what was read.
+///
+/// An interrupted preparation goes on where it was, if source and options are the same: whatever
+/// interrupts it, and however often, the bytes of the data set are the same.
 ///
 /// # Errors
-/// [`Error::Doubtful`] if the reading has doubts, [`Error::Layout`] if no picture can be used,
-/// [`Error::Destination`] if `dest` isn't free, [`Error::Setting`] for impossible options,
-/// [`Error::Io`]. A picture that can't be used is no error: it is listed.
+/// [`Error::Doubtful`] if the reading has doubts or most pictures can't be used, [`Error::Layout`]
+/// if none can, [`Error::Destination`] if `dest` isn't free, [`Error::Stopped`] if `watch` asked
+/// for that, [`Error::Setting`] for impossible options, [`Error::Io`]. A picture that can't be used
+/// is no error: it is listed.
 pub fn store(
-    mut reading: Reading,
+    reading: Reading,
     source: &Path,
     dest: &Path,
     options: &Options,
-    progress: &(dyn Fn(Progress) + Sync),
+    watch: &dyn Watch,
 ) -> Result<Report, Error> {
     options.check()?;
     reading.check(source)?;
-    let folder = Folder::beside(dest)?;
-    let val_from = store::hold_out(&mut reading, options);
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
         .build()
         .map_err(|e| Error::Setting { setting: "threads", why: e.to_string() })?;
-    let summary = info_span!("store").in_scope(|| {
-        threads.install(|| store::store(&mut reading, &folder, options, val_from, progress))
-    })?;
-    if summary.n_train == 0 {
-        return Err(no_pictures(source, &summary.left_out));
-    }
-    reading.notes.extend(empty_classes(&summary));
-    let path = folder.publish(dest, &summary)?;
+    let folder = Partial::open(dest, options.replace, watch)?;
+    let files = SourceList::of(&reading.files);
+    folder.begin(&key::of(&reading, options, &files.fingerprint), watch)?;
+    let made = match folder.complete() {
+        Some(summary) => Ok(summary),
+        None => info_span!("store").in_scope(|| {
+            threads.install(|| write(reading, source, &folder, options, &files, watch))
+        }),
+    };
+    let summary = match made {
+        Ok(summary) => summary,
+        Err(error) => return Err(interrupted(error, folder)),
+    };
+    let published = folder.publish(&summary, options.replace)?;
     info!(n_train = summary.n_train, n_val = summary.n_val, "data set prepared");
-    Ok(Report { path, summary, notes: reading.notes })
+    let notes = summary.notes.clone();
+    Ok(Report { path: published.path, summary, notes, before: published.before })
+}
+
+/// Keeps or removes what was written before an error.
+fn interrupted(error: Error, folder: Partial) -> Error {
+    let stored = writer::stored(&folder);
+    let again = matches!(error, Error::Stopped { .. } | Error::Io { .. });
+    let kept = (again && stored > 0).then(|| folder.path().to_owned());
+    if kept.is_none() {
+        folder.abandon();
+    }
+    match error {
+        Error::Stopped { .. } => Error::Stopped { stored, kept },
+        error => error,
+    }
+}
+
+/// Writes all files of a data set.
+fn write(
+    mut reading: Reading,
+    source: &Path,
+    folder: &Partial,
+    options: &Options,
+    files: &SourceList,
+    watch: &dyn Watch,
+) -> Result<Summary, Error> {
+    let mut job = Job::new(&reading, folder, options, watch);
+    let (side, encoding) = (job.side(), job.encoding());
+    let splits = job.store()?;
+    if splits.train.records.is_empty() {
+        return Err(no_pictures(source, &reading, &splits, &job.reasons()));
+    }
+    watch.progress(Progress { phase: Phase::Finishing, done: 0, total: 0, left_out: 0 });
+    let Splits { train, val, test, val_from, left_out } = &splits;
+    let n_classes = reading.classes.len();
+    let [n_train, n_val] = [train, val].map(|split| split.per_class(n_classes));
+    let n_test = test.as_ref().map_or_else(|| vec![0; n_classes], |t| t.per_class(n_classes));
+    let classes: Vec<_> = (reading.classes.iter().enumerate())
+        .map(|(label, (key, name))| Class {
+            key: key.clone(),
+            name: name.clone(),
+            n_train: n_train[label],
+            n_val: n_val[label],
+            n_test: n_test[label],
+        })
+        .collect();
+    let notes = notes(&reading, &splits, &classes, folder, options)?;
+    let sums = train.sums.as_ref();
+    let mean = sums.map(|sums| proto::chunk::floats_to_bytes(&sums.mean())).unwrap_or_default();
+    let kinds = reading.passed_over.kinds();
+    let summary = Summary {
+        format: FORMAT,
+        name: options.name.clone().unwrap_or_else(|| reading.name.clone()),
+        source: reading.layout.into(),
+        side,
+        encoding,
+        quality: (encoding == PictureEncoding::Jpeg).then_some(options.quality),
+        n_train: train.n_images(),
+        n_val: val.n_images(),
+        n_test: test.as_ref().map_or(0, Written::n_images),
+        val_from: val_from.clone(),
+        classes,
+        colors: sums.map(|sums| sums.colors()).unwrap_or_default(),
+        mean: folder.write(MEAN, &mean)?,
+        train_index: train.write_index(folder)?,
+        train_shards: train.shards.clone(),
+        val_index: val.write_index(folder)?,
+        val_shards: val.shards.clone(),
+        test_index: test.as_ref().map(|test| test.write_index(folder)).transpose()?,
+        test_shards: test.as_ref().map(|test| test.shards.clone()).unwrap_or_default(),
+        source_path: std::path::absolute(source).ok().map(|path| path.display().to_string()),
+        fingerprint: Some(files.fingerprint.clone()),
+        source_files: Some(folder.write(SOURCE_FILES, &files.gzip)?),
+        notes,
+        passed_over: kinds
+            .map(|(kind, n, first)| PassedOverKind { kind: kind.into(), n, first: first.into() })
+            .collect(),
+        left_out: reading.left_out.drain(..).chain(left_out.iter().cloned()).collect(),
+    };
+    folder.describe(&summary)?;
+    Ok(summary)
 }
 
 /// Makes a data set at `dest` from `source`: [`read`], then [`store`].
@@ -174,9 +277,9 @@ pub fn prepare(
     source: &Path,
     dest: &Path,
     options: &Options,
-    progress: &(dyn Fn(Progress) + Sync),
+    watch: &dyn Watch,
 ) -> Result<Report, Error> {
-    store(read(source, options)?, source, dest, options, progress)
+    store(read(source, options)?, source, dest, options, watch)
 }
 
 impl Options {
@@ -195,18 +298,62 @@ impl Options {
     }
 }
 
-fn empty_classes(summary: &Summary) -> Vec<String> {
-    let classes = summary.classes.iter().filter(|class| class.n_train == 0);
-    let line = |class: &Class| {
-        format!("class {} has no training picture; it keeps its place among the labels", class.key)
+/// Remarks for people about a data set.
+fn notes(
+    reading: &Reading,
+    splits: &Splits,
+    classes: &[Class],
+    folder: &Partial,
+    options: &Options,
+) -> Result<Vec<String>, Error> {
+    let mut notes = reading.notes.clone();
+    if reading.val.is_none() && splits.val.records.is_empty() {
+        let why = match options.val_share == 0.0 {
+            true => "none are set aside (--val-share 0)",
+            false => "no class has two pictures or more to set one aside",
+        };
+        notes.push(format!("no validation pictures: the source has none, and {why}"));
+    }
+    notes.extend(empty_classes(classes));
+    let pictures = |split: &str| match (split, &reading.val, &reading.test) {
+        ("val", Some(val), _) => val,
+        ("test", _, Some(test)) => test,
+        _ => &reading.train,
     };
-    classes.map(line).collect()
+    let name_of = |w: &Written, i: usize| reading.name_of(&pictures(w.name)[w.places[i] as usize]);
+    let shards = files::Folder::open(folder.path())?;
+    for other in [Some(&splits.val), splits.test.as_ref()].into_iter().flatten() {
+        notes.extend(duplicates::note(&shards, &splits.train, other, name_of)?);
+    }
+    Ok(notes)
 }
 
-fn no_pictures(source: &Path, left_out: &[LeftOut]) -> Error {
-    let why = match left_out.first() {
+fn empty_classes(classes: &[Class]) -> Option<String> {
+    let empty: Vec<_> = classes.iter().filter(|c| c.n_train == 0).map(|c| c.key.as_str()).collect();
+    match empty[..] {
+        [] => None,
+        [key] => Some(format!(
+            "class {key} has no training picture; it keeps its place among the labels"
+        )),
+        _ => {
+            let first = empty[..empty.len().min(5)].join(", ");
+            let more = if empty.len() > 5 { ", …" } else { "" };
+            Some(format!(
+                "{} classes have no training picture; they keep their places among the labels: \
+                 {first}{more}",
+                empty.len()
+            ))
+        }
+    }
+}
+
+fn no_pictures(source: &Path, reading: &Reading, splits: &Splits, reasons: &str) -> Error {
+    let n = reading.left_out.len() + splits.left_out.len();
+    let why = match reading.left_out.first() {
+        _ if !reasons.is_empty() => {
+            format!("no training picture can be used; {n} files left out: {reasons}")
+        }
         Some(LeftOut { file, reason }) => {
-            let n = left_out.len();
             format!(
                 "no training picture can be used; {n} files left out, the first: {file}: {reason}"
             )

@@ -213,6 +213,8 @@ fn status(error: &Error) -> Status {
         | Error::Layout { .. }
         | Error::Doubtful { .. }
         | Error::Destination { .. }
+        | Error::OtherVersion { .. }
+        | Error::Stopped { .. }
         | Error::Refused { .. } => Code::FailedPrecondition,
         Error::Picture { .. } => Code::NotFound,
         Error::Request { .. } | Error::Setting { .. } => Code::InvalidArgument,

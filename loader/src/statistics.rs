@@ -48,6 +48,37 @@ impl PixelSums {
         }
     }
 
+    /// Takes away the sums over pictures that are among these.
+    pub fn subtract(&mut self, other: &Self) {
+        self.n_images -= other.n_images;
+        for (sum, less) in self.pixels.iter_mut().zip(&other.pixels) {
+            *sum -= less;
+        }
+        for (sum, less) in self.products.iter_mut().zip(other.products) {
+            *sum -= less;
+        }
+    }
+
+    /// All sums as bytes.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let all = [self.n_images].into_iter().chain(self.products);
+        all.chain(self.pixels.iter().copied()).flat_map(u64::to_le_bytes).collect()
+    }
+
+    /// The sums of [`PixelSums::to_bytes`] for pictures of one side; `None` if they aren't.
+    pub(crate) fn from_bytes(bytes: &[u8], side: usize) -> Option<Self> {
+        let (numbers, rest) = bytes.as_chunks::<8>();
+        let mut numbers = numbers.iter().map(|number| u64::from_le_bytes(*number));
+        let n_images = numbers.next()?;
+        let mut products = [0; 6];
+        for product in &mut products {
+            *product = numbers.next()?;
+        }
+        let pixels: Vec<_> = numbers.collect();
+        let whole = rest.is_empty() && pixels.len() == 3 * side * side;
+        whole.then_some(Self { n_images, pixels, products })
+    }
+
     /// The mean image, `[3, side, side]`; all zeros if there was no picture.
     pub fn mean(&self) -> Vec<f32> {
         let n = self.n_images.max(1) as f64;
@@ -159,6 +190,11 @@ mod tests {
         right.merge(&left);
         assert_eq!(whole.mean(), right.mean());
         assert_eq!(whole.colors(), right.colors());
+        assert_eq!(PixelSums::from_bytes(&whole.to_bytes(), 4).unwrap().mean(), whole.mean());
+        assert!(PixelSums::from_bytes(&whole.to_bytes(), 5).is_none());
+        right.subtract(&left);
+        right.merge(&left);
+        assert_eq!(whole.to_bytes(), right.to_bytes());
         let green = pictures().iter().map(|p| f32::from(p[3 * 7 + 1])).sum::<f32>() / 5.0;
         assert!((whole.mean()[16 + 7] - green).abs() < 1e-4);
     }

@@ -91,6 +91,7 @@ impl Synthetic {
             classes: shapes::CLASSES.iter().map(|class| class.name.to_string()).collect(),
             n_train,
             n_val,
+            n_test: 0,
             mean: sums.mean(),
             colors: sums.colors(),
         };
@@ -106,7 +107,8 @@ impl Synthetic {
     pub fn read(&self, split: Split, index: u64, pixels: &mut Vec<u8>) -> u32 {
         let slot = match split {
             Split::Train => index,
-            Split::Val => self.spec.n_train + index,
+            // There are no test pictures (`n_test` is 0).
+            Split::Val | Split::Test => self.spec.n_train + index,
         };
         pixels.clear();
         match self.kept.get(slot as usize) {

@@ -14,6 +14,7 @@ mod kernels; // the machine code of the kernels, and what it implies for speed
 mod schedules; // seeded schedules of kills
 mod processes; // `alexnet` as a person runs it
 mod refusals; // runs that cannot work say so once; signals end every command
+mod preparing; // `prepare`: interrupted, repeated, with changed pictures
 mod resume; // the same bits after a stop or with another number of loaders
 mod step; // a step against PyTorch, and two halves against the whole
 mod hosts; // two hosts train as one

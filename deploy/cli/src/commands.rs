@@ -2,6 +2,7 @@
 
 mod up; // train on this machine
 mod prepare;
+mod inspect; // what a prepared data set holds
 mod eval;
 mod predict;
 mod export;
@@ -74,6 +75,8 @@ enum Command {
     Up(up::UpArgs),
     /// Turn a folder of pictures, ImageNet's archives or CIFAR-10 into shards
     Prepare(prepare::PrepareArgs),
+    /// Show what a prepared data set holds, where it came from, and what was left out
+    Inspect(inspect::InspectArgs),
     /// Measure a trained network: top-1 and top-5 error, loss, confusion matrix
     Eval(eval::EvalArgs),
     /// Name what is in pictures: the five most probable classes
@@ -132,6 +135,7 @@ pub(crate) fn run(cli: &Cli, typed: &ArgMatches, environment: &Environment) -> R
         Command::Doctor(args) => return doctor::run(args, call),
         Command::Up(args) => up::run(args, call),
         Command::Prepare(args) => prepare::run(args),
+        Command::Inspect(args) => return inspect::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Export(args) => export::run(args),

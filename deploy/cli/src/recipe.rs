@@ -52,9 +52,20 @@ pub(crate) fn data_name(data: &str, side: usize) -> String {
     if data == "synthetic" || data.starts_with("synthetic:") {
         return "built-in".into();
     }
-    let path = std::path::absolute(data).unwrap_or_else(|_| data.into());
+    let path = resolved(data).unwrap_or_else(|_| data.into());
     let name = path.file_name().map_or("data".into(), |name| name.to_string_lossy().into_owned());
     name.strip_suffix(&format!("-{side}")).map_or(name.clone(), str::to_owned)
+}
+
+/// A path as it would be typed from the root folder: `..` is followed, links are kept otherwise.
+///
+/// # Errors
+/// If the path is empty.
+pub(crate) fn resolved(path: &str) -> std::io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let follows = path.components().any(|part| part == std::path::Component::ParentDir);
+    // What isn't there can't be followed; it is named as it was typed.
+    Ok(if follows { path.canonicalize().unwrap_or(path) } else { path })
 }
 
 /// `runs/<recipe>-<data set>`.
@@ -81,6 +92,7 @@ mod tests {
         assert_eq!(run("data/flowers-256/"), Path::new("runs/caffe-flowers"));
         assert_eq!(run("/x/flowers"), Path::new("runs/caffe-flowers"));
         assert_eq!(run("cifar-10"), Path::new("runs/caffe-cifar-10"));
+        assert_eq!(run("/usr/bin/.."), Path::new("runs/caffe-usr"));
         assert_eq!(run("synthetic:256"), Path::new("runs/caffe-built-in"));
     }
 

@@ -166,7 +166,6 @@ impl Drop for Asked {
 /// ends with the signal's exit code, and its error is not printed. There is one cleanup at a time;
 /// a later one replaces it.
 #[must_use = "the cleanup is forgotten when this is dropped"]
-#[allow(dead_code, reason = "for `prepare`, which takes it up next")]
 pub(crate) fn on_stop(cleanup: impl FnOnce() + Send + 'static) -> OnStop {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     let number = NUMBERS.fetch_add(1, Ordering::SeqCst);

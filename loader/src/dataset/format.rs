@@ -6,7 +6,8 @@
 //! mean.f32          mean training picture, [3, side, side], little-endian
 //! train.index       records of 24 bytes: shard, label, offset, length, crc32
 //! train-00000.tar   WebDataset: NNNNNNNN.jpg (or .ppm) and NNNNNNNN.cls (the label in decimal)
-//! val.index  val-00000.tar  …
+//! val.index  val-00000.tar  …   and, where the source has a third split, test.index  test-00000.tar
+//! source.tsv.gz     files of the source, with lengths and times
 //! ```
 
 use std::collections::BTreeMap;
@@ -21,8 +22,9 @@ use crate::{Error, Split};
 pub(crate) const DESCRIPTION: &str = "dataset.json";
 pub(crate) const SUMS: &str = "SHA256SUMS";
 pub(crate) const MEAN: &str = "mean.f32";
-/// Version of the files; raised when they change in a way that older programs can't read.
-pub(crate) const FORMAT: u32 = 1;
+/// Version of the files that this program writes; raised when they change in a way that older
+/// programs can't read. All versions from 1 on are read.
+pub(crate) const FORMAT: u32 = 2;
 
 const INDEX_MAGIC: &[u8; 8] = b"ALEXIDX1";
 
@@ -40,10 +42,16 @@ pub struct Summary {
     pub side: usize,
     /// Encoding of the stored pictures.
     pub encoding: PictureEncoding,
+    /// Quality of the JPEG files; `None` where pixels are stored as they are, and in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<u8>,
     /// Number of training pictures.
     pub n_train: u64,
     /// Number of validation pictures.
     pub n_val: u64,
+    /// Number of test pictures.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_test: u64,
     /// Origin of the validation pictures, in words.
     pub val_from: String,
     /// Classes in label order.
@@ -60,6 +68,27 @@ pub struct Summary {
     pub val_index: FileDigest,
     /// Shards of validation pictures.
     pub val_shards: Vec<FileDigest>,
+    /// Index of the test pictures; `None` without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_index: Option<FileDigest>,
+    /// Shards of test pictures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test_shards: Vec<FileDigest>,
+    /// Path of the source when it was prepared; `None` in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_path: Option<String>,
+    /// SHA-256 of the list of the source's files; `None` in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// The list of the source's files, compressed; `None` in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_files: Option<FileDigest>,
+    /// Remarks for people, as `prepare` printed them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Files and folders of systems and other programs, by kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOverKind>,
     /// Files that were found and couldn't be used.
     pub left_out: Vec<LeftOut>,
 }
@@ -85,6 +114,20 @@ pub struct Class {
     pub n_train: u64,
     /// Number of validation pictures.
     pub n_val: u64,
+    /// Number of test pictures.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_test: u64,
+}
+
+/// A kind of thing in the source that is nobody's picture, such as thumbnails of Windows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedOverKind {
+    /// Description of the kind.
+    pub kind: String,
+    /// Number of files and folders of this kind.
+    pub n: u64,
+    /// The first one.
+    pub first: String,
 }
 
 /// A file with the length and the digest that it must have.
@@ -123,13 +166,15 @@ impl Summary {
         match split {
             Split::Train => self.n_train,
             Split::Val => self.n_val,
+            Split::Test => self.n_test,
         }
     }
 
-    pub(super) fn index(&self, split: Split) -> &FileDigest {
+    pub(super) fn index(&self, split: Split) -> Option<&FileDigest> {
         match split {
-            Split::Train => &self.train_index,
-            Split::Val => &self.val_index,
+            Split::Train => Some(&self.train_index),
+            Split::Val => Some(&self.val_index),
+            Split::Test => self.test_index.as_ref(),
         }
     }
 
@@ -137,7 +182,41 @@ impl Summary {
         match split {
             Split::Train => &self.train_shards,
             Split::Val => &self.val_shards,
+            Split::Test => &self.test_shards,
         }
+    }
+
+    /// All files of the data set except its description and `SHA256SUMS`.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &FileDigest> {
+        let single = [Some(&self.mean), Some(&self.train_index), Some(&self.val_index)];
+        let optional = [self.test_index.as_ref(), self.source_files.as_ref()];
+        let shards = self.train_shards.iter().chain(&self.val_shards).chain(&self.test_shards);
+        single.into_iter().chain(optional).flatten().chain(shards)
+    }
+
+    /// Length of all files in bytes, without the description.
+    pub fn bytes(&self) -> u64 {
+        self.files().map(|file| file.bytes).sum()
+    }
+
+    /// The identity of the pictures and labels: a SHA-256 over everything that training reads.
+    ///
+    /// Names, the test split and remarks about the source are not part of it.
+    fn pictures_digest(&self) -> String {
+        let keys: Vec<_> = self.classes.iter().map(|class| &class.key).collect();
+        let of = |file: &FileDigest| file.sha256.clone();
+        let shards = |files: &[FileDigest]| files.iter().map(of).collect::<Vec<_>>();
+        let parts = serde_json::json!([
+            "data set",
+            2,
+            self.side,
+            self.encoding,
+            keys,
+            of(&self.mean),
+            [of(&self.train_index), of(&self.val_index)],
+            [shards(&self.train_shards), shards(&self.val_shards)],
+        ]);
+        sha256(parts.to_string().as_bytes())
     }
 
     /// Unique names of the classes: a name that two classes share ("crane") gets its key added.
@@ -154,8 +233,36 @@ impl Summary {
     }
 }
 
-/// Reads and checks `dataset.json`; returns its contents and its SHA-256, the data set's digest.
-pub(super) fn read_summary(folder: &Path) -> Result<(Summary, String), Error> {
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// The field that every version of the file has.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
+/// Tells whether a folder was made by [`prepare`](crate::prepare()), damaged or not. Another
+/// program's `dataset.json` does not make it one.
+pub fn is_prepared(folder: &Path) -> bool {
+    let path = folder.join(DESCRIPTION);
+    if !path.is_file() {
+        return false;
+    }
+    let sums = std::fs::read(folder.join(SUMS)).unwrap_or_default();
+    let end = format!("  {DESCRIPTION}");
+    if String::from_utf8_lossy(&sums).lines().any(|line| line.ends_with(&end)) {
+        return true;
+    }
+    // A data set without its sums is one that should be refused, not prepared anew.
+    let json = std::fs::read(&path).ok();
+    let json = json.and_then(|json| serde_json::from_slice::<serde_json::Value>(&json).ok());
+    json.is_some_and(|json| json["format"].is_u64() && json["train_index"].is_object())
+}
+
+/// Reads and checks `dataset.json`; returns its contents and the digest of pictures and labels.
+pub(crate) fn read_summary(folder: &Path) -> Result<(Summary, String), Error> {
     let path = folder.join(DESCRIPTION);
     for missing in [DESCRIPTION, SUMS] {
         if !folder.join(missing).is_file() {
@@ -163,6 +270,13 @@ pub(super) fn read_summary(folder: &Path) -> Result<(Summary, String), Error> {
         }
     }
     let json = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
+    // Before anything else: a newer version may have other sums.
+    let version = serde_json::from_slice::<Version>(&json).map(|version| version.format);
+    if let Ok(got) = version
+        && !(1..=FORMAT).contains(&got)
+    {
+        return Err(Error::Format { path, got, want: FORMAT });
+    }
     let digest = sha256(&json);
     let sums_path = folder.join(SUMS);
     let sums = std::fs::read(&sums_path).map_err(Error::io(&sums_path, "read"))?;
@@ -171,21 +285,19 @@ pub(super) fn read_summary(folder: &Path) -> Result<(Summary, String), Error> {
         let why = format!("its SHA-256 {digest} is not the one in {SUMS}");
         return Err(damaged(path, "the description", why));
     }
-    let text = |e: serde_json::Error| damaged(path.clone(), "the description", e.to_string());
-    /// The field that every version of the file has.
-    #[derive(Deserialize)]
-    struct Version {
-        format: u32,
-    }
-    let version: Version = serde_json::from_slice(&json).map_err(text)?;
-    if version.format != FORMAT {
-        return Err(Error::Format { path: path.clone(), got: version.format, want: FORMAT });
-    }
-    Ok((serde_json::from_slice(&json).map_err(text)?, digest))
+    let format = version.map_err(|e| damaged(path.clone(), "the description", e.to_string()))?;
+    let summary: Summary = serde_json::from_slice(&json).map_err(|e| match e.is_data() {
+        // The sum is right, so these are the bytes that some version wrote.
+        true => Error::OtherVersion { path: path.clone(), format, why: e.to_string() },
+        false => damaged(path.clone(), "the description", e.to_string()),
+    })?;
+    // Runs that began with a set of format 1 know it by the digest of its description.
+    let digest = if format == 1 { digest } else { summary.pictures_digest() };
+    Ok((summary, digest))
 }
 
 /// Reads a whole file and checks its digest.
-pub(super) fn read_checked(folder: &Path, want: &FileDigest) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_checked(folder: &Path, want: &FileDigest) -> Result<Vec<u8>, Error> {
     let path = folder.join(&want.file);
     let bytes = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
     let got = sha256(&bytes);

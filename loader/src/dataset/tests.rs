@@ -38,7 +38,7 @@ fn opening(dest: &Path) -> String {
 fn a_flipped_byte_in_a_shard_names_file_and_record() {
     let (_root, dest) = prepared();
     let data = DataSet::open(&dest).unwrap();
-    let record = data.train.records[1];
+    let record = data.splits[0].records[1];
     drop(data);
     flip(&dest.join("train-00000.tar"), record.offset as usize + record.length as usize / 2);
     let data = DataSet::open(&dest).unwrap();
@@ -83,10 +83,63 @@ fn a_folder_without_data_set_says_how_to_make_one() {
 fn a_data_set_of_another_format_says_both_versions() {
     let (_root, dest) = prepared();
     let path = dest.join(DESCRIPTION);
-    let json = fs::read_to_string(&path).unwrap().replace("\"format\": 1", "\"format\": 2");
+    let json = fs::read_to_string(&path).unwrap().replace("\"format\": 2", "\"format\": 3");
     fs::write(&path, &json).unwrap();
     let sum = proto::digest::sha256(json.as_bytes());
     fs::write(dest.join(SUMS), format!("{sum}  {DESCRIPTION}\n")).unwrap();
     let error = opening(&dest);
-    assert!(error.contains("format 2") && error.contains("format 1"), "{error}");
+    assert!(error.contains("format 3") && error.contains("formats 1 to 2"), "{error}");
+}
+
+/// Rewrites the description, with the sum that belongs to it.
+fn rewrite(dest: &Path, change: impl FnOnce(&mut serde_json::Value)) -> String {
+    let path = dest.join(DESCRIPTION);
+    let mut json = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut json);
+    let json = serde_json::to_vec_pretty(&json).unwrap();
+    fs::write(&path, &json).unwrap();
+    let sum = proto::digest::sha256(&json);
+    fs::write(dest.join(SUMS), format!("{sum}  {DESCRIPTION}\n")).unwrap();
+    sum
+}
+
+#[test]
+fn format_1_is_still_read_and_keeps_its_digest() {
+    let (_root, dest) = prepared();
+    let sum = rewrite(&dest, |json| {
+        json["format"] = 1.into();
+        let fields = json.as_object_mut().unwrap();
+        for new in ["quality", "fingerprint", "source_files", "source_path", "notes"] {
+            fields.remove(new);
+        }
+    });
+    let data = DataSet::open(&dest).unwrap();
+    assert_eq!(data.describe().digest, sum);
+    assert_eq!(changes_since(&dest, &[]).unwrap(), None);
+}
+
+#[test]
+fn what_another_version_wrote_is_not_called_damaged() {
+    let (_root, dest) = prepared();
+    rewrite(&dest, |json| json["zoom"] = 3.into());
+    let error = DataSet::open(&dest).unwrap_err();
+    assert!(matches!(error, Error::OtherVersion { .. }), "{error}");
+    assert!(error.to_string().contains("zoom"), "{error}");
+    rewrite(&dest, |json| json["format"] = 9.into());
+    fs::write(dest.join(SUMS), "sums of another kind").unwrap();
+    let error = opening(&dest);
+    assert!(error.contains("format 9") && !error.contains("damaged"), "{error}");
+}
+
+#[test]
+fn only_a_prepared_folder_is_one() {
+    let (root, dest) = prepared();
+    assert!(is_prepared(&dest));
+    fs::remove_file(dest.join(SUMS)).unwrap();
+    assert!(is_prepared(&dest)); // to be refused, not to be prepared
+    let foreign = [r#"{"labels": [["cat/1.jpg", 0]]}"#, r#"{"format": "coco"}"#, "[1]", "", "{"];
+    for json in foreign {
+        fs::write(root.path().join(DESCRIPTION), json).unwrap();
+        assert!(!is_prepared(root.path()), "{json}");
+    }
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::layout::{self, Layout, SplitFolder, Unsure};
-use super::split_names::{self, Split};
+use super::split_names;
 use super::tree::{Id, Tree};
 use super::{Instead, Options, Place, Reading, cifar, folders, ilsvrc, webdataset};
-use crate::Error;
+use crate::{Error, Split};
 
 const KNOWN: &str = "not a known layout; expected one of: \
     train/<class>/* with val/<class>/* · <class>/* · \

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use super::file_names::{self, Kind};
 use super::layout::{Contents, Layout, SplitFolder};
 use super::lists::{self, List, Names};
-use super::split_names::{Split, split_of};
+use super::split_names::split_of;
 use super::tree::{Id, Tree};
 use super::{Instead, Location, Picture, Reading, class_names};
-use crate::Error;
+use crate::{Error, Split};
 
 /// Most folders that are named one by one in the notes.
 const MOST_NAMED: usize = 10;

@@ -9,8 +9,9 @@
 //! ```
 
 use super::file_names::{self, Kind};
-use super::split_names::{self, Split, split_of};
+use super::split_names::{self, split_of};
 use super::tree::{Id, Tree};
+use crate::Split;
 
 /// The folders of one split.
 #[derive(Debug, Clone)]

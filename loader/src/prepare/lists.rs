@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::split_names::{Split, split_of};
+use super::split_names::split_of;
 use super::tree::composed;
-use crate::Error;
+use crate::{Error, Split};
 
 /// Longest list that is read, in bytes: ImageNet's lists of all training pictures have 40 MB.
 pub(super) const LONGEST: u64 = 256 << 20;

@@ -1,12 +1,6 @@
 //! The split (training, validation, test) that the name of a folder or a file stands for.
 
-/// One of the three sets of pictures that a source may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Split {
-    Train,
-    Val,
-    Test,
-}
+use crate::Split;
 
 const TRAIN: [&str; 7] =
     ["train", "training", "trn", "trainval", "entrenamiento", "entrainement", "treino"];

@@ -1,5 +1,8 @@
 //! Whole preparations of small trees made here: what is kept, what is left out, what is refused.
 
+mod interrupted; // stopped or killed, and finished later
+mod stored; // pixels, validation pictures, refusals, remarks
+
 use std::fs;
 
 use jpeg_encoder::{ColorType, Encoder};
@@ -45,8 +48,8 @@ fn two_classes() -> tempfile::TempDir {
     };
     let mut files: Vec<_> = (0..7).map(|i| file("train", "cat", i, 60)).collect();
     files.extend((0..5).map(|i| file("train", "dog", i, 180)));
-    files.extend((0..3).map(|i| file("val", "cat", i, 60)));
-    files.extend((0..2).map(|i| file("val", "dog", i, 180)));
+    files.extend((0..3).map(|i| file("val", "cat", i, 67)));
+    files.extend((0..2).map(|i| file("val", "dog", i, 187)));
     tree(&files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect::<Vec<_>>())
 }
 
@@ -63,7 +66,10 @@ fn folders_become_a_data_set_that_reads_back() {
     let dest = out.path().join("new/pets");
     let report = prepare(root.path(), &dest, &small(), &progress).unwrap();
     let last = *seen.lock().unwrap().last().unwrap();
-    assert_eq!(last, Progress { done: 17, total: 17, left_out: 0 });
+    assert_eq!(last.phase, Phase::Finishing);
+    let stored = seen.lock().unwrap().iter().rev().find(|p| p.phase == Phase::Storing).copied();
+    let want = Progress { phase: Phase::Storing, done: 17, total: 17, left_out: 0 };
+    assert_eq!(stored, Some(want));
     assert_eq!((report.summary.n_train, report.summary.n_val), (12, 5));
     assert!(report.notes.is_empty() && report.summary.left_out.is_empty());
 
@@ -133,8 +139,9 @@ fn what_is_no_picture_is_listed_counted_and_left_out() {
         "train/stray.jpg",
     ];
     assert_eq!(left, want);
-    assert_eq!(report.notes.len(), 1);
-    assert!(report.notes[0].contains("class b has no training picture"));
+    let [empty, twice] = &report.notes[..] else { panic!("{:?}", report.notes) };
+    assert!(empty.contains("class b has no training picture"));
+    assert!(twice.contains("val/a/1.jpg is train/a/deep/good.jpg"), "{twice}");
     let written = DataSet::open(&report.path).unwrap();
     assert_eq!(written.summary().left_out, report.summary.left_out);
     assert_eq!(written.describe().classes, ["a", "b"]);
@@ -276,7 +283,8 @@ fn webdataset_tars_with_numbers_or_words_as_labels() {
 fn own_shards_are_webdataset_shards() {
     let (root, out) = (two_classes(), tempfile::tempdir().unwrap());
     let first = out.path().join("first");
-    prepare(root.path(), &first, &small(), &|_| ()).unwrap();
+    let options = Options { side: 72, ..small() };
+    prepare(root.path(), &first, &options, &|_| ()).unwrap();
     let again = prepare(&first, &out.path().join("again"), &small(), &|_| ()).unwrap();
     assert_eq!((again.summary.n_train, again.summary.n_val), (12, 5));
     assert!(again.summary.left_out.is_empty(), "{:?}", again.summary.left_out);

@@ -199,6 +199,7 @@ impl Walk<'_> {
         let path = self.folders[id].path.clone();
         for entry in fs::read_dir(&path)? {
             let entry = entry?;
+            super::listing::count(1);
             let name = entry.file_name();
             let path = entry.path();
             if let Some(reason) = system_names::passed_over(&name.to_string_lossy()) {

@@ -60,7 +60,7 @@ pub(super) struct BenchArgs {
 pub(super) fn run(args: &BenchArgs, call: Call<'_>) -> Result<()> {
     let recipe = recipe::load(&args.recipe, &args.sets)?;
     let data = match &args.data {
-        Some(data) => prepare::ready(data, &recipe)?,
+        Some(data) => prepare::ready(data, &recipe, &prepare::Asked::default())?,
         None => format!("{}:{PICTURES}", recipe::built_in_pictures(&recipe)),
     };
     let devices = devices(&args.devices, recipe.columns, &args.gpu.search(call.environment))?;

@@ -12,6 +12,7 @@ use loader::Split;
 use loader::batch::Request;
 use serde::Serialize;
 
+use super::prepare::{self, Asked};
 use crate::draw::confusion::Confusion;
 use crate::network::{self, Trained};
 use crate::options::TrainedArgs;
@@ -74,11 +75,13 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 
 /// The pictures on which a run was trained.
 fn pictures_of(run: &Path) -> Result<String> {
-    RunDir::open(run)?;
+    let dir = RunDir::open(run)?;
     let remembered = Remembered::read(run).with_context(|| {
         format!("{} does not record where its pictures are: add --data DIR", run.display())
     })?;
-    Ok(remembered.data)
+    // The run's own pictures, even if their folder has got another name since.
+    let asked = Asked { run: Some(run), keep: true, remembered: true };
+    prepare::ready(&remembered.data, &dir.recipe, &asked)
 }
 
 /// Refuses pictures that do not fit the network.

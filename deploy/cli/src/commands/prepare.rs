@@ -1,19 +1,25 @@
 //! `alexnet prepare`, and the preparing that `up --data` does by itself.
 
 mod reading; // what a source holds, and what was probably meant
+mod progress; // a bar, or lines in a log
+mod refresh; // whether what is prepared is still right
+mod stop; // Ctrl-C while pictures are prepared
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use loader::prepare::{Options, Place, Report};
+use loader::dataset;
+use loader::prepare::{Options, Place, Reading, Report};
 use model::recipe::Recipe;
 
 use crate::{print, recipe};
+use progress::Shown;
+use refresh::Wanted;
+use stop::Stop;
 
-/// The description that makes a folder a prepared one.
-const DESCRIPTION: &str = "dataset.json";
+pub(crate) use refresh::describe as describe_changes;
+
 /// Most skipped files that are printed.
 const MOST_SKIPPED: usize = 20;
 
@@ -27,7 +33,9 @@ SRC may be
 
 Examples:
   alexnet prepare my-pictures data/my-pictures
-  alexnet prepare ilsvrc2012/ data/imagenet";
+  alexnet prepare ilsvrc2012/ data/imagenet
+
+A preparation that was interrupted goes on where it was when the same command is given again.";
 
 /// Arguments of `alexnet prepare`.
 #[derive(Debug, Args)]
@@ -67,6 +75,34 @@ pub(super) struct PrepareArgs {
     /// Show what SRC holds and how it would be prepared, and write nothing
     #[arg(long)]
     dry_run: bool,
+    /// JPEG quality of the stored pictures; up to side 64, pixels are stored as they are
+    #[arg(long, default_value_t = 90, value_name = "1..100")]
+    quality: u8,
+
+    /// Number of threads that decode pictures; 0 takes one per core
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+
+    /// Length in bytes at which a shard is closed, for tests.
+    #[arg(long, hide = true)]
+    shard_bytes: Option<u64>,
+
+    /// Prepare SRC even if most of its pictures can't be used
+    #[arg(long)]
+    allow_unreadable: bool,
+
+    /// Prepare only if DST does not exist or SRC has changed since; keep the old data set as
+    /// DST.before, and print the folder to use as last line
+    #[arg(long)]
+    refresh: bool,
+
+    /// With --refresh, keep the data set with which the run in this directory began
+    #[arg(long, value_name = "DIR", requires = "refresh")]
+    run: Option<PathBuf>,
+
+    /// With --refresh, keep what is prepared even if SRC has changed since
+    #[arg(long, requires = "refresh")]
+    keep_prepared: bool,
 }
 
 /// Turns pictures into shards.
@@ -79,92 +115,122 @@ pub(super) fn run(args: &PrepareArgs) -> Result<()> {
         train: args.train.clone(),
         val: args.val.clone(),
         test: args.test.clone(),
+        quality: args.quality,
+        threads: args.threads,
+        shard_bytes: args.shard_bytes.unwrap_or(usual.shard_bytes),
+        allow_unreadable: args.allow_unreadable,
         ..usual
     };
     if args.dry_run {
-        let reading = loader::prepare::read(&args.src, &options)?;
+        let reading = read(&args.src, &options)?;
         reading::show(&reading, &args.src);
         return reading
             .check(&args.src)
             .map_err(|e| reading::with_advice(e, &args.src, &args.dst, &options));
+    }
+    if args.refresh {
+        let (run, keep) = (args.run.as_deref(), args.keep_prepared);
+        let wanted = Wanted { src: &args.src, dst: &args.dst, options, run, keep };
+        print::line(refresh::up_to_date(&wanted)?.display());
+        return Ok(());
     }
     into_shards(&args.src, &args.dst, &options)?;
     print::line(format_args!("next: {} up --data {}", print::program(), args.dst.display()));
     Ok(())
 }
 
-/// The prepared folder for `--data`: the folder itself, or a new one beside it.
+/// Pictures for training, as they were named.
+#[derive(Debug, Default)]
+pub(super) struct Asked<'a> {
+    /// Run directory of the run that they are for.
+    pub(super) run: Option<&'a Path>,
+    /// Use what is prepared even if the pictures have changed since.
+    pub(super) keep: bool,
+    /// True if the run directory names them, and not the command line.
+    pub(super) remembered: bool,
+}
+
+/// The prepared folder for `--data`: the folder itself, or one beside it, which is made if need be.
 ///
 /// # Errors
 /// If there are no pictures, or they can't be prepared.
-pub(super) fn ready(data: &str, recipe: &Recipe) -> Result<String> {
+pub(super) fn ready(data: &str, recipe: &Recipe, asked: &Asked<'_>) -> Result<String> {
     match data.strip_prefix("synthetic") {
         Some("") => return Ok(recipe::built_in_pictures(recipe)),
         Some(rest) if rest.starts_with(':') => return Ok(data.to_owned()),
         _ => {}
     }
-    let src = std::path::absolute(data).with_context(|| format!("--data {data} is not a path"))?;
-    if !src.is_dir() {
-        bail!(
-            "there is no folder {data}: --data needs a folder with train/<class>/* and \
-             val/<class>/*, or one that `{} prepare` made",
-            print::program()
-        );
+    let src = recipe::resolved(data).with_context(|| format!("--data {data} is not a path"))?;
+    if dataset::is_prepared(&src) {
+        return Ok(refresh::named(&src, asked.run)?.to_string_lossy().into_owned());
     }
     let side = recipe::stored_side(recipe);
-    let prepared = if src.join(DESCRIPTION).is_file() { src } else { beside(&src, side)? };
-    Ok(prepared.to_string_lossy().into_owned())
-}
-
-/// The folder `<folder>-<side>` next to `src`, made if it does not exist.
-fn beside(src: &Path, side: usize) -> Result<PathBuf> {
-    let name = src
-        .file_name()
-        .context("the folder / can't be prepared: choose a folder below it")?
-        .to_string_lossy();
-    let dst = src.with_file_name(format!("{name}-{side}"));
-    if dst.join(DESCRIPTION).is_file() {
-        print::line(format_args!("{} is prepared already: using {}", src.display(), dst.display()));
-        return Ok(dst);
-    }
-    print::line(format_args!(
-        "{} is not prepared yet: writing {} (once)",
-        src.display(),
-        dst.display()
-    ));
-    let name = Some(name.into_owned());
+    let dst = match src.is_dir() {
+        true => refresh::beside(&src, side)?,
+        false => refresh::beside(&src, side)
+            .ok()
+            .filter(|dst| dataset::is_prepared(dst))
+            .with_context(|| missing(data, asked))?,
+    };
+    let name = src.file_name().map(|name| name.to_string_lossy().into_owned());
     let options = Options { side, name, ..Options::default() };
-    into_shards(src, &dst, &options).with_context(|| {
-        format!(
+    let wanted = Wanted { src: &src, dst: &dst, options, run: asked.run, keep: asked.keep };
+    let used = refresh::up_to_date(&wanted).map_err(|error| match error.downcast_ref() {
+        None | Some(loader::Error::Stopped { .. }) => error,
+        Some(_) => error.context(format!(
             "--data {} can't be prepared; try `{} prepare {} DST`",
             src.display(),
             print::program(),
             src.display()
-        )
+        )),
     })?;
-    Ok(dst)
+    Ok(used.to_string_lossy().into_owned())
+}
+
+fn missing(data: &str, asked: &Asked<'_>) -> String {
+    let program = print::program();
+    match (asked.remembered, asked.run) {
+        (true, Some(run)) => format!(
+            "the run {} remembers its pictures at {data}, where there is no folder any more: name \
+             their present place with --data DIR",
+            run.display()
+        ),
+        _ => format!(
+            "there is no folder {data}: --data needs a folder with train/<class>/* and \
+             val/<class>/*, or one that `{program} prepare` made"
+        ),
+    }
+}
+
+/// Reads a source, and shows progress.
+fn read(src: &Path, options: &Options) -> Result<Reading> {
+    let _shown = Shown::new()?;
+    Ok(loader::prepare::read(src, options)?)
 }
 
 /// Prepares pictures, and prints a summary.
 fn into_shards(src: &Path, dst: &Path, options: &Options) -> Result<()> {
-    let bar = ProgressBar::new(0);
-    bar.set_style(
-        ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} pictures  {per_sec}  {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    let reading = loader::prepare::read(src, options)?;
+    let reading = read(src, options)?;
     reading::show(&reading, src);
-    let shown = reading.notes.len();
+    let n_shown = reading.notes.len();
     reading.check(src).map_err(|e| reading::with_advice(e, src, dst, options))?;
-    let report = loader::prepare::store(reading, src, dst, options, &|progress| {
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-        if progress.left_out > 0 {
-            bar.set_message(format!("{} skipped", print::thousands(progress.left_out)));
-        }
-    });
-    bar.finish_and_clear();
-    summarize(&report?, shown);
+    let stop = Stop::new();
+    let shown = Shown::until(stop.flag())?;
+    let report = loader::prepare::store(reading, src, dst, options, &shown);
+    drop(shown);
+    if let Err(stopped @ loader::Error::Stopped { .. }) = &report {
+        print::line(stopped);
+    }
+    drop(stop);
+    let report = report?;
+    summarize(&report, n_shown);
+    if let Some(before) = &report.before {
+        print::line(format_args!(
+            "  the data set of before is kept as {}, for runs that began with it; remove it when \
+             they have ended",
+            before.display()
+        ));
+    }
     Ok(())
 }
 
@@ -180,6 +246,12 @@ fn summarize(report: &Report, shown: usize) {
         made.side,
         made.side
     ));
+    if made.n_test > 0 {
+        print::line(format_args!(
+            "  {} for a test",
+            print::count(made.n_test, "picture", "pictures")
+        ));
+    }
     let notes = report.notes.iter().skip(shown);
     notes.for_each(|note| print::line(format_args!("  note: {note}")));
     if made.left_out.is_empty() {

@@ -56,7 +56,7 @@ pub(super) fn run(args: &PreviewArgs) -> Result<()> {
         bail!("{} must end in .png, the format of the contact sheet", args.out.display());
     }
     let recipe = recipe::load(&args.recipe, &args.sets)?;
-    let data = prepare::ready(&args.data, &recipe)?;
+    let data = prepare::ready(&args.data, &recipe, &prepare::Asked::default())?;
     let source = Source::open(&data.parse()?)?;
     let about = source.describe();
     let epoch = args.step * recipe.batch as u64 / about.n_train.max(1);

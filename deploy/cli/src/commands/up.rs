@@ -49,6 +49,10 @@ pub(super) struct UpArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
 
+    /// Use what is prepared already, even if the pictures of --data have changed since
+    #[arg(long)]
+    keep_prepared: bool,
+
     /// Run directory [default: runs/<recipe>-<data set>]
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
@@ -119,6 +123,7 @@ fn resolve(args: &UpArgs, call: Call<'_>) -> Result<LocalRun> {
         (None, Some(run)) => remembered_data(run)?,
         (None, None) => None,
     };
+    let is_remembered = args.data.is_none() && data.is_some();
     let default = if data.is_some() { "caffe" } else { "demo" };
     let run_of = |name: &str| -> Result<PathBuf> {
         let recipe = recipe::load(name, &changes)?;
@@ -140,7 +145,11 @@ fn resolve(args: &UpArgs, call: Call<'_>) -> Result<LocalRun> {
         args.seed.unwrap_or_else(|| RunDir::open(&run).map_or(DEFAULT_SEED, |dir| dir.record.seed));
     let devices = devices(&args.devices, recipe.columns, &args.gpu.search(call.environment))?;
     let data = match data {
-        Some(data) => prepare::ready(&data, &recipe)?,
+        Some(data) => {
+            let keep = args.keep_prepared;
+            let asked = prepare::Asked { run: Some(&run), keep, remembered: is_remembered };
+            prepare::ready(&data, &recipe, &asked)?
+        }
         None => recipe::built_in_pictures(&recipe),
     };
     let typed = call.typed;
