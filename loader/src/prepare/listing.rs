@@ -14,6 +14,11 @@ pub fn listed() -> u64 {
     LISTED.load(Ordering::Relaxed)
 }
 
+/// Counts things that were listed, in folders or archives.
+pub(super) fn count(n: u64) {
+    LISTED.fetch_add(n, Ordering::Relaxed);
+}
+
 /// Names and paths of everything in a folder, sorted by name.
 pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
     let mut entries = Vec::new();
@@ -21,7 +26,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
         let entry = entry.map_err(Error::io(folder, "list"))?;
         entries.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
     }
-    LISTED.fetch_add(entries.len() as u64, Ordering::Relaxed);
+    count(entries.len() as u64);
     entries.sort();
     Ok(entries)
 }
