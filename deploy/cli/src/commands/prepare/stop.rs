@@ -15,7 +15,7 @@ use crate::runtime::one_thread;
 
 /// The signal that asked to stop; 0 before there was one.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
-/// What a signal does: one of the three constants below.
+/// The reaction to a signal: one of the three constants below.
 static REACTION: AtomicU8 = AtomicU8::new(END);
 /// A signal ends the process.
 const END: u8 = 0;
