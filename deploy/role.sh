@@ -34,7 +34,16 @@ find_pictures() {
         readable=$(printf %s "$data" | tr -cs 'A-Za-z0-9.-' _ | tail -c 60)
         digest=$(printf %s "$data" | sha256sum | cut -c 1-12)
         pictures=/prepared/$readable-$digest-$side
+        # A run that an earlier version began has its pictures under another name.
+        old=/prepared/$(printf %s "$data-$side" | tr -cs 'A-Za-z0-9.-' _)
+        if began_with "$old"; then pictures=$old; fi
     fi
+}
+
+# Says whether the run began with a folder that an earlier version prepared.
+began_with() {
+    [ -f "$1/dataset.json" ] && [ -f "$run/run.json" ] &&
+        grep -q "$(sha256sum <"$1/dataset.json" | cut -c 1-64)" "$run/run.json"
 }
 
 # Prepares the pictures once, and again when they have changed: one loader does it, and the others

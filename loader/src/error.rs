@@ -19,8 +19,8 @@ pub enum Error {
     },
     /// A folder that isn't a prepared data set.
     #[error(
-        "{path}: no data set here ({missing} is missing); \
-         make one with `alexnet prepare PICTURES {path}`"
+        "{path}: not a prepared data set ({missing} is missing); if it holds pictures, prepare them \
+         first: `alexnet prepare {path} DST`"
     )]
     NoDataSet {
         /// The folder.

@@ -44,9 +44,15 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 const COMMAND: [&str; 9] =
     ["prepare", "d", "out", "--side", "128", "--shard-bytes", "200000", "--threads", "1"];
 
-/// Starts the preparation, sends a signal once so many shards are noted, and waits for the end;
-/// `None` if it was done before.
-fn interrupt(folder: &Path, name: &str, shards: usize) -> Option<Output> {
+/// Starts the preparation, sends a signal once so many more shards are noted, and waits for the
+/// end; `None` if it was done before.
+fn interrupt(folder: &Path, name: &str, more: usize) -> Option<Output> {
+    let noted = || {
+        let entries = std::fs::read_dir(folder.join(".out.partial")).into_iter().flatten();
+        let names = entries.flatten().map(|entry| entry.file_name());
+        names.filter(|name| name.to_string_lossy().ends_with(".done")).count()
+    };
+    let enough = noted() + more;
     let mut child = Command::new(program())
         .args(COMMAND)
         .current_dir(folder)
@@ -54,12 +60,7 @@ fn interrupt(folder: &Path, name: &str, shards: usize) -> Option<Output> {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let noted = || {
-        let entries = std::fs::read_dir(folder.join(".out.partial")).into_iter().flatten();
-        let names = entries.flatten().map(|entry| entry.file_name());
-        names.filter(|name| name.to_string_lossy().ends_with(".done")).count()
-    };
-    wait("shards, or the end", || noted() >= shards || child.try_wait().unwrap().is_some());
+    wait("shards, or the end", || noted() >= enough || child.try_wait().unwrap().is_some());
     let over = child.try_wait().unwrap().is_some();
     if !over {
         signal(child.id(), name);
@@ -83,7 +84,7 @@ fn killed_and_interrupted_ten_times_and_finished_the_data_set_is_the_same() {
     let mut interrupted = 0;
     for i in 0..10 {
         let name = ["KILL", "INT", "KILL", "TERM"][i % 4];
-        let Some(output) = interrupt(&often, name, 2 * i + 1) else { continue };
+        let Some(output) = interrupt(&often, name, 1 + i % 3) else { continue };
         interrupted += 1;
         let said = text(&output);
         match name {
@@ -144,4 +145,46 @@ fn changed_pictures_are_prepared_anew_and_a_run_keeps_those_that_it_began_with()
     assert!(inspected.contains("the source has not changed"), "{inspected}");
     let inspected = works(at, &["inspect", "d-72.before"]);
     assert!(inspected.contains("8 files added"), "{inspected}");
+}
+
+/// The folder that the role `loader` of a container would serve for some DATA.
+fn served(folder: &Path, data: &str) -> String {
+    let script = std::fs::read_to_string(cuda_emulator::root().join("deploy/role.sh")).unwrap();
+    let place = folder.to_str().unwrap();
+    let script = script.replace("/prepared", &format!("{place}/prepared"));
+    // Paths in the container, not the words of messages or names of settings.
+    let script = script.replace(" /data", &format!(" {place}/data"));
+    let path = format!("{place}/bin:/usr/bin:/bin");
+    let output = Command::new("sh")
+        .args(["-c", &script, "role", "loader"])
+        .env_clear()
+        .envs([("PATH", path.as_str()), ("DATA", data), ("RECIPE", "demo"), ("HOSTNAME", "here")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    text(&output).lines().last().unwrap().to_owned()
+}
+
+#[test]
+fn two_sources_never_share_a_prepared_folder_in_containers() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["bin", "prepared", "data/cat"] {
+        std::fs::create_dir_all(at(name)).unwrap();
+    }
+    // Stands in for the program: nothing is prepared yet; the last line names the folder.
+    let fake = "#!/bin/sh\ncase $1 in inspect) exit 1 ;; prepare) echo said; echo \"$3\" ;; \
+                loader) while [ \"$1\" != --data ]; do shift; done; echo \"$2\" ;; esac\n";
+    std::fs::write(at("bin/alexnet"), fake).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(at("bin/alexnet"), mode).unwrap();
+    let long = "x".repeat(70);
+    let (one, other) = (format!("/1/{long}"), format!("/2/{long}"));
+    let sources =
+        ["/写真/犬", "/写真/猫", "/a/b", "/a_b", "/a b", "/A/b", "/a/b/", "/a\nb", &one, &other];
+    let all: std::collections::BTreeSet<_> =
+        sources.iter().map(|data| served(folder.path(), data)).collect();
+    assert_eq!(all.len(), sources.len(), "{all:#?}");
+    assert!(all.iter().all(|path| path.starts_with(at("prepared").to_str().unwrap())), "{all:#?}");
+    assert_eq!(served(folder.path(), "/a/b"), served(folder.path(), "/a/b"));
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct DataSet {
     /// Name, for people.
     pub name: String,
-    /// Digest of `dataset.json`; differs between any two data sets.
+    /// Digest of pictures and labels; differs between any two data sets with different ones.
     pub digest: String,
     /// Side of the stored pictures, which are squares.
     pub side: u32,

@@ -6,7 +6,8 @@
 //! mean.f32          mean training picture, [3, side, side], little-endian
 //! train.index       records of 24 bytes: shard, label, offset, length, crc32
 //! train-00000.tar   WebDataset: NNNNNNNN.jpg (or .ppm) and NNNNNNNN.cls (the label in decimal)
-//! val.index  val-00000.tar  …   and, where the source has a third split, test.index  test-00000.tar
+//! val.index  val-00000.tar  …
+//! test.index  test-00000.tar  …   where the source has a third split
 //! source.tsv.gz     files of the source, with lengths and times
 //! ```
 

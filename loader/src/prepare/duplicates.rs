@@ -1,4 +1,5 @@
-//! Pictures that are in two splits: whoever is tested on what was learned measures too little error.
+//! Pictures that are in two splits: a network that is tested on what it has learned makes fewer
+//! errors than it would elsewhere.
 
 use std::collections::HashMap;
 

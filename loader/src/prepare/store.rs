@@ -1,5 +1,5 @@
-//! Stores the pictures of a source: reads them, cuts them to squares (all cores) and writes them, in
-//! order, a batch at a time.
+//! Stores the pictures of a source: reads them, cuts them to squares (all cores) and writes them,
+//! in order, a batch at a time.
 //!
 //! Validation pictures are held out of those that could be stored, which is known at the end only.
 //! So where the source has none of its own, everything is written to shards `all` first and then
@@ -30,7 +30,7 @@ const EARLY: u64 = 100;
 /// Most reasons that are named.
 const REASONS: usize = 5;
 
-/// What is prepared, and how far it is.
+/// A preparation, and how far it is.
 pub(super) struct Job<'a> {
     pub(super) reading: &'a Reading,
     pub(super) folder: &'a Partial,

@@ -1,4 +1,5 @@
-//! The connection of a preparation to whoever waits for it: progress, remarks, and the wish to stop.
+//! The connection of a preparation to the program around it: progress, remarks, and the wish to
+//! stop.
 
 /// The progress of a preparation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,10 @@
 //! `alexnet inspect`: what a prepared data set holds, where it came from, and what was left out.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
@@ -14,6 +16,8 @@ use crate::print;
 
 /// Most kinds of left-out files that are printed.
 const MOST_REASONS: usize = 20;
+/// Time between two lines about the check of checksums.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Arguments of `alexnet inspect`.
 #[derive(Debug, Args)]
@@ -48,10 +52,22 @@ pub(super) fn run(args: &InspectArgs) -> Result<ExitCode> {
         list(&summary.classes);
     }
     if args.verify {
-        DataSet::open(&args.data)?.verify()?;
+        verify(&args.data)?;
         print::line("checksums: all files are as they were written");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Checks all shards; says every ten seconds how far it is.
+fn verify(folder: &Path) -> Result<()> {
+    let said = Cell::new(Instant::now());
+    DataSet::open(folder)?.verify_with(&|done, all| {
+        if said.get().elapsed() >= SAY_EVERY {
+            said.set(Instant::now());
+            eprintln!("checked {:.1} of {:.1} GB", done as f64 / 1e9, all as f64 / 1e9);
+        }
+    })?;
+    Ok(())
 }
 
 fn print(folder: &Path, made: &Summary, digest: &str) {

@@ -1,4 +1,4 @@
-//! What is stored of pictures: their pixels, who is held out, what is refused, what is remarked.
+//! Stored pictures: their pixels, who is held out, what is refused, what is remarked.
 
 use super::interrupted::Heard;
 use super::*;
