@@ -10,11 +10,17 @@ mod find; // recognizes the layout of a source
 mod system_names; // names that are never anybody's pictures
 mod listing; // what a folder holds
 mod folders; // train/<class>/*, val/<class>/*, or <class>/*
-mod cifar; // data_batch_*.bin
-mod ilsvrc; // the archives of ILSVRC-2012, or Kaggle's copy
-mod matfile; // MATLAB's file format, as far as the development kit needs it
+mod archives; // recognizes archives, and chooses their reader: the four below
+mod cifar; // CIFAR-10 and CIFAR-100, binary or pickled
+mod ilsvrc; // ImageNet's archives, or Kaggle's copy
 mod webdataset; // tars of key.jpg and key.cls
-mod archive; // tar files, read at random
+mod tarfolders; // tars of class folders
+mod foreign; // files that are no tar although their name says so
+mod archive; // files that hold many pictures, read at random
+mod tarfile; // the members of a tar
+mod members; // those that may be pictures, with all others counted or named
+mod matfile; // MATLAB's file format, as far as the development kit needs it
+mod pickle; // Python's pickle format, as far as CIFAR needs it
 mod holdout; // validation pictures, held out of the training pictures
 mod store; // pictures to squares to shards
 mod shards; // writes the files of a data set
@@ -49,6 +55,8 @@ pub struct Options {
     pub shard_bytes: u64,
     /// Number of threads; 0 = one per core.
     pub threads: usize,
+    /// Accepts archives that are cut short or hold less than their lists say.
+    pub partial: bool,
 }
 
 impl Default for Options {
@@ -61,6 +69,7 @@ impl Default for Options {
             quality: 90,
             shard_bytes: 256 << 20,
             threads: 0,
+            partial: false,
         }
     }
 }
@@ -94,7 +103,11 @@ pub struct Report {
 /// [`Error::Io`].
 pub fn read(source: &Path, options: &Options) -> Result<Reading, Error> {
     options.check()?;
-    info_span!("read").in_scope(|| find::find(source))
+    let mut reading = info_span!("read").in_scope(|| find::find(source))?;
+    if options.partial {
+        reading.accept_partial();
+    }
+    Ok(reading)
 }
 
 /// Makes a data set at `dest` from what was read; calls `progress` after every batch of pictures.
@@ -159,12 +172,20 @@ impl Options {
     }
 }
 
+/// Most classes without training pictures that are named.
+const MOST_EMPTY: usize = 5;
+
 fn empty_classes(summary: &Summary) -> Vec<String> {
-    let classes = summary.classes.iter().filter(|class| class.n_train == 0);
-    let line = |class: &Class| {
+    let classes: Vec<_> = summary.classes.iter().filter(|class| class.n_train == 0).collect();
+    let line = |class: &&Class| {
         format!("class {} has no training picture; it keeps its place among the labels", class.key)
     };
-    classes.map(line).collect()
+    let mut notes: Vec<_> = classes.iter().take(MOST_EMPTY).map(line).collect();
+    if classes.len() > MOST_EMPTY {
+        let n = classes.len() - MOST_EMPTY;
+        notes.push(format!("{n} more classes have no training picture; they keep their places"));
+    }
+    notes
 }
 
 fn no_pictures(source: &Path, left_out: &[LeftOut]) -> Error {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::listing::entries;
-use super::{Reading, cifar, folders, ilsvrc, webdataset};
+use super::{Reading, archives, folders, ilsvrc::kaggle};
 use crate::Error;
 
 const KNOWN: &str = "not a known layout; expected one of: \
@@ -17,25 +17,15 @@ const KNOWN: &str = "not a known layout; expected one of: \
 pub(super) fn find(source: &Path) -> Result<Reading, Error> {
     let kind = std::fs::metadata(source).map_err(Error::io(source, "open"))?;
     if kind.is_file() {
-        return match source.extension() {
-            Some(end) if end == "tar" => webdataset::find(source, vec![source.into()]),
-            _ => Err(Error::Layout { path: source.into(), why: KNOWN.into() }),
-        };
+        return archives::find_file(source);
     }
     let entries = entries(source)?;
-    let named = |test: &dyn Fn(&str) -> bool| -> Vec<_> {
-        entries.iter().filter(|(name, _)| test(name)).map(|(_, path)| path.clone()).collect()
-    };
-    let batches = named(&|name| name.starts_with("data_batch_") && name.ends_with(".bin"));
-    let tars = named(&|name| name.ends_with(".tar"));
-    let mut reading = if ilsvrc::matches(source) {
-        ilsvrc::find(source)
-    } else if !batches.is_empty() {
-        cifar::find(source, &batches)
+    let mut reading = if let Some(reading) = archives::find(source)? {
+        Ok(reading)
+    } else if let Some(reading) = kaggle::find(source)? {
+        Ok(reading)
     } else if source.join("train").is_dir() {
         folders::find_splits(source)
-    } else if !tars.is_empty() {
-        webdataset::find(source, tars)
     } else if entries.iter().any(|(name, path)| !name.starts_with('.') && path.is_dir()) {
         folders::find_classes(source)
     } else {

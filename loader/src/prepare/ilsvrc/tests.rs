@@ -10,6 +10,8 @@ use crate::prepare::matfile::tests::meta_mat;
 use crate::prepare::tests::{gray_jpeg, level};
 use crate::prepare::{Options, prepare};
 
+const TRAIN: &str = "ILSVRC2012_img_train.tar";
+const VAL: &str = "ILSVRC2012_img_val.tar";
 const FOX: &str = "n02119789";
 const SETTER: &str = "n02100735";
 
@@ -120,7 +122,7 @@ fn the_archives_with_kaggles_solution() {
 #[test]
 fn kaggles_copy_packed_out() {
     let root = tempfile::tempdir().unwrap();
-    let pictures = root.path().join(KAGGLE[0]);
+    let pictures = root.path().join(kaggle::PICTURES[0]);
     for (class, files) in train_pictures() {
         fs::create_dir_all(pictures.join("train").join(&class)).unwrap();
         for (name, bytes) in files {
@@ -138,15 +140,18 @@ fn kaggles_copy_packed_out() {
 }
 
 #[test]
-fn validation_pictures_without_labels_are_left_out_and_listed() {
+fn validation_pictures_without_a_list_of_their_classes_are_refused_before_any_work() {
     let root = tempfile::tempdir().unwrap();
     write_archives(root.path());
-    let dest = tempfile::tempdir().unwrap();
+    let error = prepare(root.path(), &root.path().join("out"), &Options::default(), &|_| ());
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::Doubtful { .. }));
+    let said = error.to_string();
+    assert!(said.contains("ILSVRC2012_devkit_t12.tar.gz") && said.contains(SOLUTION), "{said}");
+    fs::remove_file(root.path().join(VAL)).unwrap();
     let options = Options { side: 24, ..Options::default() };
-    let report = prepare(root.path(), &dest.path().join("out"), &options, &|_| ()).unwrap();
-    assert_eq!((report.summary.n_train, report.summary.n_val), (4, 0));
-    let reasons = report.summary.left_out.iter().filter(|l| l.reason.contains("devkit"));
-    assert_eq!(reasons.count(), 3);
+    let report = prepare(root.path(), &root.path().join("out"), &options, &|_| ()).unwrap();
+    assert_eq!((report.summary.n_train, report.summary.n_val), (2, 2));
 }
 
 #[test]
@@ -161,7 +166,7 @@ fn a_damaged_kit_says_which_file_and_where_to_look() {
 }
 
 #[test]
-fn an_archive_that_ends_early_gives_what_it_has() {
+fn an_archive_that_ends_early_is_refused_or_gives_what_it_has() {
     let root = tempfile::tempdir().unwrap();
     write_archives(root.path());
     write_solution(root.path());
@@ -169,7 +174,10 @@ fn an_archive_that_ends_early_gives_what_it_has() {
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() * 2 / 3]).unwrap();
     let options = Options { side: 24, ..Options::default() };
+    let refused = prepare(root.path(), &root.path().join("out"), &options, &|_| ());
+    assert!(refused.unwrap_err().to_string().contains("cut short"));
+    let options = Options { partial: true, ..options };
     let report = prepare(root.path(), &root.path().join("out"), &options, &|_| ()).unwrap();
     assert!(report.summary.n_train >= 1 && report.summary.n_train < 4);
-    assert!(report.summary.left_out.iter().any(|l| l.file.contains(TRAIN)));
+    assert!(report.notes.iter().any(|note| note.contains(TRAIN)), "{:?}", report.notes);
 }
