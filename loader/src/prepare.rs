@@ -10,7 +10,10 @@ mod find; // recognizes the layout of a source
 mod system_names; // names that are never anybody's pictures
 mod listing; // what a folder holds
 mod folders; // train/<class>/*, val/<class>/*, or <class>/*
-mod archives; // recognizes archives, and chooses their reader: the four below
+mod archives; // recognizes archives, and chooses their reader: cifar, ilsvrc, webdataset, tarfolders
+mod found; // the archives in a folder, by name
+mod purpose; // train, val or test, from a name
+mod picture_names; // endings of picture files
 mod cifar; // CIFAR-10 and CIFAR-100, binary or pickled
 mod ilsvrc; // ImageNet's archives, or Kaggle's copy
 mod webdataset; // tars of key.jpg and key.cls

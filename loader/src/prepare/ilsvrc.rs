@@ -18,7 +18,8 @@ pub(super) mod kaggle; // Kaggle's copy, unpacked
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use super::archives::{Found, Purpose, Tar};
+use super::found::{Found, Tar};
+use super::purpose::Purpose;
 use super::{Location, Reading};
 use crate::Error;
 

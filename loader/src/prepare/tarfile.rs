@@ -305,4 +305,4 @@ fn plain(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

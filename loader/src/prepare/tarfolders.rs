@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::archives::{Purpose, Tar, has_picture_name};
 use super::foreign::unpack_tar;
+use super::found::Tar;
 use super::members::{self, Member};
+use super::picture_names::has_picture_name;
+use super::purpose::Purpose;
 use super::reading::{Instead, Location, Picture, Reading};
 use crate::Error;
 

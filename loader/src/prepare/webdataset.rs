@@ -12,8 +12,9 @@ mod classes; // classes and their order, from the labels
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::archives::{Purpose, Tar};
+use super::found::Tar;
 use super::members::{self, Repeated};
+use super::purpose::Purpose;
 use super::reading::{Location, Picture, Reading};
 use crate::Error;
 

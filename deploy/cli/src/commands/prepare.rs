@@ -47,6 +47,10 @@ pub(super) struct PrepareArgs {
     /// Name of the data set [default: the source's]
     #[arg(long)]
     name: Option<String>,
+
+    /// Accept archives that are cut short or hold less than their lists say
+    #[arg(long)]
+    partial: bool,
 }
 
 /// Turns pictures into shards.
@@ -56,6 +60,7 @@ pub(super) fn run(args: &PrepareArgs) -> Result<()> {
         side: args.side as usize,
         val_share: args.val_share.unwrap_or(usual.val_share),
         name: args.name.clone(),
+        partial: args.partial,
         ..usual
     };
     into_shards(&args.src, &args.dst, &options)?;
@@ -122,7 +127,11 @@ fn into_shards(src: &Path, dst: &Path, options: &Options) -> Result<()> {
         ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} pictures  {per_sec}  {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let report = loader::prepare(src, dst, options, &|progress| {
+    let reading = loader::prepare::read(src, options)?;
+    for doubt in &reading.doubts {
+        print::line(format_args!("  doubt: {}", doubt.why));
+    }
+    let report = loader::prepare::store(reading, src, dst, options, &|progress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
         if progress.left_out > 0 {

@@ -1,6 +1,7 @@
 //! The kind of pictures that a tar holds, from its first members.
 
 use crate::prepare::archive::Archive;
+use crate::prepare::picture_names::{ending, has_picture_name};
 use crate::prepare::system_names::passed_over_path;
 use crate::prepare::tarfile::{Fault, Kind, walk};
 use crate::prepare::webdataset;
@@ -8,16 +9,9 @@ use crate::prepare::webdataset;
 /// Most files of a tar that are looked at.
 const MOST: usize = 400;
 
-/// Endings of picture files, whether or not their decoder is built in.
-const PICTURES: [&str; 28] = [
-    "jpg", "jpeg", "jpe", "jfif", "png", "gif", "bmp", "webp", "tif", "tiff", "ppm", "pgm", "pbm",
-    "pnm", "pam", "tga", "ico", "pcx", "jp2", "j2k", "jxl", "avif", "heic", "heif", "img", "image",
-    "dib", "apng",
-];
-
 /// What a tar holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::prepare) enum Shape {
+pub(super) enum Shape {
     /// More tars: one per class.
     Tars,
     /// Pictures with labels of the same key beside them.
@@ -30,19 +24,9 @@ pub(in crate::prepare) enum Shape {
     Other,
 }
 
-/// Whether a file's ending is that of a picture.
-pub(in crate::prepare) fn has_picture_name(name: &str) -> bool {
-    ending(name).is_some_and(|ending| PICTURES.contains(&ending.as_str()))
-}
-
-fn ending(name: &str) -> Option<String> {
-    let base = name.rsplit('/').next().unwrap_or(name);
-    base.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map(|(_, end)| end.to_lowercase())
-}
-
 impl Shape {
     /// Looks at the first files of a tar.
-    pub(in crate::prepare) fn of(archive: &Archive) -> Result<Self, Fault> {
+    pub(super) fn of(archive: &Archive) -> Result<Self, Fault> {
         let (mut files, mut tars, mut labels, mut inside, mut flat) = (0, 0, 0, 0, 0);
         let result = walk(archive, 0, archive.bytes, &mut |entry| {
             let is_file = matches!(entry.kind, Kind::File | Kind::Cut | Kind::HardLink(_));
@@ -78,7 +62,7 @@ impl Shape {
     }
 
     /// The shape of several tars: that of most of them.
-    pub(in crate::prepare) fn of_all(shapes: &[Self]) -> Self {
+    pub(super) fn of_all(shapes: &[Self]) -> Self {
         let n = |shape: Self| shapes.iter().filter(|other| **other == shape).count();
         let all = [Self::Other, Self::Pictures, Self::Folders, Self::Samples, Self::Tars];
         all.into_iter().max_by_key(|shape| n(*shape)).unwrap_or(Self::Other)

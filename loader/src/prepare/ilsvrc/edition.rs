@@ -1,6 +1,6 @@
 //! The editions of ImageNet: names of their archives, and what these hold.
 
-use crate::prepare::archives::Purpose;
+use crate::prepare::purpose::Purpose;
 
 /// One edition of ImageNet.
 #[derive(Debug)]

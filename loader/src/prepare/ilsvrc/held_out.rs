@@ -7,9 +7,9 @@ use super::lists::Lists;
 use super::pieces::Pieces;
 use super::{SOLUTION, label_of};
 use crate::Error;
-use crate::prepare::archives::Purpose;
 use crate::prepare::listing::entries;
 use crate::prepare::members::Tar;
+use crate::prepare::purpose::Purpose;
 use crate::prepare::system_names::passed_over;
 use crate::prepare::{Location, Picture, Reading, foreign};
 

@@ -9,8 +9,8 @@ use super::edition::EDITIONS;
 use super::held_out::{self, Source};
 use super::lists::Lists;
 use crate::Error;
-use crate::prepare::archives::Purpose;
 use crate::prepare::listing::class_folders;
+use crate::prepare::purpose::Purpose;
 use crate::prepare::{Reading, folders};
 
 /// Folders with the pictures of Kaggle's copy: below its top, below `ILSVRC`, or below `Data`.

@@ -8,8 +8,8 @@ use super::kit::{self, Synset};
 use super::{Edition, SOLUTION};
 use crate::Error;
 use crate::prepare::Reading;
-use crate::prepare::archives::Purpose;
 use crate::prepare::listing::entries;
+use crate::prepare::purpose::Purpose;
 use crate::prepare::system_names::passed_over;
 
 const NAMES: &str = "LOC_synset_mapping.txt";

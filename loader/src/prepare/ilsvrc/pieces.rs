@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::edition::{EDITIONS, Edition, OTHER};
-use crate::prepare::archives::{Found, Purpose, Tar};
+use crate::prepare::found::{Found, Tar};
 use crate::prepare::listing::entries;
+use crate::prepare::purpose::Purpose;
 use crate::prepare::system_names::passed_over;
 
 const PATCHES: &str = "patch_images.tar";

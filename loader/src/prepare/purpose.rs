@@ -2,7 +2,7 @@
 
 /// The split that pictures are meant for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::prepare) enum Purpose {
+pub(super) enum Purpose {
     Train,
     Val,
     Test,
@@ -26,7 +26,7 @@ const WORDS: [(&str, Purpose); 13] = [
 
 impl Purpose {
     /// The split that a whole name means, in any case.
-    pub(in crate::prepare) fn of_word(word: &str) -> Option<Self> {
+    pub(super) fn of_word(word: &str) -> Option<Self> {
         let lower = word.to_lowercase();
         WORDS.iter().find(|(word, _)| *word == lower).map(|(_, purpose)| *purpose)
     }
@@ -34,7 +34,7 @@ impl Purpose {
     /// The split that a word of a name means: `imagenet-train-000000.tar`, `Val_01.tar`.
     ///
     /// A name with words of several splits (`train_val`) means training pictures.
-    pub(in crate::prepare) fn of_name(name: &str) -> Option<Self> {
+    pub(super) fn of_name(name: &str) -> Option<Self> {
         let words = name.split(|c: char| !c.is_alphabetic());
         words.filter_map(Self::of_word).min()
     }
