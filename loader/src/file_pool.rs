@@ -15,7 +15,7 @@ pub(crate) struct FilePool {
 }
 
 /// The pool that all archives share. Far fewer than the usual limit of 1,024 files.
-pub(crate) static ARCHIVES: FilePool = FilePool::new(64);
+pub(crate) static ARCHIVES: FilePool = FilePool::new(32);
 
 impl FilePool {
     /// A pool that keeps up to `most` files open.

@@ -138,20 +138,20 @@ impl Machine<'_> {
         match op {
             b't' | 0x85..=0x87 => {
                 let items = match op {
-                    b't' => self.to_mark()?,
+                    b't' => self.since_mark()?,
                     _ => self.last(usize::from(op - 0x84))?,
                 };
                 self.stack.push(Value::Items(items));
             }
             b'a' | b'e' => {
-                let new = if op == b'a' { self.last(1)? } else { self.to_mark()? };
+                let new = if op == b'a' { self.last(1)? } else { self.since_mark()? };
                 match self.stack.last_mut() {
                     Some(Value::Items(items)) => items.extend(new),
                     _ => return Err("a pickle that extends what is no list".into()),
                 }
             }
             b's' | b'u' => {
-                let new = if op == b's' { self.last(2)? } else { self.to_mark()? };
+                let new = if op == b's' { self.last(2)? } else { self.since_mark()? };
                 let Some(Value::Dictionary(pairs)) = self.stack.last_mut() else {
                     return Err("a pickle that extends what is no dictionary".into());
                 };
@@ -204,7 +204,7 @@ impl Machine<'_> {
         Ok(self.stack.split_off(from))
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Value>, String> {
+    fn since_mark(&mut self) -> Result<Vec<Value>, String> {
         let mark = self.stack.iter().rposition(|value| *value == Value::Mark);
         let items = self.stack.split_off(mark.ok_or("a pickle without a mark")? + 1);
         self.stack.pop();

@@ -73,7 +73,7 @@ impl Edition {
     /// The split that an archive of this edition holds.
     pub(super) fn purpose_of(&self, file: &str) -> Option<Purpose> {
         let is = |name: &&str| name.eq_ignore_ascii_case(file);
-        let holds = self.archives.iter().find(|(_, names)| names.iter().any(|name| is(name)));
+        let holds = self.archives.iter().find(|(_, names)| names.iter().any(is));
         holds.map(|(purpose, _)| *purpose)
     }
 

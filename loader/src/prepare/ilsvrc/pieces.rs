@@ -35,7 +35,7 @@ impl Pieces {
         let edition = EDITIONS
             .iter()
             .find(|e| found.tars.iter().any(|tar| e.purpose_of(&tar.name).is_some()));
-        let class_tars = found.tars.iter().any(|tar| is_class_tar(tar));
+        let class_tars = found.tars.iter().any(is_class_tar);
         let mut pieces = Self::empty(&found.root, edition.or(class_tars.then_some(&OTHER))?);
         for tar in &found.tars {
             pieces.add(tar);

@@ -1,6 +1,7 @@
 //! The training pictures of each class: in a tar inside the archive, in a tar, or in a folder.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use super::pieces::Pieces;
@@ -39,17 +40,15 @@ pub(super) fn classes(
     let mut other = 0;
     for tar in &pieces.class_tars {
         let class = tar.name[..tar.name.len() - ".tar".len()].to_string();
-        if classes.contains_key(&class) {
-            other += 1;
-        } else {
-            classes.insert(class, ClassPictures::Tar(tar.path.clone()));
+        match classes.entry(class) {
+            Entry::Occupied(_) => other += 1,
+            Entry::Vacant(free) => _ = free.insert(ClassPictures::Tar(tar.path.clone())),
         }
     }
     for (class, path) in &pieces.class_folders {
-        if classes.contains_key(class) {
-            other += 1;
-        } else {
-            classes.insert(class.clone(), ClassPictures::Folder(path.clone()));
+        match classes.entry(class.clone()) {
+            Entry::Occupied(_) => other += 1,
+            Entry::Vacant(free) => _ = free.insert(ClassPictures::Folder(path.clone())),
         }
     }
     say(reading, pieces, other, &classes);
