@@ -9,7 +9,7 @@ use super::reading::{Doubt, Instead};
 /// A kind of file by its first bytes, and the command that unpacks it.
 struct Kind {
     magic: &'static [u8],
-    /// What is said of a file: `it is …`.
+    /// The kind in words, to be read after `it is`.
     what: &'static str,
     unpack: Unpack,
 }

@@ -34,7 +34,7 @@ impl Member {
     }
 }
 
-/// What to do with a name that occurs twice in an archive.
+/// The treatment of a name that occurs twice in an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeated {
     /// The last one wins, as when the archive is unpacked.

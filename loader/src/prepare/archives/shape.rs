@@ -9,7 +9,7 @@ use crate::prepare::webdataset;
 /// Most files of a tar that are looked at.
 const MOST: usize = 400;
 
-/// What a tar holds.
+/// The contents of a tar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     /// More tars: one per class.

@@ -1,4 +1,4 @@
-//! What is said of files that are no tars; the commands are run.
+//! Messages about files that are no tars; the commands are run.
 
 use std::io::Write;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Which members of a tar are used, and what is said of the others.
+//! Members of a tar that are used, and messages about the others.
 
 use super::*;
 use crate::prepare::tarfile::tests::{Made, file, open_end, whole};

@@ -66,7 +66,7 @@ const NESTS: [&str; 5] = ["annotations", "annotation", "meta", "metadata", "info
 /// Length from which a word is a text, in bytes.
 const MAX_WORD: usize = 200;
 
-/// How much a kind is trusted to be a label; `None` if it can't be one.
+/// The rank of a kind among labels, the most trusted 0; `None` if it can't be one.
 pub(super) fn rank(kind: &str) -> Option<usize> {
     let whole = KINDS.iter().position(|known| *known == kind);
     let end = kind.rsplit_once('.').map(|(_, end)| end);
@@ -144,7 +144,8 @@ fn text(written: &str) -> Option<Label> {
         return None;
     }
     let lower = word.to_lowercase();
-    if word.is_empty() || ["none", "null", "nan", "unlabeled", "unlabelled"].contains(&&*lower) {
+    if word.is_empty() || ["none", "null", "nan"].contains(&&*lower) || lower.starts_with("unlabel")
+    {
         return Some(Label::None);
     }
     if let Ok(number) = word.parse::<i64>() {

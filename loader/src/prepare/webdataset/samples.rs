@@ -17,7 +17,7 @@ const WANTED: [&str; 8] = ["jpg", "jpeg", "png", "webp", "ppm", "image", "img", 
 /// Most keys, or kinds, that are named in a note.
 const MOST_NAMED: usize = 3;
 
-/// What was seen in all shards.
+/// Counts over all shards.
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     /// Number of members by kind.
