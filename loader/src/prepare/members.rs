@@ -80,7 +80,8 @@ impl Reading {
             let named = twice.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
             let more = if twice.len() > MOST_NAMED { ", …" } else { "" };
             self.notes.push(format!(
-                "{}: {} members come twice; the last one is used, as when unpacking ({named}{more})",
+                "{}: {} members come twice; the last one is used, as when \
+                 unpacking ({named}{more})",
                 tar.name,
                 twice.len()
             ));

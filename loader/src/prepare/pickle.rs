@@ -216,7 +216,10 @@ impl Value {
     /// The value of a key of a dictionary.
     pub(super) fn get(&self, bytes: &[u8], key: &str) -> Option<&Value> {
         let Self::Dictionary(pairs) = self else { return None };
-        let is = |found: &Value| matches!(found, Self::Bytes(at) if bytes.get(at.clone()) == Some(key.as_bytes()));
+        let is = |found: &Value| match found {
+            Self::Bytes(at) => bytes.get(at.clone()) == Some(key.as_bytes()),
+            _ => false,
+        };
         pairs.iter().find(|(found, _)| is(found)).map(|(_, value)| value)
     }
 

@@ -66,7 +66,11 @@ const THREE: [(&str, &[u8]); 24] = [
     ("json", b"3"),
     ("pyd", b"\x80\x04K\x03."),
     ("msgpack", b"\x03"),
-    ("npy", b"\x93NUMPY\x01\0\x38\0{'descr': '<i8', 'fortran_order': False, 'shape': (), }\n\x03\0\0\0\0\0\0\0"),
+    (
+        "npy",
+        b"\x93NUMPY\x01\0\x38\0{'descr': '<i8', \
+          'fortran_order': False, 'shape': (), }\n\x03\0\0\0\0\0\0\0",
+    ),
 ];
 
 #[test]
