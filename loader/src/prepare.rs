@@ -17,11 +17,20 @@ mod lists; // tables that give the classes of pictures
 mod class_names; // order and names of classes
 mod shell; // paths in commands that people paste
 mod listing; // what a folder holds
-mod cifar; // data_batch_*.bin
-mod ilsvrc; // the archives of ILSVRC-2012, or Kaggle's copy
-mod matfile; // MATLAB's file format, as far as the development kit needs it
+mod archives; // recognizes archives, and chooses their reader: cifar, ilsvrc, webdataset, tarfolders
+mod found; // the archives in a folder, by name
+mod purpose; // train, val or test, from a name
+mod picture_names; // endings of picture files
+mod cifar; // CIFAR-10 and CIFAR-100, binary or pickled
+mod ilsvrc; // ImageNet's archives, or Kaggle's copy
 mod webdataset; // tars of key.jpg and key.cls
-mod archive; // tar files, read at random
+mod tarfolders; // tars of class folders
+mod foreign; // files that are no tar although their name says so
+mod archive; // files that hold many pictures, read at random
+mod tarfile; // the members of a tar
+mod members; // those that may be pictures, with all others counted or named
+mod matfile; // MATLAB's file format, as far as the development kit needs it
+mod pickle; // Python's pickle format, as far as CIFAR needs it
 mod source_files; // the files of a source, for the recognition of changes
 mod holdout; // validation pictures, held out of the training pictures
 mod store; // pictures to squares to shards
@@ -82,6 +91,8 @@ pub struct Options {
     pub allow_unreadable: bool,
     /// Give a data set at the destination another name (`NAME.before`) instead of refusing.
     pub replace: bool,
+    /// Accepts archives that are cut short or hold less than their lists say.
+    pub partial: bool,
 }
 
 /// A folder of a source that the options choose for a split.
@@ -116,6 +127,7 @@ impl Default for Options {
             test: None,
             allow_unreadable: false,
             replace: false,
+            partial: false,
         }
     }
 }
@@ -143,6 +155,9 @@ pub fn read(source: &Path, options: &Options) -> Result<Reading, Error> {
     info_span!("read").in_scope(|| {
         let mut reading = find::find(source, options)?;
         source_files::complete(&mut reading, source);
+        if options.partial {
+            reading.accept_partial();
+        }
         Ok(reading)
     })
 }

@@ -1,38 +1,53 @@
-//! Archives that hold many pictures, such as tar files, read at random.
+//! Files that hold many pictures, such as tars, read at random.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Error;
+use crate::file_pool::ARCHIVES;
 
-/// An open file that holds many pictures.
+/// A file that holds many pictures.
 #[derive(Debug, Clone)]
 pub(super) struct Archive {
-    /// File name, without folders.
+    /// File name, with the folders below the source.
     pub(super) name: String,
     /// Length in bytes.
     pub(super) bytes: u64,
-    file: Arc<File>,
+    contents: Contents,
 }
 
-/// A file inside a tar.
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) name: String,
-    /// Position of the contents, from the beginning of the archive.
-    pub(super) offset: u64,
-    pub(super) length: u64,
+#[derive(Debug, Clone)]
+enum Contents {
+    File(PathBuf),
+    /// Pictures that had to be put in order in memory.
+    Memory(Arc<[u8]>),
 }
 
 impl Archive {
+    /// Looks at a file, which is opened whenever something is read.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(Error::io(path, "open"))?;
-        let bytes = file.metadata().map_err(Error::io(path, "read"))?.len();
+        let metadata = std::fs::metadata(path).map_err(Error::io(path, "open"))?;
+        ARCHIVES.get(path).map_err(Error::io(path, "open"))?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { name, bytes, file: file.into() })
+        Ok(Self { name, bytes: metadata.len(), contents: Contents::File(path.into()) })
+    }
+
+    /// As [`Archive::open`], with a name that tells two archives of one source apart.
+    pub(super) fn open_below(root: &Path, path: &Path) -> Result<Self, Error> {
+        let mut archive = Self::open(path)?;
+        if let Ok(below) = path.strip_prefix(root)
+            && below != Path::new("")
+        {
+            archive.name = below.to_string_lossy().into_owned();
+        }
+        Ok(archive)
+    }
+
+    /// An archive whose bytes are in memory.
+    pub(super) fn in_memory(name: String, bytes: Vec<u8>) -> Self {
+        Self { name, bytes: bytes.len() as u64, contents: Contents::Memory(bytes.into()) }
     }
 
     pub(super) fn read(&self, offset: u64, length: u64) -> io::Result<Vec<u8>> {
@@ -42,66 +57,20 @@ impl Archive {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
         }
         let mut bytes = vec![0; length as usize];
-        self.file.read_exact_at(&mut bytes, offset)?;
+        self.read_at(&mut bytes, offset)?;
         Ok(bytes)
     }
 
-    /// Lists the files of the tar that is this whole archive.
-    pub(super) fn members(&self) -> (Vec<Member>, Option<String>) {
-        self.members_in(0, self.bytes)
-    }
-
-    /// Lists the files of the tar at `start`, without reading their contents; also says what is
-    /// wrong if the tar can't be read to its end.
-    pub(super) fn members_in(&self, start: u64, length: u64) -> (Vec<Member>, Option<String>) {
-        let mut members = Vec::new();
-        let end = (start + length).min(self.bytes);
-        let section = Section { file: &self.file, start, end, at: start };
-        let wrong = list(section, start, &mut members).err().map(|e| e.to_string());
-        (members, wrong)
-    }
-}
-
-fn list(section: Section<'_>, start: u64, members: &mut Vec<Member>) -> io::Result<()> {
-    let mut tar = tar::Archive::new(section);
-    for entry in tar.entries_with_seek()? {
-        let entry = entry?;
-        if entry.header().entry_type().is_file() {
-            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            let name = name.trim_start_matches("./").to_string();
-            let offset = start + entry.raw_file_position();
-            members.push(Member { name, offset, length: entry.size() });
+    /// Fills `buffer` with the bytes at `offset`.
+    pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match &self.contents {
+            Contents::File(path) => ARCHIVES.get(path)?.read_exact_at(buffer, offset),
+            Contents::Memory(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let part = bytes.get(start..).and_then(|rest| rest.get(..buffer.len()));
+                buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
         }
-    }
-    Ok(())
-}
-
-/// A range of a file, readable like a file.
-struct Section<'a> {
-    file: &'a File,
-    start: u64,
-    end: u64,
-    at: u64,
-}
-
-impl Read for Section<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.end.saturating_sub(self.at).min(buffer.len() as u64) as usize;
-        let n = self.file.read_at(&mut buffer[..left], self.at)?;
-        self.at += n as u64;
-        Ok(n)
-    }
-}
-
-impl Seek for Section<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let (base, by) = match to {
-            SeekFrom::Start(by) => (self.start, i64::try_from(by).unwrap_or(i64::MAX)),
-            SeekFrom::Current(by) => (self.at, by),
-            SeekFrom::End(by) => (self.end, by),
-        };
-        let at = base.checked_add_signed(by).filter(|at| *at >= self.start);
-        self.at = at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(self.at - self.start)
     }
 }

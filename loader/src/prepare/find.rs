@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::layout::{self, Layout, SplitFolder, Unsure};
 use super::split_names;
 use super::tree::{Id, Tree};
-use super::{Instead, Options, Place, Reading, cifar, folders, ilsvrc, webdataset};
+use super::{Instead, Options, Place, Reading, archives, folders};
 use crate::{Error, Split};
 
 const KNOWN: &str = "not a known layout; expected one of: \
@@ -22,12 +22,9 @@ const KNOWN: &str = "not a known layout; expected one of: \
 pub(super) fn find(source: &Path, options: &Options) -> Result<Reading, Error> {
     let metadata = std::fs::metadata(source).map_err(Error::io(source, "open"))?;
     let mut reading = if metadata.is_file() {
-        match source.extension() {
-            Some(end) if end == "tar" => webdataset::find(source, vec![source.into()])?,
-            _ => return Err(unknown(source)),
-        }
+        archives::find_file(source)?
     } else {
-        match archives(source)? {
+        match archives::find(source)? {
             Some(reading) => reading,
             None => in_folders(source, options)?,
         }
@@ -44,34 +41,17 @@ fn unknown(source: &Path) -> Error {
     Error::Layout { path: source.into(), why: KNOWN.into() }
 }
 
-fn archives(source: &Path) -> Result<Option<Reading>, Error> {
-    let entries = super::listing::entries(source)?;
-    let named = |test: &dyn Fn(&str) -> bool| -> Vec<_> {
-        entries.iter().filter(|(name, _)| test(name)).map(|(_, path)| path.clone()).collect()
-    };
-    let batches = named(&|name| name.starts_with("data_batch_") && name.ends_with(".bin"));
-    let tars = named(&|name| name.ends_with(".tar") && !name.starts_with('.'));
-    if source.join("ILSVRC2012_img_train.tar").is_file() {
-        ilsvrc::find(source).map(Some)
-    } else if !batches.is_empty() {
-        cifar::find(source, &batches).map(Some)
-    } else if !tars.is_empty() && !source.join("train").is_dir() {
-        webdataset::find(source, tars).map(Some)
-    } else {
-        Ok(None)
-    }
-}
-
 /// Reads folders of pictures, or archives inside of folders that wrap them.
 fn in_folders(source: &Path, options: &Options) -> Result<Reading, Error> {
     let mut reading = Reading { layout: "folders", root: source.into(), ..Reading::default() };
     let tree = Tree::read(source, &mut reading)?;
     reading.files = tree.source_files();
-    let inner = layout::unwrapped(&tree, 0);
-    if inner != 0
-        && let Some(archives) = archives(&tree.folder(inner).path)?
-    {
-        return Ok(archives);
+    let mut at = 0;
+    while let Some(only) = tree.only_folder(at) {
+        at = only;
+        if let Some(archives) = archives::find(&tree.folder(at).path)? {
+            return Ok(archives);
+        }
     }
     match chosen(&tree, source, options)? {
         Ok(layout) => {

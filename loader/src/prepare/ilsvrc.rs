@@ -1,172 +1,111 @@
-//! ILSVRC-2012: the archives of image-net.org, or Kaggle's copy, unpacked.
+//! ImageNet's archives: ILSVRC-2012, ILSVRC-2010, Fall 2011, and any other tar of one tar per
+//! class; whole, or partly unpacked.
 //!
-//! Training: `ILSVRC2012_img_train.tar` (a tar of one tar per class), or Kaggle's
-//! `ILSVRC/Data/CLS-LOC/train/<class>/`. Validation: `ILSVRC2012_img_val.tar` or Kaggle's
-//! `…/val/*.JPEG`; their classes from `LOC_val_solution.csv` or the development kit. Labels are
-//! the classes' WordNet ids in alphabetical order, as is usual (the development kit's own numbers
+//! Training pictures: an archive of class tars, or class tars and class folders. Validation and
+//! test pictures: an archive or a flat folder, with a list of their classes. Labels are the
+//! classes' WordNet ids in alphabetical order, as is usual (the development kit's own numbers
 //! differ).
 
-mod labels; // the classes of the validation pictures
+mod edition; // names of archives, and what they should hold
+mod pieces; // which of them are there
+mod lists; // the classes of validation and test pictures
+mod kit; // the development kit
+mod train; // training pictures of each class
+mod held_out; // validation and test pictures
+mod expect; // counts that are unlike the lists'
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::listing::{class_folders, entries};
-use super::{Archive, Location, Picture, Reading, folders};
+use super::found::{Found, Tar};
+use super::purpose::Purpose;
+use super::{Location, Reading};
 use crate::Error;
 
-use labels::Labels;
+use edition::Edition;
+use lists::Lists;
+use pieces::Pieces;
+use train::ClassPictures;
 
-const TRAIN: &str = "ILSVRC2012_img_train.tar";
-const VAL: &str = "ILSVRC2012_img_val.tar";
 const SOLUTION: &str = "LOC_val_solution.csv";
-/// Folders with the pictures of Kaggle's copy: below its top, below `ILSVRC`, or below `Data`.
-const KAGGLE: [&str; 3] = ["ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC"];
 
-/// Whether `root` is ILSVRC-2012 in one of its forms.
-pub(super) fn matches(root: &Path) -> bool {
-    root.join(TRAIN).is_file() || kaggle(root).is_some()
-}
-
-fn kaggle(root: &Path) -> Option<PathBuf> {
-    let pictures = KAGGLE.map(|below| root.join(below)).into_iter();
-    let here = root.join(SOLUTION).is_file().then(|| root.to_owned());
-    pictures.chain(here).find(|path| path.join("train").is_dir())
-}
-
-pub(super) fn find(root: &Path) -> Result<Reading, Error> {
-    let mut reading = Reading {
-        layout: "ilsvrc-2012",
-        name: "ilsvrc-2012".into(),
-        root: root.into(),
-        ..Reading::default()
+/// Reads ImageNet's archives in a folder; `None` if there are none.
+pub(super) fn find(found: &Found) -> Result<Option<Reading>, Error> {
+    let Some(pieces) = Pieces::of(found) else {
+        return Ok(None);
     };
-    let labels = Labels::find(root)?;
-    let pictures = kaggle(root);
-    let train = match &pictures {
-        Some(pictures) if !root.join(TRAIN).is_file() => Train::Folder(pictures.join("train")),
-        _ => Train::Tar(classes_of_tar(&mut reading, &root.join(TRAIN))?),
-    };
-    let val = match &pictures {
-        Some(pictures) if pictures.join("val").is_dir() => Some(pictures.join("val")),
-        _ => Some(root.join(VAL)).filter(|path| path.is_file()),
-    };
-
-    let mut keys: BTreeSet<String> = match &train {
-        Train::Tar(classes) => classes.keys().cloned().collect(),
-        Train::Folder(folder) => class_folders(folder)?,
-    };
-    if val.is_some() {
-        keys.extend(labels.classes());
+    let mut reading = Reading { root: found.root.clone(), ..Reading::default() };
+    for path in &pieces.other_archives {
+        let below = path.strip_prefix(&found.root).unwrap_or(path);
+        let why = "an archive that doesn't belong to this data set";
+        reading.leave_out(below.display().to_string(), why);
     }
-    let name = |key: String| (key.clone(), labels.name_of(&key).unwrap_or(key));
+    read(&pieces, reading).map(Some)
+}
+
+/// Reads tars of class tars under any name.
+pub(super) fn find_tars(root: &Path, tars: &[Tar], reading: Reading) -> Result<Reading, Error> {
+    read(&Pieces::generic(root, tars), reading)
+}
+
+/// Reads one tar per class, each named after its class.
+pub(super) fn find_class_tars(
+    root: &Path,
+    tars: Vec<Tar>,
+    reading: Reading,
+) -> Result<Reading, Error> {
+    read(&Pieces::of_class_tars(root, tars), reading)
+}
+
+fn read(pieces: &Pieces, mut reading: Reading) -> Result<Reading, Error> {
+    let edition = pieces.edition;
+    (reading.layout, reading.name) = (edition.layout, edition.name.into());
+    let lists = Lists::find(&pieces.root, edition, &mut reading)?;
+    let patches = held_out::patches(&mut reading, pieces)?;
+    let train = train::classes(&mut reading, pieces)?;
+    let val = held_out::source(&mut reading, pieces, Purpose::Val, &lists)?;
+    let test = held_out::source(&mut reading, pieces, Purpose::Test, &lists)?;
+
+    let mut keys: BTreeSet<String> = train.keys().cloned().collect();
+    keys.extend(lists.expected.keys().cloned());
+    for source in [&val, &test].into_iter().flatten() {
+        keys.extend(source.classes(&lists));
+    }
+    let name = |key: String| (key.clone(), lists.name_of(&key).unwrap_or(key));
     reading.classes = keys.into_iter().map(name).collect();
 
-    reading.train = match train {
-        Train::Tar(classes) => train_in_tars(&mut reading, classes),
-        Train::Folder(folder) => folders::pictures(&mut reading, &folder)?,
-    };
-    reading.val = val.map(|val| val_pictures(&mut reading, &val, &labels)).transpose()?;
+    let counts = train_pictures(&mut reading, train, &patches)?;
+    expect::check_train(&mut reading, pieces, &lists, &counts);
+    if let Some(val) = val {
+        reading.val = Some(held_out::pictures(&mut reading, val, &lists, &patches)?);
+    }
+    if let Some(test) = test {
+        reading.test = Some(held_out::pictures(&mut reading, test, &lists, &patches)?);
+    }
     Ok(reading)
 }
 
-enum Train {
-    /// Position and length of each class's tar in the archive.
-    Tar(BTreeMap<String, (u64, u64)>),
-    Folder(PathBuf),
-}
-
-fn classes_of_tar(
+/// Lists the training pictures, class by class; returns the number of each class.
+fn train_pictures(
     reading: &mut Reading,
-    path: &Path,
-) -> Result<BTreeMap<String, (u64, u64)>, Error> {
-    let archive = Archive::open(path)?;
-    let (members, wrong) = archive.members();
-    if let Some(wrong) = wrong {
-        reading.leave_out(&archive.name, format!("the rest of the archive: {wrong}"));
-    }
-    let mut classes = BTreeMap::new();
-    for member in members {
-        match Path::new(&member.name).file_name().and_then(|name| name.to_str()) {
-            Some(name) if name.ends_with(".tar") => {
-                classes
-                    .insert(name.trim_end_matches(".tar").into(), (member.offset, member.length));
-            }
-            _ => {
-                reading.leave_out(format!("{}/{}", archive.name, member.name), "not a class's tar")
-            }
-        }
-    }
-    reading.archives.push(archive);
-    Ok(classes)
-}
-
-fn train_in_tars(reading: &mut Reading, classes: BTreeMap<String, (u64, u64)>) -> Vec<Picture> {
-    let number = reading.archives.len() - 1;
-    let archive = reading.archives[number].clone();
+    classes: BTreeMap<String, ClassPictures>,
+    patches: &HashMap<String, Location>,
+) -> Result<BTreeMap<String, u64>, Error> {
     let labels = label_of(reading);
-    let mut pictures = Vec::new();
-    for (class, (start, length)) in classes {
-        let (members, wrong) = archive.members_in(start, length);
-        if let Some(wrong) = wrong {
-            let file = format!("{}/{class}.tar", archive.name);
-            reading.leave_out(file, format!("the rest of the archive: {wrong}"));
-        }
-        pictures.extend(members.into_iter().map(|member| Picture {
-            label: labels[&class],
-            location: Location::Member {
-                archive: number as u32,
-                name: format!("{class}.tar/{}", member.name).into(),
-                offset: member.offset,
-                length: member.length,
-            },
-        }));
+    let mut counts = BTreeMap::new();
+    for (class, place) in classes {
+        let before = reading.train.len();
+        place.list(reading, labels[&class])?;
+        counts.insert(class, (reading.train.len() - before) as u64);
     }
-    pictures
+    let mut train = std::mem::take(&mut reading.train);
+    held_out::patch(&mut train, patches);
+    reading.train = train;
+    Ok(counts)
 }
 
 fn label_of(reading: &Reading) -> HashMap<String, u32> {
     reading.classes.iter().zip(0..).map(|((key, _), label)| (key.clone(), label)).collect()
-}
-
-/// Lists the validation pictures in the order of their names; those without a known class are
-/// left out.
-fn val_pictures(reading: &mut Reading, val: &Path, labels: &Labels) -> Result<Vec<Picture>, Error> {
-    let mut all = if val.is_dir() {
-        let below = |path: &Path| path.strip_prefix(&reading.root).unwrap_or(path).to_owned();
-        entries(val)?.into_iter().map(|(name, path)| (name, Location::File(below(&path)))).collect()
-    } else {
-        members_of_val(reading, val)?
-    };
-    all.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let label_of = label_of(reading);
-    let mut pictures = Vec::new();
-    for (name, location) in all {
-        match labels.class_of(&name).and_then(|class| label_of.get(class)) {
-            Some(&label) => pictures.push(Picture { label, location }),
-            None => {
-                let reason = format!("its class isn't in {}", labels.from);
-                reading.leave_out(format!("{}/{name}", val.display()), reason);
-            }
-        }
-    }
-    Ok(pictures)
-}
-
-fn members_of_val(reading: &mut Reading, val: &Path) -> Result<Vec<(String, Location)>, Error> {
-    let archive = Archive::open(val)?;
-    let (members, wrong) = archive.members();
-    if let Some(wrong) = wrong {
-        reading.leave_out(&archive.name, format!("the rest of the archive: {wrong}"));
-    }
-    let number = reading.archives.len() as u32;
-    reading.archives.push(archive);
-    let location = |member: super::archive::Member| {
-        let base = member.name.rsplit('/').next().unwrap_or(&member.name).to_string();
-        let (offset, length) = (member.offset, member.length);
-        (base, Location::Member { archive: number, name: member.name.into(), offset, length })
-    };
-    Ok(members.into_iter().map(location).collect())
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ pub fn listed() -> u64 {
 }
 
 /// Counts files and folders that were listed elsewhere.
-pub(super) fn count(n: usize) {
-    LISTED.fetch_add(n as u64, Ordering::Relaxed);
+pub(super) fn count(n: u64) {
+    LISTED.fetch_add(n, Ordering::Relaxed);
 }
 
 /// Names and paths of everything in a folder, sorted by name.
@@ -26,7 +26,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
         let entry = entry.map_err(Error::io(folder, "list"))?;
         entries.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
     }
-    count(entries.len());
+    count(entries.len() as u64);
     entries.sort();
     Ok(entries)
 }

@@ -39,8 +39,18 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<(String, Value)>, String> {
     let header = bytes.get(..128).ok_or("not a MATLAB file: shorter than its header")?;
     match &header[124..] {
         [0x00, 0x01, b'I', b'M'] => {}
-        [_, _, b'M', b'I'] => return Err("a big-endian MATLAB file, expected little-endian".into()),
-        _ => return Err("not a MATLAB file of level 5 (save it with -v7)".into()),
+        [_, _, b'M', b'I'] => {
+            let why = "a big-endian MATLAB file; expected little-endian, as in the development kit";
+            return Err(format!("{why}: download the kit again"));
+        }
+        [0x00, 0x02, b'I', b'M'] => {
+            let why = "a MATLAB file of version 7.3 (HDF5); expected level 5, as in the kit";
+            return Err(format!("{why}: download the development kit again, or save with -v7"));
+        }
+        _ => {
+            let why = "not a MATLAB file of level 5; download the development kit again";
+            return Err(why.into());
+        }
     }
     let mut variables = Vec::new();
     let mut rest = &bytes[128..];

@@ -2,11 +2,15 @@
 //! is not used, with the reason.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::archive::Archive;
 use crate::Error;
 use crate::dataset::LeftOut;
+
+/// Upper bound for the length of a picture that is unpacked, in bytes.
+const MAX_UNPACKED: u64 = 256 << 20;
 
 /// The contents of a source, before any picture is opened.
 ///
@@ -128,10 +132,23 @@ impl Reading {
         match &picture.location {
             Location::File(path) => std::fs::read(self.root.join(path)),
             Location::Member { archive, offset, length, .. } => {
-                self.archives[*archive as usize].read(*offset, *length)
+                let bytes = self.archives[*archive as usize].read(*offset, *length)?;
+                // A few pictures inside ILSVRC-2010's archives are compressed once more.
+                if !self.raw && bytes.starts_with(&[0x1F, 0x8B]) {
+                    unpack(&bytes)
+                } else {
+                    Ok(bytes)
+                }
             }
         }
     }
+}
+
+/// Unpacks a picture that is compressed with gzip.
+fn unpack(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(bytes).take(MAX_UNPACKED).read_to_end(&mut unpacked)?;
+    Ok(unpacked)
 }
 
 impl PassedOver {

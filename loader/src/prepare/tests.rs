@@ -204,8 +204,8 @@ fn cifar_pictures_stay_bit_exact() {
     first.extend([1; 100]);
     let root = tree(&[("data_batch_1.bin", first), ("test_batch.bin", record(0, 9))]);
     let out = tempfile::tempdir().unwrap();
-    let report =
-        prepare(root.path(), &out.path().join("out"), &Options::default(), &|_| ()).unwrap();
+    let partial = Options { partial: true, ..Options::default() };
+    let report = prepare(root.path(), &out.path().join("out"), &partial, &|_| ()).unwrap();
     assert_eq!((report.summary.n_train, report.summary.n_val, report.summary.side), (2, 1, 32));
     assert_eq!(report.summary.encoding, PictureEncoding::Raw);
     assert_eq!(report.summary.left_out.len(), 2);

@@ -106,6 +106,15 @@ impl Tree {
         folders.filter(|&id| self.any(id, &may_be_picture)).collect()
     }
 
+    /// The only folder in a folder that has files, if there are no pictures beside it.
+    pub(super) fn only_folder(&self, id: Id) -> Option<Id> {
+        let folder = &self.folders[id];
+        let mut filled = folder.folders.iter().copied().filter(|id| self.any(*id, &|_| true));
+        let only = filled.next()?;
+        let alone = filled.next().is_none() && !folder.files.iter().any(may_be_picture);
+        alone.then_some(only)
+    }
+
     /// Whether a folder holds files, and none of them may be a picture.
     pub(super) fn has_only_other_files(&self, id: Id) -> bool {
         self.any(id, &|_| true) && !self.any(id, &may_be_picture)

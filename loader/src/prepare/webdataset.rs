@@ -1,158 +1,135 @@
-//! WebDataset tars: `key.jpg` and `key.cls` (or `key.json` with a `label`) beside each other.
+//! WebDataset tars: a picture and its label with the same key beside each other, such as
+//! `0001.jpg` and `0001.cls`.
 //!
-//! A tar with `val`, `valid`, `validation` or `test` as a word of its name holds validation
-//! pictures. Labels are whole numbers, or words that become classes in alphabetical order.
+//! A tar with a split's name in its own name, or in its folder's, holds pictures of that split.
+//! Labels are whole numbers, or words that become classes in alphabetical order (or in the order of
+//! `classes.txt`). Negative numbers and empty labels mark pictures without a label.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+mod label; // a label, in all forms in which writers write it
+mod samples; // members of a shard by key
+mod classes; // classes and their order, from the labels
 
-use super::{Archive, Location, Picture, Reading};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::found::Tar;
+use super::members::{self, Repeated};
+use super::purpose::Purpose;
+use super::reading::{Location, Picture, Reading};
 use crate::Error;
 
-const PICTURES: [&str; 9] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "img"];
-const VAL: [&str; 4] = ["val", "valid", "validation", "test"];
-/// Upper bound for the number of classes; a larger number is no label.
-const MAX_CLASSES: u64 = 100_000;
+use classes::Classes;
+use label::Label;
+use samples::Samples;
 
-/// The picture and the label of one key.
-#[derive(Debug, Default)]
-struct Sample {
-    picture: Option<Location>,
-    label: Option<String>,
+/// Whether a member with this ending may hold a label.
+pub(super) fn is_label(ending: &str) -> bool {
+    label::rank(ending).is_some()
 }
 
-pub(super) fn find(root: &Path, tars: Vec<PathBuf>) -> Result<Reading, Error> {
-    let mut reading = Reading { layout: "webdataset", root: root.into(), ..Reading::default() };
-    let (mut train, mut val) = (Vec::new(), Vec::new());
-    for tar in &tars {
-        let samples = samples(&mut reading, tar)?;
-        if is_val(tar) { val.extend(samples) } else { train.extend(samples) }
+/// The labeled pictures of one split, and the files without a label.
+#[derive(Debug, Default)]
+struct Split {
+    pictures: Vec<(Label, Location)>,
+    /// Names of pictures without a label.
+    unlabeled: Vec<String>,
+    n_tars: usize,
+}
+
+pub(super) fn find(tars: &[Tar], mut reading: Reading) -> Result<Reading, Error> {
+    reading.layout = "webdataset";
+    let mut splits: BTreeMap<Purpose, Split> = BTreeMap::new();
+    let mut seen = Samples::default();
+    for tar in tars {
+        let split = splits.entry(tar.purpose.unwrap_or(Purpose::Train)).or_default();
+        split.n_tars += 1;
+        shard(&mut reading, &tar.path, split, &mut seen)?;
     }
-    let names: BTreeSet<&String> = train.iter().chain(&val).map(|(label, _)| label).collect();
-    let labels = labels(root, &names)?;
-    let label_of = labels.of;
-    reading.classes = labels.classes;
-    let pictures = |samples: Vec<(String, Location)>| {
+    seen.notes(&mut reading);
+    for (purpose, split) in &mut splits {
+        unlabeled(&mut reading, *purpose, split);
+    }
+    if splits.values().all(|split| split.pictures.is_empty()) {
+        no_labels(&mut reading, &seen);
+    }
+    let labels = splits.values().flat_map(|split| &split.pictures).map(|(label, _)| label);
+    let classes = Classes::of(&mut reading, labels)?;
+    let mut take = |purpose| {
+        let split = splits.remove(&purpose).filter(|split: &Split| !split.pictures.is_empty())?;
+        let pictures = split.pictures.into_iter();
         let picture =
-            |(label, location): (String, Location)| Picture { label: label_of[&label], location };
-        samples.into_iter().map(picture).collect::<Vec<_>>()
+            |(label, location)| Some(Picture { label: classes.of_label(&label)?, location });
+        Some(pictures.filter_map(picture).collect::<Vec<_>>())
     };
-    reading.val = tars.iter().any(|tar| is_val(tar)).then(|| pictures(val));
-    reading.train = pictures(train);
-    if root.is_file() {
-        reading.name = root.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    }
+    reading.train = take(Purpose::Train).unwrap_or_default();
+    reading.val = take(Purpose::Val);
+    reading.test = take(Purpose::Test);
+    reading.classes = classes.keys_and_names;
+    test_for_val(&mut reading);
     Ok(reading)
 }
 
-fn is_val(tar: &Path) -> bool {
-    let name = tar.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
-    name.split(|c: char| !c.is_alphabetic()).any(|word| VAL.contains(&word))
+/// Takes the test pictures as validation pictures where there are no others.
+fn test_for_val(reading: &mut Reading) {
+    if reading.val.is_none() && reading.test.is_some() {
+        reading.val = reading.test.take();
+        reading.notes.push(
+            "the test pictures serve as validation pictures: there are no others to validate with"
+                .into(),
+        );
+    }
 }
 
-/// Lists label and location of each picture in a tar, in the order of keys.
-fn samples(reading: &mut Reading, path: &Path) -> Result<Vec<(String, Location)>, Error> {
-    let archive = Archive::open(path)?;
-    let number = reading.archives.len() as u32;
-    let (members, wrong) = archive.members();
-    if let Some(wrong) = wrong {
-        reading.leave_out(&archive.name, format!("the rest of the archive: {wrong}"));
+fn shard(
+    reading: &mut Reading,
+    path: &Path,
+    split: &mut Split,
+    seen: &mut Samples,
+) -> Result<(), Error> {
+    let (number, archive) = reading.open_archive(path)?;
+    let mut tar = members::Tar::whole(&archive);
+    tar.repeated = Repeated::Kept;
+    let members = reading.list(tar);
+    let found = seen.of_shard(&archive, members);
+    for (key, why) in found.left_out {
+        reading.leave_out(format!("{}/{key}", archive.name), why);
     }
-    let mut samples: BTreeMap<String, Sample> = BTreeMap::new();
-    for member in members {
-        let base = member.name.rfind('/').map_or(0, |at| at + 1);
-        let Some(dot) = member.name[base..].find('.').filter(|dot| *dot > 0) else {
-            reading.leave_out(format!("{}/{}", archive.name, member.name), "no key.kind name");
-            continue;
-        };
-        let (key, kind) = member.name.split_at(base + dot);
-        let kind = kind[1..].to_lowercase();
-        let sample = samples.entry(key.to_string()).or_default();
-        let read = || archive.read(member.offset, member.length).unwrap_or_default();
-        if PICTURES.contains(&kind.as_str()) {
-            let (offset, length) = (member.offset, member.length);
-            let name = member.name.clone().into();
-            sample.picture = Some(Location::Member { archive: number, name, offset, length });
-        } else if kind == "cls" {
-            sample.label = Some(String::from_utf8_lossy(&read()).trim().to_string());
-        } else if kind == "json" && sample.label.is_none() {
-            sample.label = json_label(&read());
+    for (member, label) in found.complete {
+        match label {
+            Label::None => split.unlabeled.push(format!("{}/{}", archive.name, member.name)),
+            Label::Unknown(why) => {
+                reading.leave_out(format!("{}/{}", archive.name, member.name), why);
+            }
+            label => split.pictures.push((label, member.location(number))),
         }
     }
-    let mut complete = Vec::new();
-    for (key, sample) in samples {
-        match (sample.picture, sample.label) {
-            (Some(picture), Some(label)) if !label.is_empty() => complete.push((label, picture)),
-            (Some(_), _) => {
-                reading.leave_out(
-                    format!("{}/{key}", archive.name),
-                    "no label (.cls, or .json with label)",
-                );
-            }
-            (None, _) => {
-                reading.leave_out(format!("{}/{key}", archive.name), "no picture with this key")
-            }
-        }
-    }
-    reading.archives.push(archive);
-    Ok(complete)
+    Ok(())
 }
 
-fn json_label(json: &[u8]) -> Option<String> {
-    let json: serde_json::Value = serde_json::from_slice(json).ok()?;
-    match ["label", "cls", "class"].iter().find_map(|key| json.get(key))? {
-        serde_json::Value::String(label) => Some(label.trim().to_string()),
-        serde_json::Value::Number(label) => Some(label.to_string()),
-        _ => None,
+/// Names the pictures without a label, or only counts them where a split has no labels at all.
+fn unlabeled(reading: &mut Reading, purpose: Purpose, split: &mut Split) {
+    let unlabeled = std::mem::take(&mut split.unlabeled);
+    if purpose != Purpose::Train && split.pictures.is_empty() && !unlabeled.is_empty() {
+        let name = if purpose == Purpose::Test { "test" } else { "validation" };
+        reading.notes.push(format!(
+            "{} {name} pictures aren't used: none of them has a label",
+            unlabeled.len()
+        ));
+        return;
+    }
+    for file in unlabeled {
+        reading.leave_out(file, "it is marked as having no label (-1, or empty)");
     }
 }
 
-struct Labels {
-    of: BTreeMap<String, u32>,
-    /// Keys and names, in label order.
-    classes: Vec<(String, String)>,
-}
-
-/// Assigns labels: numbers stay as they are (`classes.txt` beside the tars may name them), words
-/// get numbers in alphabetical order.
-fn labels(root: &Path, written: &BTreeSet<&String>) -> Result<Labels, Error> {
-    let numbers: Option<Vec<u64>> = written.iter().map(|label| label.parse().ok()).collect();
-    let Some(numbers) = numbers else {
-        let classes = written.iter().map(|label| ((*label).clone(), (*label).clone())).collect();
-        let of = written.iter().zip(0..).map(|(label, i)| ((*label).clone(), i)).collect();
-        return Ok(Labels { of, classes });
-    };
-    let most = numbers.iter().copied().max().map_or(0, |most| most.saturating_add(1));
-    if most > MAX_CLASSES {
-        let why = format!("a label of {}, expected at most {}", most - 1, MAX_CLASSES - 1);
-        return Err(Error::Layout { path: root.into(), why });
-    }
-    let folder = if root.is_file() { root.parent().unwrap_or(Path::new(".")) } else { root };
-    let path = folder.join("classes.txt");
-    let names = match path.is_file() {
-        true => std::fs::read_to_string(&path).map_err(Error::io(&path, "read"))?,
-        false => String::new(),
-    };
-    let names: Vec<&str> = names.lines().map(str::trim).filter(|name| !name.is_empty()).collect();
-    let n = (most as usize).max(names.len());
-    let class = |i: usize| {
-        let key = i.to_string();
-        let name = names.get(i).map_or(key.clone(), |name| (*name).to_string());
-        (key, name)
-    };
-    let of = written.iter().zip(&numbers).map(|(label, n)| ((*label).clone(), *n as u32)).collect();
-    Ok(Labels { of, classes: (0..n).map(class).collect() })
+fn no_labels(reading: &mut Reading, seen: &Samples) {
+    let kinds = seen.kinds();
+    let why = format!(
+        "none of the pictures in these tars has a label; expected KEY.jpg with KEY.cls, KEY.json \
+         or KEY.txt beside it, found: {kinds}"
+    );
+    reading.doubt(why, None);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Read in review for the fuzzer: one more than the largest number is none.
-    #[test]
-    fn the_largest_number_is_no_label() {
-        let written = u64::MAX.to_string();
-        let said = labels(Path::new("."), &BTreeSet::from([&written])).err().unwrap();
-        assert!(said.to_string().contains("expected at most 99999"), "{said}");
-    }
-}
+mod tests;

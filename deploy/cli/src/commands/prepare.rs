@@ -103,6 +103,10 @@ pub(super) struct PrepareArgs {
     /// With --refresh, keep what is prepared even if SRC has changed since
     #[arg(long, requires = "refresh")]
     keep_prepared: bool,
+
+    /// Accept archives that are cut short or hold less than their lists say
+    #[arg(long)]
+    partial: bool,
 }
 
 /// Turns pictures into shards.
@@ -119,6 +123,7 @@ pub(super) fn run(args: &PrepareArgs) -> Result<()> {
         threads: args.threads,
         shard_bytes: args.shard_bytes.unwrap_or(usual.shard_bytes),
         allow_unreadable: args.allow_unreadable,
+        partial: args.partial,
         ..usual
     };
     if args.dry_run {

@@ -31,18 +31,37 @@ fn text_array(text: &str) -> Vec<u8> {
     array(MX_CHAR, [1, text.len() as u32], "", &put(MI_UINT16, &units))
 }
 
+/// A class or a group of the kit: number, WordNet id, words, number of members, of pictures.
+pub(in crate::prepare) type Synset<'a> = (u8, &'a str, &'a str, u8, u8);
+
 /// A `meta.mat` with these numbers, WordNet ids and words.
 pub(in crate::prepare) fn meta_mat(synsets: &[(u8, &str, &str)], compressed: bool) -> Vec<u8> {
-    let names: Vec<u8> = ["ILSVRC2012_ID", "WNID", "words", "wordnet_height"]
-        .iter()
-        .flat_map(|name| [name.as_bytes(), &[0; 32][name.len()..]].concat())
-        .collect();
+    let with_counts: Vec<Synset<'_>> = synsets.iter().map(|s| (s.0, s.1, s.2, 0, 0)).collect();
+    meta(&["ILSVRC2012_ID", "WNID", "words", "wordnet_height"], &with_counts, compressed)
+}
+
+/// A `meta.mat` of an edition that also has the counts.
+pub(in crate::prepare) fn meta_with_counts(year: u16, synsets: &[Synset<'_>]) -> Vec<u8> {
+    let id = format!("ILSVRC{year}_ID");
+    let fields =
+        [id.as_str(), "WNID", "words", "wordnet_height", "num_children", "num_train_images"];
+    meta(&fields, synsets, true)
+}
+
+fn meta(fields: &[&str], synsets: &[Synset<'_>], compressed: bool) -> Vec<u8> {
+    let names: Vec<u8> =
+        fields.iter().flat_map(|name| [name.as_bytes(), &[0; 32][name.len()..]].concat()).collect();
     let mut contents = [put(5, &32_u32.to_le_bytes()), put(1, &names)].concat();
-    for (id, wnid, words) in synsets {
-        contents.extend(array(MX_DOUBLE, [1, 1], "", &put(MI_UINT8, &[*id])));
+    for (id, wnid, words, children, pictures) in synsets {
+        let number = |number: &u8| array(MX_DOUBLE, [1, 1], "", &put(MI_UINT8, &[*number]));
+        contents.extend(number(id));
         contents.extend(text_array(wnid));
         contents.extend(text_array(words));
         contents.extend(array(MX_DOUBLE, [1, 1], "", &put(9, &0.0_f64.to_le_bytes())));
+        if fields.len() > 4 {
+            contents.extend(number(children));
+            contents.extend(number(pictures));
+        }
     }
     let variable = array(MX_STRUCT, [synsets.len() as u32, 1], "synsets", &contents);
     let mut file = b"MATLAB 5.0 MAT-file, written by a test".to_vec();
@@ -93,4 +112,11 @@ fn files_cut_anywhere_and_other_files_are_refused_not_fatal() {
     damaged[200] ^= 0xFF;
     assert!(read(&damaged).is_err());
     assert!(read(&[b'x'; 500]).unwrap_err().contains("level 5"));
+    let mut newer = whole.clone();
+    newer[124..126].copy_from_slice(&[0, 2]);
+    assert!(read(&newer).unwrap_err().contains("7.3"));
+    let mut big = whole;
+    big.truncate(124);
+    big.extend([1, 0, b'M', b'I']);
+    assert!(read(&big).unwrap_err().contains("big-endian"));
 }

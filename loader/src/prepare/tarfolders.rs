@@ -1,0 +1,196 @@
+//! Tars of class folders, read without unpacking: `train/cat/1.jpg` with `val/cat/2.jpg`, or
+//! `cat/1.jpg`; also inside one more folder.
+//!
+//! The result is the same as that of the unpacked folder. Where a list would be needed (flat
+//! validation pictures), the tar has to be unpacked first.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::foreign::unpack_tar;
+use super::found::Tar;
+use super::members::{self, Member};
+use super::picture_names::has_picture_name;
+use super::purpose::Purpose;
+use super::reading::{Instead, Location, Picture, Reading};
+use crate::Error;
+
+/// The list that gives the classes their order.
+const ORDER: &str = "classes.txt";
+/// Most files that are named in a note.
+const MOST_NAMED: usize = 3;
+
+/// A member by its place: the split, the class, and the whole path for sorting.
+#[derive(Debug)]
+struct Placed {
+    purpose: Purpose,
+    class: String,
+    path: Vec<String>,
+    location: Location,
+}
+
+/// Whether each of these tars, which hold pictures without folders, is one class: they have names
+/// of people instead of numbers.
+pub(super) fn are_classes(tars: &[Tar]) -> bool {
+    let is_word =
+        |tar: &Tar| tar.purpose.is_none() && !tar.name.chars().any(|c| c.is_ascii_digit());
+    tars.len() > 1 && tars.iter().all(is_word)
+}
+
+/// Reads tars of class folders.
+pub(super) fn find(tars: &[Tar], mut reading: Reading) -> Result<Reading, Error> {
+    reading.layout = "folders";
+    let mut placed = Vec::new();
+    let mut order = Vec::new();
+    for tar in tars {
+        let (number, archive) = reading.open_archive(&tar.path)?;
+        let members = reading.list(members::Tar::whole(&archive));
+        let tree = Tree::of(&members);
+        if order.is_empty()
+            && let Some(list) = members.iter().find(|member| tree.is_order(&member.name))
+        {
+            let bytes = archive.read(list.offset, list.length);
+            let bytes = bytes.map_err(Error::io(&tar.path, "read"))?;
+            order = lines(&String::from_utf8_lossy(&bytes));
+        }
+        place(&mut reading, tar, members, &tree, number, &mut placed);
+    }
+    placed.sort_by(|a, b| (a.purpose, &a.path).cmp(&(b.purpose, &b.path)));
+    classes(&mut reading, &placed, order);
+    let labels: HashMap<String, u32> =
+        reading.classes.iter().zip(0..).map(|((key, _), label)| (key.clone(), label)).collect();
+    let mut splits: BTreeMap<Purpose, Vec<Picture>> = BTreeMap::new();
+    for Placed { purpose, class, location, .. } in placed {
+        let picture = Picture { label: labels[&class], location };
+        splits.entry(purpose).or_default().push(picture);
+    }
+    reading.train = splits.remove(&Purpose::Train).unwrap_or_default();
+    reading.val = splits.remove(&Purpose::Val);
+    reading.test = splits.remove(&Purpose::Test);
+    if reading.val.is_none() && reading.test.is_some() {
+        reading.val = reading.test.take();
+        let note = "the test pictures serve as validation pictures: there are no others";
+        reading.notes.push(note.into());
+    }
+    Ok(reading)
+}
+
+/// The folders around the class folders of a tar.
+#[derive(Debug, Default)]
+struct Tree {
+    /// Number of folders around everything.
+    wrapped: usize,
+    has_splits: bool,
+}
+
+impl Tree {
+    fn of(members: &[Member]) -> Self {
+        let pictures: Vec<Vec<&str>> = members
+            .iter()
+            .filter(|member| has_picture_name(&member.name))
+            .map(|member| member.name.split('/').collect())
+            .collect();
+        let mut wrapped = 0;
+        while let Some(first) = pictures.first().and_then(|path| path.get(wrapped)) {
+            let same =
+                |path: &Vec<&str>| path.len() > wrapped + 2 && path.get(wrapped) == Some(first);
+            if Purpose::of_word(first).is_some() || !pictures.iter().all(same) {
+                break;
+            }
+            wrapped += 1;
+        }
+        let split =
+            |path: &Vec<&str>| Purpose::of_word(path[wrapped.min(path.len() - 1)]).is_some();
+        // A folder named after a split that holds pictures beside other classes is a class.
+        let (of_splits, others): (Vec<_>, Vec<_>) = pictures.iter().partition(|path| split(path));
+        let deep = of_splits.iter().any(|path| path.len() > wrapped + 2);
+        let has_splits = !of_splits.is_empty() && (deep || others.is_empty());
+        Self { wrapped, has_splits }
+    }
+
+    fn is_order(&self, name: &str) -> bool {
+        name.ends_with(ORDER) && name.split('/').count() == self.wrapped + 1
+    }
+}
+
+/// Places the members of a tar; names those that have no class.
+fn place(
+    reading: &mut Reading,
+    tar: &Tar,
+    members: Vec<Member>,
+    tree: &Tree,
+    number: u32,
+    placed: &mut Vec<Placed>,
+) {
+    let mut flat: BTreeMap<String, u64> = BTreeMap::new();
+    let mut other = Vec::new();
+    for member in members {
+        let path: Vec<String> =
+            member.name.split('/').skip(tree.wrapped).map(String::from).collect();
+        let split = path.first().and_then(|name| Purpose::of_word(name));
+        let depth = usize::from(tree.has_splits);
+        let purpose = if tree.has_splits { split } else { tar.purpose.or(Some(Purpose::Train)) };
+        match purpose {
+            Some(purpose) if path.len() > depth + 1 => {
+                let class = path[depth].clone();
+                let path = path[depth..].to_vec();
+                placed.push(Placed { purpose, class, path, location: member.location(number) });
+            }
+            _ if !has_picture_name(&member.name) => other.push(member.name),
+            Some(_) if tree.has_splits => *flat.entry(path[0].clone()).or_default() += 1,
+            _ => {
+                reading.leave_out(format!("{}/{}", tar.name, member.name), "not in a class folder")
+            }
+        }
+    }
+    for (split, n) in flat {
+        let command = unpack_tar(&tar.path);
+        let why = format!(
+            "{}: {n} pictures in {split} have no class folder; unpack the tar first, so that lists \
+             beside it are read: `{command}`",
+            tar.path.display()
+        );
+        reading.doubt(why, Some(Instead::Before(command)));
+    }
+    other.retain(|name| !name.ends_with(ORDER));
+    if !other.is_empty() {
+        let named = other.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let more = if other.len() > MOST_NAMED { ", …" } else { "" };
+        let n = other.len();
+        reading.notes.push(format!("{}: {n} other files aren't used: {named}{more}", tar.name));
+    }
+}
+
+/// Puts the classes in order: those that `classes.txt` lists, then the others by name.
+fn classes(reading: &mut Reading, placed: &[Placed], order: Vec<String>) {
+    let mut keys: BTreeSet<&str> = placed.iter().map(|placed| placed.class.as_str()).collect();
+    let all = keys.clone();
+    let mut seen = BTreeSet::new();
+    for line in &order {
+        let (key, name) = match line.split_once(char::is_whitespace) {
+            Some((key, name)) if !all.contains(line.as_str()) => (key, name.trim()),
+            _ => (line.as_str(), line.as_str()),
+        };
+        if !seen.insert(key.to_string()) {
+            let why = format!("{key} is twice in {ORDER}; expected each class folder once");
+            reading.doubt(why, None);
+            continue;
+        }
+        keys.remove(key);
+        reading.classes.push((key.into(), name.into()));
+    }
+    for key in keys {
+        if !order.is_empty() {
+            let note = format!("class {key} isn't in {ORDER}; it comes after those");
+            reading.notes.push(note);
+        }
+        reading.classes.push((key.into(), key.into()));
+    }
+}
+
+fn lines(text: &str) -> Vec<String> {
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+    lines.filter(|line| !line.is_empty()).map(String::from).collect()
+}
+
+#[cfg(test)]
+mod tests;
