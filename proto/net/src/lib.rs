@@ -24,6 +24,7 @@ mod reaction; // gRPC code → reaction of the caller
 mod retry; // pauses between attempts, and dialing again until a deadline
 mod logging; // log formats
 mod signals; // SIGTERM and Ctrl-C
+mod shell; // paths in commands that people copy
 
 pub use advertise::advertised;
 pub use certificates::{AUTHORITY, UnusableCertificate, certificate_file, date, key_file};
@@ -35,6 +36,7 @@ pub use reaction::{Reaction, reaction};
 pub use retry::Backoff;
 pub use role::Role;
 pub use server::{first_message, server};
+pub use shell::quoted;
 pub use signals::asked_to_stop;
 pub use stream::{Remote, Stream};
 pub use trust::Trust;
