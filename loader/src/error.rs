@@ -17,8 +17,9 @@ pub enum Error {
     },
     /// A folder that isn't a prepared data set.
     #[error(
-        "{path}: no data set here ({missing} is missing); \
-         make one with `alexnet prepare PICTURES {path}`"
+        "{path}: no data set here ({missing} is missing); if it holds pictures, prepare them with \
+         `alexnet prepare {} DST` and name DST instead",
+        net::quoted(path)
     )]
     NoDataSet {
         /// The folder.
