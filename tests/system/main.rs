@@ -13,6 +13,7 @@ mod nvrtc; // every way to install NVRTC, and the choice among them
 mod kernels; // the machine code of the kernels, and what it implies for speed
 mod schedules; // seeded schedules of kills
 mod processes; // `alexnet` as a person runs it
+mod after; // `predict` and `eval` on people's folders, and while a training runs
 mod resume; // the same bits after a stop or with another number of loaders
 mod step; // a step against PyTorch, and two halves against the whole
 mod hosts; // two hosts train as one

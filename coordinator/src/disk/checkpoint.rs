@@ -186,7 +186,7 @@ impl Manifest {
     /// [`Error::Damaged`] naming the file, or [`Error::Io`] if it can't be read.
     pub fn load(&self, run_dir: &Path) -> Result<Vec<Bytes>, Error> {
         let load = |(shard, path, file): (&ShardEntry, PathBuf, File)| {
-            // The length that the manifest says is not trusted with memory: the file may be shorter.
+            // The manifest's length is not trusted with memory: the file may be shorter.
             let mut bytes = Vec::new();
             let mut limited = file.take(shard.bytes.saturating_add(1));
             limited.read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
@@ -437,7 +437,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// What `--keep 1` does while another process reads.
+    /// A training with `--keep 1` does this while another process reads.
     #[test]
     fn a_checkpoint_that_is_removed_while_it_is_read_makes_room_for_the_newer_one() {
         let dir = tempfile::tempdir().unwrap();

@@ -113,7 +113,7 @@ fn report(found: &Found) {
     found.passed.sentences().iter().for_each(print::note);
 }
 
-/// What was asked for and can't be answered, in words.
+/// Things that were asked for and can't be answered, in words.
 fn lost(found: &Found, unread: u64) -> Vec<String> {
     let all = print::count(found.pictures.len() as u64, "picture", "pictures");
     let problems = found.problems.len() as u64;

@@ -15,9 +15,9 @@ pub(super) struct Mistake {
     pub(super) loss: f32,
     /// Number of the picture in its split.
     pub(super) number: u64,
-    /// Its class.
+    /// Class of the picture.
     pub(super) label: u32,
-    /// The class that it was taken for.
+    /// Class that the picture was taken for.
     pub(super) predicted: u32,
     /// Probability of that class.
     pub(super) probability: f32,

@@ -16,7 +16,7 @@ const PAIRS: usize = 10;
 /// Classes that are printed.
 const CLASSES: usize = 5;
 
-/// What was measured, and with what.
+/// The pictures, network and devices of a measurement.
 #[derive(Debug)]
 pub(super) struct About {
     /// The pictures.

@@ -47,7 +47,7 @@ impl Predictions {
         Self { format, top: top.min(classes.len()), classes }
     }
 
-    /// What comes before the first picture.
+    /// The bytes before the first picture.
     pub(super) fn header(&self) -> Vec<u8> {
         let column = |name: &str, rank: usize| match rank {
             1 => name.to_owned(),
