@@ -29,7 +29,10 @@ pub enum Error {
         by: String,
     },
     /// The folder is no run directory.
-    #[error("{path} is not a run directory: {why}; train one with `alexnet up --run {path}`")]
+    #[error(
+        "{path} is not a run directory: {why}; train one with `alexnet up --run {}`",
+        net::quoted(path)
+    )]
     NotARun {
         /// The folder.
         path: PathBuf,
@@ -62,6 +65,15 @@ pub enum Error {
         path: PathBuf,
         /// ` of step 7`, where one was asked for.
         which: String,
+    },
+    /// Checkpoints come and go faster than one can be read.
+    #[error(
+        "each checkpoint in {path} was removed while it was being read: try again when the \
+         training is less busy, or keep more of them with --keep"
+    )]
+    Vanishing {
+        /// The run directory.
+        path: PathBuf,
     },
     /// There are checkpoints, but each is damaged.
     #[error(
@@ -187,6 +199,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a file or checkpoint isn't there, in contrast to one that is there but can't be
+    /// read.
+    pub fn is_absent(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            Self::NoCheckpoint { .. } => true,
+            _ => false,
+        }
+    }
+
     /// For `map_err`: names the operation and the path.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_path_buf(), source }

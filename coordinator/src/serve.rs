@@ -167,6 +167,7 @@ impl From<Error> for Status {
             | Error::Locked { .. } => Self::failed_precondition(message),
             Error::LoaderUnreachable { .. }
             | Error::Busy { .. }
+            | Error::Vanishing { .. }
             | Error::StoreClosed
             | Error::ServerEnded
             | Error::Server(_) => Self::unavailable(message),

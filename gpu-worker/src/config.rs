@@ -74,6 +74,11 @@ pub enum Device {
     Cuda(Gpu),
 }
 
+impl Device {
+    /// Most threads of a CPU.
+    pub const MOST_THREADS: usize = 256;
+}
+
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -92,7 +97,7 @@ impl FromStr for Device {
         match text.split_once(':') {
             None if text == "cpu" => Ok(Self::Cpu { threads: 1 }),
             Some(("cpu", n)) => match n.parse() {
-                Ok(threads @ 1..=256) => Ok(Self::Cpu { threads }),
+                Ok(threads @ 1..=Self::MOST_THREADS) => Ok(Self::Cpu { threads }),
                 _ => Err(refused("cpu:N needs a thread count from 1 to 256")),
             },
             Some(("cuda", gpu)) => gpu.parse().map(Self::Cuda).map_err(|why: String| refused(&why)),

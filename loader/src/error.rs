@@ -19,8 +19,9 @@ pub enum Error {
     },
     /// A folder that isn't a prepared data set.
     #[error(
-        "{path}: not a prepared data set ({missing} is missing); if it holds pictures, prepare them \
-         first: `alexnet prepare {path} DST`"
+        "{path}: no data set here ({missing} is missing); if it holds pictures, prepare them with \
+         `alexnet prepare {} DST` and name DST instead",
+        net::quoted(path)
     )]
     NoDataSet {
         /// The folder.

@@ -18,7 +18,6 @@ pub mod dataset; // shards on disk, read at random and checked
 mod files; // files of a folder, few of them open at a time
 pub mod synthetic; // pictures drawn by the program, for machines without data
 pub mod statistics; // mean image and color components
-mod stored; // a picture file as a network sees it: the input of `predict`
 pub mod prepare; // picture files in any known layout → a data set
 pub mod serve; // the gRPC service, and the loader's membership in a run
 pub mod config; // the settings that an operator chooses
@@ -31,4 +30,3 @@ pub use error::Error;
 pub use prepare::prepare;
 pub use serve::run;
 pub use source::Source;
-pub use stored::image_file_to_stored;

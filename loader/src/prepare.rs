@@ -15,7 +15,6 @@ mod layout; // which folders are splits and which are classes
 mod folders; // the pictures of a layout
 mod lists; // tables that give the classes of pictures
 mod class_names; // order and names of classes
-mod shell; // paths in commands that people paste
 mod listing; // what a folder holds
 mod archives; // recognizes archives, and chooses their reader: cifar, ilsvrc, webdataset, tarfolders
 mod found; // the archives in a folder, by name
@@ -61,7 +60,6 @@ use writer::Written;
 pub use listing::listed;
 pub use partial::before;
 pub use reading::{Doubt, Instead, PassedOver, Picture, Reading, SourceFile};
-pub use shell::quoted;
 pub use watch::{Phase, Progress, Watch};
 
 /// The options of [`prepare`].

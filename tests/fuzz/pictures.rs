@@ -4,7 +4,6 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
 use jpeg_encoder::{ColorType, Encoder};
-use loader::image_file_to_stored;
 
 use crate::engine::Target;
 use crate::mutate::Shape;
@@ -57,7 +56,6 @@ pub(crate) fn targets() -> Vec<Target> {
     let (flat, alpha, deep) =
         (DynamicImage::from(rgb()), DynamicImage::from(rgba), DynamicImage::from(deep));
     let gray = DynamicImage::from(flat.to_luma8());
-    let folder = tempfile::tempdir().unwrap();
     let with = |format, of: &[&DynamicImage]| -> Vec<Vec<u8>> {
         of.iter().map(|picture| encoded(picture, format)).collect()
     };
@@ -75,16 +73,10 @@ pub(crate) fn targets() -> Vec<Target> {
         ("pnm", with(ImageFormat::Pnm, &[&flat, &gray])),
         ("tiff", with(ImageFormat::Tiff, &[&flat, &alpha, &deep, &gray])),
     ];
-    let folder = std::rc::Rc::new(folder);
     let target = |(kind, seeds): (&'static str, Vec<Vec<u8>>)| {
-        let folder = folder.clone();
-        let decode = move |bytes: &[u8]| {
-            let file = folder.path().join("picture");
-            std::fs::write(&file, bytes).unwrap();
-            match image_file_to_stored(&file, 16) {
-                Ok(pixels) => pixels.len() == 3 * 16 * 16 || panic!("{} numbers", pixels.len()),
-                Err(_) => false,
-            }
+        let decode = |bytes: &[u8]| match picture::square(bytes, 16) {
+            Ok(pixels) => pixels.len() == 3 * 16 * 16 || panic!("{} numbers", pixels.len()),
+            Err(_) => false,
         };
         let target = Target::new(kind, MEMORY, Shape::Binary, seeds, decode);
         if kind == "png" { target.sealed(seal_png) } else { target }

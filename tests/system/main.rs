@@ -15,6 +15,7 @@ mod schedules; // seeded schedules of kills
 mod processes; // `alexnet` as a person runs it
 mod refusals; // runs that cannot work say so once; signals end every command
 mod preparing; // `prepare`: interrupted, repeated, with changed pictures
+mod after; // `predict` and `eval` on people's folders, and while a training runs
 mod resume; // the same bits after a stop or with another number of loaders
 mod step; // a step against PyTorch, and two halves against the whole
 mod hosts; // two hosts train as one

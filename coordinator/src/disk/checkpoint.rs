@@ -5,19 +5,25 @@
 //! checkpoints/step-00000450/half-a.safetensors  half-b.safetensors  manifest.json (written last)
 //! ```
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use bytes::Bytes;
+use proto::digest::sha256_of_all;
 use serde::{Deserialize, Serialize};
 
-use crate::disk::durable::{sha256, sha256_of_file, sync_folder, write_whole};
+use crate::disk::durable::{sha256, sync_folder, write_whole};
 use crate::error::Error;
 use crate::record::metrics::Evaluation;
 use crate::run::rate::RateState;
 
 const MANIFEST: &str = "manifest.json";
 const FOLDER: &str = "checkpoints";
+
+/// Looks at the checkpoints of a run that removes them meanwhile: each later look finds newer ones.
+pub(crate) const LOOKS: usize = 20;
 
 /// The content of a checkpoint, and the run's state after its step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +65,20 @@ pub struct ShardEntry {
     pub sha256: String,
     /// Length in bytes.
     pub bytes: u64,
+}
+
+impl ShardEntry {
+    /// Compares a file's digest and length with those that were written.
+    fn compare(&self, path: PathBuf, sha256: &str, bytes: u64) -> Result<(), Error> {
+        if sha256 == self.sha256 && bytes == self.bytes {
+            return Ok(());
+        }
+        let why = format!(
+            "sha256 {sha256} over {bytes} bytes, its manifest says {} over {}",
+            self.sha256, self.bytes
+        );
+        Err(Error::Damaged { path, why })
+    }
 }
 
 /// The state of a run that goes into a manifest; lengths and checksums are filled in on writing.
@@ -153,18 +173,37 @@ impl Manifest {
     /// # Errors
     /// [`Error::Damaged`] naming the file, or [`Error::Io`] if it can't be read.
     pub fn verify(&self, run_dir: &Path) -> Result<(), Error> {
-        for shard in &self.shards {
-            let path = folder(run_dir, self.step).join(&shard.file);
-            let (sha256, bytes) = sha256_of_file(&path)?;
-            if sha256 != shard.sha256 || bytes != shard.bytes {
-                let why = format!(
-                    "sha256 {sha256} over {bytes} bytes, its manifest says {} over {}",
-                    shard.sha256, shard.bytes
-                );
-                return Err(Error::Damaged { path, why });
-            }
+        for (shard, path, file) in self.open(run_dir)? {
+            let (sha256, bytes) = sha256_of_all(file).map_err(Error::io("read", &path))?;
+            shard.compare(path, &sha256, bytes)?;
         }
         Ok(())
+    }
+
+    /// Reads every shard into memory, half A first, and compares checksums.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] naming the file, or [`Error::Io`] if it can't be read.
+    pub fn load(&self, run_dir: &Path) -> Result<Vec<Bytes>, Error> {
+        let load = |(shard, path, file): (&ShardEntry, PathBuf, File)| {
+            // The manifest's length is not trusted with memory: the file may be shorter.
+            let mut bytes = Vec::new();
+            let mut limited = file.take(shard.bytes.saturating_add(1));
+            limited.read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
+            shard.compare(path, &sha256(&bytes), bytes.len() as u64)?;
+            Ok(bytes.into())
+        };
+        self.open(run_dir)?.into_iter().map(load).collect()
+    }
+
+    /// Opens all shards: once they are open, no one can remove them from under the reader.
+    fn open<'a>(&'a self, run_dir: &Path) -> Result<Vec<(&'a ShardEntry, PathBuf, File)>, Error> {
+        let open = |shard: &'a ShardEntry| {
+            let path = folder(run_dir, self.step).join(&shard.file);
+            let file = File::open(&path).map_err(Error::io("open", &path))?;
+            Ok((shard, path, file))
+        };
+        self.shards.iter().map(open).collect()
     }
 
     /// Path of a shard, by its index: half A is 0, half B 1; a whole network has only 0.
@@ -228,20 +267,70 @@ pub fn steps(run_dir: &Path) -> Result<Vec<u64>, Error> {
 /// The newest whole checkpoint, and a sentence for each newer one that is damaged.
 ///
 /// # Errors
-/// [`Error::Io`] if the folder can't be read.
+/// [`Error::Io`] if the folder can't be read, [`Error::Vanishing`] if each checkpoint is removed
+/// before it is read.
 pub fn newest(run_dir: &Path) -> Result<(Option<Manifest>, Vec<String>), Error> {
+    let (found, refused) = newest_with(run_dir, |manifest| manifest.verify(run_dir))?;
+    Ok((found.map(|(manifest, ())| manifest), refused))
+}
+
+/// A checkpoint and what was made of it, if there is one; and a sentence for each one refused.
+pub(crate) type Found<T> = (Option<(Manifest, T)>, Vec<String>);
+
+/// The newest checkpoint that `take` accepts, as [`newest`] finds it.
+///
+/// A running training removes old checkpoints. If one is removed between listing and reading, it
+/// is not damaged: there is a newer one by then, so the search begins again.
+pub(crate) fn newest_with<T>(
+    run_dir: &Path,
+    take: impl Fn(&Manifest) -> Result<T, Error>,
+) -> Result<Found<T>, Error> {
+    for _ in 0..LOOKS {
+        if let Some(found) = look(run_dir, &take)? {
+            return Ok(found);
+        }
+    }
+    Err(Error::Vanishing { path: run_dir.to_path_buf() })
+}
+
+/// One search; `None` if a checkpoint was removed meanwhile.
+fn look<T>(
+    run_dir: &Path,
+    take: &impl Fn(&Manifest) -> Result<T, Error>,
+) -> Result<Option<Found<T>>, Error> {
     let mut refused = Vec::new();
     for step in steps(run_dir)?.into_iter().rev() {
-        let whole = Manifest::read(run_dir, step)
-            .and_then(|manifest| manifest.verify(run_dir).map(|()| manifest));
-        match whole {
-            Ok(manifest) => return Ok((Some(manifest), refused)),
+        match read_with(run_dir, step, take) {
+            Ok(found) => return Ok(Some((Some(found), refused))),
+            Err(Error::NoCheckpoint { .. }) => return Ok(None),
             Err(error) => {
                 refused.push(format!("the checkpoint of step {step} is not used: {error}"));
             }
         }
     }
-    Ok((None, refused))
+    Ok(Some((None, refused)))
+}
+
+/// The checkpoint of a step, and what `take` makes of it.
+///
+/// # Errors
+/// [`Error::NoCheckpoint`] if it has no manifest, or was removed while it was read: its manifest
+/// goes first. Otherwise the errors of `take`; a missing shard beside a manifest is one of them.
+pub(crate) fn read_with<T>(
+    run_dir: &Path,
+    step: u64,
+    take: impl Fn(&Manifest) -> Result<T, Error>,
+) -> Result<(Manifest, T), Error> {
+    let read = Manifest::read(run_dir, step)
+        .and_then(|manifest| take(&manifest).map(|taken| (manifest, taken)));
+    let is_gone = || matches!(folder(run_dir, step).join(MANIFEST).try_exists(), Ok(false));
+    match read {
+        Err(error) if error.is_absent() && is_gone() => Err(Error::NoCheckpoint {
+            path: run_dir.to_path_buf(),
+            which: format!(" of step {step}"),
+        }),
+        read => read,
+    }
 }
 
 /// Time of a checkpoint, if the file system knows it.
@@ -346,6 +435,53 @@ pub(crate) mod tests {
             assert_eq!(found, Some(kept));
             assert!(said[0].contains(file) && said[0].contains("step 20"), "{said:?}");
         }
+    }
+
+    /// A training with `--keep 1` does this while another process reads.
+    #[test]
+    fn a_checkpoint_that_is_removed_while_it_is_read_makes_room_for_the_newer_one() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), 10, None);
+        let looks = std::cell::Cell::new(0);
+        let take = |manifest: &Manifest| {
+            looks.set(looks.get() + 1);
+            if looks.get() == 1 {
+                prune(dir.path(), &write(dir.path(), 20, None), 1)?;
+            }
+            manifest.load(dir.path())
+        };
+        let (found, refused) = newest_with(dir.path(), take).unwrap();
+        let (manifest, shards) = found.unwrap();
+        assert_eq!((manifest.step, looks.get()), (20, 2));
+        assert!(shards.len() == 2 && shards.iter().all(|shard| shard[..] == 20_u64.to_le_bytes()));
+        assert!(refused.is_empty(), "nothing was damaged: {refused:?}");
+    }
+
+    /// A shard that is missing beside its manifest was not removed by its run.
+    #[test]
+    fn a_checkpoint_without_one_of_its_shards_is_damaged_not_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = write(dir.path(), 10, None);
+        write(dir.path(), 20, None);
+        fs::remove_file(folder(dir.path(), 20).join("half-b.safetensors")).unwrap();
+        let (found, said) = newest(dir.path()).unwrap();
+        assert_eq!(found, Some(kept));
+        assert!(said[0].contains("step 20") && said[0].contains("half-b"), "{said:?}");
+    }
+
+    #[test]
+    fn checkpoints_that_vanish_without_end_are_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let looks = std::cell::Cell::new(1);
+        write(dir.path(), 1, None);
+        let take = |_: &Manifest| -> Result<(), Error> {
+            looks.set(looks.get() + 1);
+            prune(dir.path(), &write(dir.path(), looks.get(), None), 1)?;
+            Err(Error::NoCheckpoint { path: dir.path().into(), which: String::new() })
+        };
+        let said = newest_with(dir.path(), take).unwrap_err();
+        assert!(matches!(said, Error::Vanishing { .. }), "{said}");
+        assert_eq!(looks.get(), LOOKS as u64 + 1);
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use proto::digest::sha256_of_all;
 pub(crate) use proto::digest::{hex, sha256};
 
 use crate::error::Error;
@@ -29,10 +28,4 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(Path::new("."));
     File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("sync", folder))
-}
-
-/// SHA-256 and length of a file.
-pub(crate) fn sha256_of_file(path: &Path) -> Result<(String, u64), Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    sha256_of_all(file).map_err(Error::io("read", path))
 }

@@ -16,8 +16,10 @@ mod owned; // for writing, by one coordinator at a time
 pub(crate) use owned::{Owned, random_bytes};
 
 use std::fs::{self, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use model::recipe::Recipe;
 use proto::status::WorkerStatus;
 use serde::{Deserialize, Serialize};
@@ -85,6 +87,9 @@ impl Seated {
     }
 }
 
+/// A checkpoint in memory: its manifest and its shards, half A first.
+pub type Loaded = (Manifest, Vec<Bytes>);
+
 /// A run directory, opened for reading.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunDir {
@@ -100,18 +105,23 @@ impl RunDir {
     /// Opens a run directory, even while a coordinator works in it.
     ///
     /// # Errors
-    /// [`Error::NotARun`] or [`Error::Damaged`].
+    /// [`Error::NotARun`], [`Error::Damaged`], or [`Error::Io`] if a file is there but can't be
+    /// read.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let missing = |file: &str| Error::NotARun {
             path: path.to_path_buf(),
             why: format!("it has no {file}"),
         };
         let recipe_path = path.join(RECIPE);
-        let text = fs::read_to_string(&recipe_path).map_err(|_| missing(RECIPE))?;
+        let unread = |path: &Path, file, error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => missing(file),
+            _ => Error::io("read", path)(error),
+        };
+        let text = fs::read_to_string(&recipe_path).map_err(|e| unread(&recipe_path, RECIPE, e))?;
         let recipe = Recipe::from_toml(&text)
             .map_err(|e| Error::Damaged { path: recipe_path, why: e.to_string() })?;
         let record_path = path.join(RECORD);
-        let text = fs::read(&record_path).map_err(|_| missing(RECORD))?;
+        let text = fs::read(&record_path).map_err(|e| unread(&record_path, RECORD, e))?;
         let record = serde_json::from_slice(&text)
             .map_err(|e| Error::Damaged { path: record_path, why: e.to_string() })?;
         Ok(Self { path: path.to_path_buf(), recipe, record })
@@ -172,13 +182,8 @@ impl RunDir {
     /// # Errors
     /// [`Error::NoCheckpoint`] if there is none.
     pub fn newest(&self) -> Result<(Manifest, Vec<String>), Error> {
-        let (manifest, refused) = checkpoint::newest(&self.path)?;
-        let which = if refused.is_empty() { "" } else { " that is undamaged" };
-        let manifest = manifest.ok_or_else(|| Error::NoCheckpoint {
-            path: self.path.clone(),
-            which: which.to_string(),
-        })?;
-        Ok((manifest, refused))
+        let (found, refused) = self.newest_with(|manifest| manifest.verify(&self.path))?;
+        Ok((found.0, refused))
     }
 
     /// The checkpoint of a step, checked.
@@ -186,13 +191,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::NoCheckpoint`] or [`Error::Damaged`].
     pub fn at(&self, step: u64) -> Result<Manifest, Error> {
-        if !self.steps()?.contains(&step) {
-            let which = format!(" of step {step}");
-            return Err(Error::NoCheckpoint { path: self.path.clone(), which });
-        }
-        let manifest = Manifest::read(&self.path, step)?;
-        manifest.verify(&self.path)?;
-        Ok(manifest)
+        Ok(checkpoint::read_with(&self.path, step, |manifest| manifest.verify(&self.path))?.0)
     }
 
     /// The checkpoint with the lowest validation error, checked, and a sentence for each checkpoint
@@ -201,18 +200,81 @@ impl RunDir {
     /// # Errors
     /// The same as [`RunDir::newest`].
     pub fn best(&self) -> Result<(Manifest, Vec<String>), Error> {
-        let (newest, mut refused) = self.newest()?;
-        let Some(best) = newest.best.as_ref().filter(|best| best.step != newest.step) else {
-            return Ok((newest, refused));
+        let (found, refused) = self.best_with(&|manifest| manifest.verify(&self.path))?;
+        Ok((found.0, refused))
+    }
+
+    /// The checkpoint of [`RunDir::newest`] with its shards in memory.
+    ///
+    /// # Errors
+    /// The same as [`RunDir::newest`].
+    pub fn load_newest(&self) -> Result<(Loaded, Vec<String>), Error> {
+        self.newest_with(|manifest| manifest.load(&self.path))
+    }
+
+    /// The checkpoint of a step with its shards in memory.
+    ///
+    /// # Errors
+    /// The same as [`RunDir::at`].
+    pub fn load_at(&self, step: u64) -> Result<Loaded, Error> {
+        checkpoint::read_with(&self.path, step, |manifest| manifest.load(&self.path))
+    }
+
+    /// The checkpoint of [`RunDir::best`] with its shards in memory.
+    ///
+    /// # Errors
+    /// The same as [`RunDir::newest`].
+    pub fn load_best(&self) -> Result<(Loaded, Vec<String>), Error> {
+        self.best_with(&|manifest| manifest.load(&self.path))
+    }
+
+    fn newest_with<T>(
+        &self,
+        take: impl Fn(&Manifest) -> Result<T, Error>,
+    ) -> Result<((Manifest, T), Vec<String>), Error> {
+        let (found, refused) = checkpoint::newest_with(&self.path, take)?;
+        let which = if refused.is_empty() { "" } else { " that is undamaged" };
+        let found = found.ok_or_else(|| Error::NoCheckpoint {
+            path: self.path.clone(),
+            which: which.to_string(),
+        })?;
+        Ok((found, refused))
+    }
+
+    fn best_with<T>(
+        &self,
+        take: &impl Fn(&Manifest) -> Result<T, Error>,
+    ) -> Result<((Manifest, T), Vec<String>), Error> {
+        let better = |newest: &Manifest| {
+            newest.best.as_ref().map(|best| best.step).filter(|best| *best != newest.step)
         };
-        match self.at(best.step) {
-            Ok(best) => Ok((best, refused)),
-            Err(error) => {
-                let (best, newest) = (best.step, newest.step);
-                refused.push(format!("step {newest} is used, not the best, step {best}: {error}"));
-                Ok((self.newest()?.0, refused))
+        let mut newest_before = None;
+        for _ in 0..checkpoint::LOOKS {
+            // Taken in this search if it is the best: it may be gone a moment later.
+            let ((newest, taken), mut refused) =
+                self.newest_with(|manifest| match better(manifest) {
+                    None => take(manifest).map(Some),
+                    Some(_) => manifest.verify(&self.path).map(|()| None),
+                })?;
+            let best = match (taken, better(&newest)) {
+                (Some(taken), _) => return Ok(((newest, taken), refused)),
+                (None, best) => best.unwrap_or(newest.step),
+            };
+            match checkpoint::read_with(&self.path, best, take) {
+                Ok(found) => return Ok((found, refused)),
+                // Its run has found a better one and removed this one.
+                Err(error) if error.is_absent() && newest_before != Some(newest.step) => {
+                    newest_before = Some(newest.step);
+                }
+                Err(error) => {
+                    let newest = newest.step;
+                    refused
+                        .push(format!("step {newest} is used, not the best, step {best}: {error}"));
+                    return Ok((self.newest_with(take)?.0, refused));
+                }
             }
         }
+        Err(Error::Vanishing { path: self.path.clone() })
     }
 
     /// Path of `metrics.jsonl`.
@@ -263,6 +325,47 @@ mod tests {
         assert!(RunDir::open(dir.path()).unwrap().is_in_use());
         drop(owned);
         assert!(!RunDir::open(dir.path()).unwrap().is_in_use());
+    }
+
+    /// A training with `--keep 1` finds a better network while `predict` reads the best one.
+    #[test]
+    fn a_best_checkpoint_that_is_replaced_while_it_is_read_is_looked_for_again() {
+        use checkpoint::tests::write;
+        let dir = tempfile::tempdir().unwrap();
+        drop(Owned::open(dir.path(), &Recipe::default(), 1).unwrap());
+        write(dir.path(), 10, Some(10));
+        write(dir.path(), 20, Some(10));
+        let run = RunDir::open(dir.path()).unwrap();
+        let take = |manifest: &Manifest| {
+            if manifest.step == 10 {
+                checkpoint::prune(dir.path(), &write(dir.path(), 30, Some(30)), 1)?;
+            }
+            manifest.load(dir.path())
+        };
+        let ((manifest, _), refused) = run.best_with(&take).unwrap();
+        assert_eq!((manifest.step, refused), (30, vec![]));
+    }
+
+    #[test]
+    fn a_best_checkpoint_that_somebody_removed_is_replaced_by_the_newest_with_a_sentence() {
+        use checkpoint::tests::write;
+        let dir = tempfile::tempdir().unwrap();
+        drop(Owned::open(dir.path(), &Recipe::default(), 1).unwrap());
+        write(dir.path(), 20, Some(10));
+        let ((manifest, shards), refused) = RunDir::open(dir.path()).unwrap().load_best().unwrap();
+        assert_eq!((manifest.step, shards.len()), (20, 2));
+        assert!(refused[0].contains("step 20 is used, not the best, step 10"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_not_taken_for_a_missing_one() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Owned::open(dir.path(), &Recipe::default(), 1).unwrap());
+        let record = dir.path().join(RECORD);
+        fs::remove_file(&record).unwrap();
+        fs::create_dir(&record).unwrap(); // reading it fails, even for root
+        let said = RunDir::open(dir.path()).unwrap_err().to_string();
+        assert!(said.contains("can't read") && said.contains(RECORD), "{said}");
     }
 
     #[test]

@@ -79,7 +79,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Measure a trained network: top-1 and top-5 error, loss, confusion matrix
     Eval(eval::EvalArgs),
-    /// Name what is in pictures: the five most probable classes
+    /// Name what is in pictures: the most probable classes
     Predict(predict::PredictArgs),
     /// Write the whole network to one safetensors file with PyTorch's names and layout
     Export(export::ExportArgs),
@@ -136,7 +136,7 @@ pub(crate) fn run(cli: &Cli, typed: &ArgMatches, environment: &Environment) -> R
         Command::Up(args) => up::run(args, call),
         Command::Prepare(args) => prepare::run(args),
         Command::Inspect(args) => return inspect::run(args),
-        Command::Eval(args) => eval::run(args),
+        Command::Eval(args) => eval::run(args, call),
         Command::Predict(args) => predict::run(args),
         Command::Export(args) => export::run(args),
         Command::Preview(args) => preview::run(args),

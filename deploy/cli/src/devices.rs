@@ -57,17 +57,21 @@ fn auto(columns: usize, found: gpu_worker::Result<Vec<cuda::Found>>) -> Devices 
             }
         }
         Err(error) => {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let why = match error {
                 gpu_worker::Error::NoGpu { why, .. }
                 | gpu_worker::Error::Device { why, .. }
                 | gpu_worker::Error::DeviceUnusable { why, .. } => why,
                 other => other.to_string(),
             };
-            let threads = (cores / columns).max(1);
-            Devices { names: vec![format!("cpu:{threads}"); columns], why: Some(why) }
+            Devices { names: vec![cpu(columns).to_string(); columns], why: Some(why) }
         }
     }
+}
+
+/// The CPU for one of several halves that share its cores.
+pub(crate) fn cpu(columns: usize) -> Device {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Device::Cpu { threads: (cores / columns.max(1)).clamp(1, Device::MOST_THREADS) }
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::path::Path;
 
 pub(crate) use coordinator::progress::{duration, thousands};
+pub(crate) use net::quoted;
 
 /// Prints a line; a closed pipe (`alexnet … | head`) is not an error.
 ///
@@ -31,9 +33,9 @@ fn is_hidden(c: char) -> bool {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A path as a POSIX shell reads it: in single quotes where it must be.
-pub(crate) fn quoted(path: &std::path::Path) -> String {
-    loader::prepare::quoted(path)
+/// Prints a line beside the results, on standard error.
+pub(crate) fn note(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Prints an error and its causes, one per line.
@@ -51,12 +53,17 @@ pub(crate) fn error(error: &anyhow::Error) {
     let _ = writeln!(std::io::stderr().lock(), "{}", lines(&text));
 }
 
+/// A path, printed as [`visible`] prints names.
+pub(crate) fn path(path: &Path) -> String {
+    visible(&path.to_string_lossy())
+}
+
 /// Path of this program as it was typed, for messages that suggest commands.
 pub(crate) fn program() -> String {
     let started = std::env::args_os().next().unwrap_or_else(|| "alexnet".into());
-    let path = std::path::Path::new(&started);
+    let path = Path::new(&started);
     let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).unwrap_or(path).display().to_string()
+    quoted(path.strip_prefix(here).unwrap_or(path))
 }
 
 /// A count with its word: `1 class`, `2 classes`.
@@ -72,6 +79,11 @@ mod tests {
     fn names_of_files_cannot_write_on_the_screen() {
         assert_eq!(visible("a\u{1b}[2K\nb\u{202e}"), r"a\u{1b}[2K\nb\u{202e}");
         assert_eq!(lines("写真 é\nb\u{7}"), "写真 é\nb\\u{7}");
+    }
+
+    #[test]
+    fn a_name_cannot_move_the_cursor() {
+        assert_eq!(path(Path::new("a\u{1b}[2K\nü.jpg")), "a\\u{1b}[2K\\nü.jpg");
     }
 
     #[test]

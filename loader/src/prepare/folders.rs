@@ -30,28 +30,6 @@ pub(super) fn read(tree: &Tree, layout: Layout, reading: Reading) -> Result<Read
     collector.finish()
 }
 
-/// Lists the pictures in the class folders of `folder`, for layouts that keep a part of their
-/// pictures in folders; the classes are those of the reading.
-///
-/// # Errors
-/// [`Error::Io`] if the folder can't be listed.
-pub(super) fn pictures(reading: &mut Reading, folder: &Path) -> Result<Vec<Picture>, Error> {
-    let mut own = std::mem::take(reading);
-    let tree = Tree::read(folder, &mut own)?;
-    let classes = own.classes.clone();
-    let base = folder.strip_prefix(&own.root).unwrap_or(folder).to_owned();
-    let mut collector = Collector::new(&tree, 0, own);
-    collector.split(&SplitFolder { split: Split::Train, contents: Contents::Classes(0) })?;
-    let labels: HashMap<&str, u32> = classes.iter().map(|(key, _)| key.as_str()).zip(0..).collect();
-    let labeled = collector.splits.remove(&Split::Train).unwrap_or_default();
-    let picture = |(key, path): (String, PathBuf)| {
-        let location = Location::File(base.join(path));
-        Some(Picture { label: *labels.get(key.as_str())?, location })
-    };
-    *reading = collector.reading;
-    Ok(labeled.into_iter().filter_map(picture).collect())
-}
-
 struct Collector<'a> {
     tree: &'a Tree,
     /// The folder that holds splits or classes.
@@ -464,7 +442,7 @@ fn sorting_command(folder: &Path, pictures: &[PathBuf]) -> Option<Instead> {
         return None;
     }
     let classes = classes.into_iter().collect::<Vec<_>>().join(" ");
-    let folder = super::shell::quoted(folder);
+    let folder = net::quoted(folder);
     Some(Instead::Before(format!(
         "cd {folder} && for c in {classes}; do mkdir -p \"$c\" && \
          find . -maxdepth 1 -type f -name \"$c[._ -]*\" -exec mv {{}} \"$c/\" \\; ; done; cd -"

@@ -81,7 +81,7 @@ pub(super) fn doubt(path: &Path) -> Option<Doubt> {
     let command = command(path, kind.unpack);
     let then = match &command {
         Some((command, to)) => {
-            format!("unpack it first: `{command}`, then prepare {}", quoted(to))
+            format!("unpack it first: `{command}`, then prepare {}", net::quoted(to))
         }
         None => "expected a tar or a folder".into(),
     };
@@ -102,7 +102,7 @@ fn is_page(start: &[u8]) -> bool {
 
 fn command(path: &Path, unpack: Unpack) -> Option<(String, PathBuf)> {
     let to = free_folder(path);
-    let (file, folder) = (quoted(path), quoted(&to));
+    let (file, folder) = (net::quoted(path), net::quoted(&to));
     let command = match unpack {
         Unpack::Tar => format!("mkdir {folder} && tar xf {file} -C {folder}"),
         Unpack::Zip => format!("unzip -q {file} -d {folder}"),
@@ -127,17 +127,6 @@ fn free_folder(path: &Path) -> PathBuf {
     let first = (stem != name).then(|| stem.to_string());
     let mut names = first.into_iter().chain(more).map(|name| path.with_file_name(name));
     names.find(|path| !path.exists()).unwrap_or_else(|| path.with_extension("unpacked"))
-}
-
-/// A path as a shell understands it.
-pub(super) fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let text = if text.starts_with('-') { format!("./{text}") } else { text };
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

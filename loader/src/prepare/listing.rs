@@ -1,6 +1,5 @@
 //! Listings of folders, for every layout that has folders.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,11 +28,4 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
     count(entries.len() as u64);
     entries.sort();
     Ok(entries)
-}
-
-/// Names of the class folders in a folder: all folders that are not hidden.
-pub(super) fn class_folders(folder: &Path) -> Result<BTreeSet<String>, Error> {
-    let folders = entries(folder)?.into_iter();
-    let is_class = |(name, path): &(String, PathBuf)| !name.starts_with('.') && path.is_dir();
-    Ok(folders.filter(is_class).map(|(name, _)| name).collect())
 }

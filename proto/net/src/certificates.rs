@@ -75,7 +75,7 @@ impl Tls {
                 std::io::ErrorKind::NotFound => format!(
                     "not there; `alexnet certs {}` makes a run's certificates, and this machine \
                      needs {AUTHORITY}, {role}.pem and {role}-key.pem of them",
-                    folder.display()
+                    crate::quoted(folder)
                 ),
                 _ => format!("can't be read: {error}"),
             },

@@ -23,6 +23,7 @@ mod server; // settings of both ends; a stream's first message
 mod reaction; // gRPC code → reaction of the caller
 mod retry; // pauses between attempts, and dialing again until a deadline
 mod logging; // log formats
+mod shell; // paths in commands that people copy
 
 pub use advertise::advertised;
 pub use certificates::{AUTHORITY, UnusableCertificate, certificate_file, date, key_file};
@@ -34,6 +35,7 @@ pub use reaction::{Reaction, reaction};
 pub use retry::Backoff;
 pub use role::Role;
 pub use server::{first_message, server};
+pub use shell::quoted;
 pub use stream::{Remote, Stream};
 pub use trust::Trust;
 

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
 use clap::Args;
-use coordinator::checkpoint::Manifest;
 use coordinator::run_dir::RunDir;
 use model::halves::{Half, Partition, Plan};
 use model::params::Param;
@@ -47,11 +47,9 @@ pub(super) fn run(args: &ExportArgs) -> Result<()> {
     let (step, tensors) = match args.step {
         Some(0) => (0, initial(&plans, dir.record.seed)?),
         step => {
-            let manifest = network::checkpoint(
-                &dir,
-                step.map_or(WhichCheckpoint::Best, WhichCheckpoint::Step),
-            )?;
-            (manifest.step, kept(&plans, &dir, &manifest)?)
+            let which = step.map_or(WhichCheckpoint::Best, WhichCheckpoint::Step);
+            let (manifest, shards) = network::checkpoint(&dir, which)?;
+            (manifest.step, kept(&plans, manifest.step, &shards)?)
         }
     };
     let about = HashMap::from([
@@ -92,12 +90,10 @@ fn initial(plans: &[Plan], seed: u64) -> Result<Vec<Whole>> {
     })
 }
 
-fn kept(plans: &[Plan], dir: &RunDir, manifest: &Manifest) -> Result<Vec<Whole>> {
-    let shards = network::shards(dir, manifest)?;
+fn kept(plans: &[Plan], step: u64, shards: &[Bytes]) -> Result<Vec<Whole>> {
     ensure!(
         shards.len() == plans.len(),
-        "the checkpoint of step {} has {} shards, but the recipe needs {}",
-        manifest.step,
+        "the checkpoint of step {step} has {} shards, but the recipe needs {}",
         shards.len(),
         plans.len()
     );

@@ -4,21 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use image::{RgbImage, imageops};
+use image::RgbImage;
 use loader::batch::{Minibatch, Request};
 use loader::{Source, Split};
-use plotters::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::prepare;
-use crate::draw::canvas::{self, FONT, drawing};
+use crate::draw::sheet::{Tile, thumbnail, write_png};
 use crate::options::DEFAULT_SEED;
 use crate::{print, recipe};
-
-/// Side of a picture on the sheet.
-const THUMB: u32 = 128;
-const GAP: u32 = 10;
-const CAPTION: u32 = 20;
 
 /// Arguments of `alexnet preview`.
 #[derive(Debug, Args)]
@@ -92,46 +86,11 @@ pub(super) fn run(args: &PreviewArgs) -> Result<()> {
 
 /// All pictures of a minibatch with their labels.
 fn sheet(out: &Path, title: &str, batch: &Minibatch, classes: &[String]) -> Result<()> {
-    let across = (batch.n as f64 * 1.6).sqrt().ceil().max(1.0) as u32;
-    let down = (batch.n as u32).div_ceil(across);
-    let (dx, dy) = (THUMB + GAP, THUMB + CAPTION + GAP);
-    let head = 44;
-    let size = (across * dx + GAP, head + down * dy + GAP);
-    canvas::png(out, size, |area| {
-        area.fill(&WHITE).map_err(drawing)?;
-        let heading = (FONT, 20).into_font().color(&RGBColor(30, 30, 30));
-        area.draw(&Text::new(title.to_owned(), (GAP as i32, 12), heading)).map_err(drawing)?;
-        for i in 0..batch.n {
-            let (column, row) = (i as u32 % across, i as u32 / across);
-            let x = (GAP + column * dx) as i32;
-            let y = (head + row * dy) as i32;
-            let picture = as_seen(batch, i);
-            // Enlarged, pixels stay visible; made smaller, they are averaged.
-            let filter = match batch.crop as u32 {
-                ..THUMB => imageops::FilterType::Nearest,
-                _ => imageops::FilterType::Triangle,
-            };
-            let small = imageops::resize(&picture, THUMB, THUMB, filter);
-            let element =
-                BitMapElement::with_owned_buffer((x, y), (THUMB, THUMB), small.into_raw())
-                    .context("a picture has three bytes per pixel")?;
-            area.draw(&element).map_err(drawing)?;
-            let name = classes.get(batch.labels[i] as usize).map_or("?", String::as_str);
-            let caption = (FONT, 13).into_font().color(&RGBColor(60, 60, 60));
-            let text = Text::new(shortened(name), (x, y + THUMB as i32 + 3), caption);
-            area.draw(&text).map_err(drawing)?;
-        }
-        Ok(())
-    })
-}
-
-/// A class name that fits under its picture.
-fn shortened(name: &str) -> String {
-    const FITS: usize = 17;
-    if name.chars().count() <= FITS {
-        return name.to_owned();
-    }
-    name.chars().take(FITS - 1).chain(['…']).collect()
+    let tile = |i: usize| {
+        let name = classes.get(batch.labels[i] as usize).map_or("?", String::as_str);
+        Tile { picture: thumbnail(&as_seen(batch, i)), captions: vec![name.to_owned()] }
+    };
+    write_png(out, title, (0..batch.n).map(tile).collect())
 }
 
 /// A crop as a person can look at it: mirrored and with its color shift, but without subtracting
@@ -253,6 +212,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("s.png");
         sheet(&out, "two", &batch(), &["cat".into(), "an unusually long name".into()]).unwrap();
-        assert!(image::open(out).unwrap().width() > THUMB);
+        assert!(image::open(out).unwrap().width() > crate::draw::sheet::THUMB);
     }
 }

@@ -1,139 +1,141 @@
-//! The confusion matrix as CSV and PNG.
+//! The confusion matrix as PNG.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use plotters::prelude::*;
 
 use super::canvas::{self, Area, FONT, drawing};
+use crate::confusion::Confusion;
 
 /// Most class names that can be read in a picture.
 const MOST_NAMES: usize = 60;
+/// Most cells across; several of more classes share a cell.
+const MOST_CELLS: usize = 1000;
+/// Side of the matrix in pixels, with enough classes.
+const SIDE: usize = 900;
+/// Most characters of a name.
+const NAME: usize = 24;
 
-/// Pictures by true class (rows) and most probable class (columns).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Confusion {
-    classes: Vec<String>,
-    counts: Vec<u64>,
+/// The cells of a matrix: each is one pair of classes, or of groups of neighboring classes.
+struct Cells {
+    /// Cells across.
+    n: usize,
+    /// Classes per cell.
+    classes: usize,
+    /// Pixels of a cell.
+    pixels: i32,
+    /// Pictures by row and column; right and wrong ones apart, since a group has both.
+    counts: BTreeMap<(usize, usize), (u64, u64)>,
+    /// Pictures of each row.
+    rows: Vec<u64>,
 }
 
-impl Confusion {
-    /// A matrix without pictures.
-    pub(crate) fn new(classes: Vec<String>) -> Self {
-        let counts = vec![0; classes.len() * classes.len()];
-        Self { classes, counts }
-    }
-
-    /// Counts one picture.
-    pub(crate) fn add(&mut self, label: usize, predicted: usize) {
-        self.counts[label * self.classes.len() + predicted] += 1;
-    }
-
-    /// Row of a class: how often each class was predicted for it.
-    fn row(&self, label: usize) -> &[u64] {
-        let n = self.classes.len();
-        &self.counts[label * n..(label + 1) * n]
-    }
-
-    /// The most frequent mistakes: true class, predicted class, number of pictures.
-    pub(crate) fn worst(&self, most: usize) -> Vec<(&str, &str, u64)> {
-        let n = self.classes.len();
-        let mut mistakes: Vec<(usize, u64)> = self.counts.iter().copied().enumerate().collect();
-        mistakes.retain(|(i, count)| i / n != i % n && *count > 0);
-        mistakes.sort_by_key(|(i, count)| (std::cmp::Reverse(*count), *i));
-        let name = |i: usize| self.classes[i].as_str();
-        mistakes.into_iter().take(most).map(|(i, c)| (name(i / n), name(i % n), c)).collect()
-    }
-
-    /// Writes one row per true class and one column per predicted class, with names.
-    ///
-    /// # Errors
-    /// If the file can't be written.
-    pub(crate) fn write_csv(&self, file: &Path) -> Result<()> {
-        let write = || -> Result<()> {
-            let mut csv = csv::Writer::from_path(file)?;
-            csv.write_record(std::iter::once("true \\ predicted").chain(self.names()))?;
-            for (label, name) in self.names().enumerate() {
-                csv.write_field(name)?;
-                csv.write_record(self.row(label).iter().map(u64::to_string))?;
+impl Cells {
+    fn new(confusion: &Confusion) -> Self {
+        let classes = confusion.classes().len().div_ceil(MOST_CELLS).max(1);
+        let n = confusion.classes().len().div_ceil(classes).max(1);
+        let (mut counts, mut rows) = (BTreeMap::<_, (u64, u64)>::new(), vec![0; n]);
+        for (label, predicted, pictures) in confusion.pairs() {
+            let cell = counts.entry((label / classes, predicted / classes)).or_default();
+            match label == predicted {
+                true => cell.0 += pictures,
+                false => cell.1 += pictures,
             }
-            Ok(csv.flush()?)
-        };
-        write().with_context(|| format!("{} can't be written", file.display()))
+            rows[label / classes] += pictures;
+        }
+        Self { n, classes, pixels: (SIDE / n).clamp(1, 64) as i32, counts, rows }
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.classes.iter().map(String::as_str)
+    /// Pictures of a cell, their share of the row, and whether they are right: of a group's own
+    /// cell only the right ones count.
+    fn get(&self, row: usize, column: usize) -> (u64, f64, bool) {
+        let (right, wrong) = self.counts.get(&(row, column)).copied().unwrap_or_default();
+        let count = if row == column { right } else { wrong };
+        (count, count as f64 / self.rows[row].max(1) as f64, row == column)
     }
+}
 
-    /// Draws the fractions of each row as shades, with numbers and names if there is room.
-    ///
-    /// # Errors
-    /// If the file can't be written.
-    pub(crate) fn write_png(&self, file: &Path) -> Result<()> {
-        let n = self.classes.len().max(1);
-        let cell = (900 / n).clamp(1, 64) as i32;
-        let named = n <= MOST_NAMES;
-        let longest = self.names().map(|name| name.chars().count().min(24)).max().unwrap_or(0);
-        let size = f64::from(cell).mul_add(0.3, 6.0).min(18.0);
-        let margin = if named { 60 + (longest as f64 * size * 0.62) as i32 } else { 60 };
-        let side = cell * n as i32;
-        let pixels = ((margin + side + 24) as u32, (margin + side + 24) as u32);
-        canvas::png(file, pixels, |area| {
-            area.fill(&WHITE).map_err(drawing)?;
-            self.cells(area, (margin, cell))?;
-            let text = |size: f64| (FONT, size).into_font().color(&RGBColor(50, 50, 50));
-            let across = "columns: predicted class    rows: true class";
-            area.draw(&Text::new(across, (margin, 12), text(17.0))).map_err(drawing)?;
-            if named {
-                self.draw_names(area, (margin, cell, size))?;
-            }
-            Ok(())
-        })
-    }
-
-    fn cells(&self, area: &Area<BitMapBackend>, (margin, cell): (i32, i32)) -> Result<()> {
-        for label in 0..self.classes.len() {
-            let row = self.row(label);
-            let all = row.iter().sum::<u64>().max(1);
-            for (predicted, &count) in row.iter().enumerate() {
-                let share = count as f64 / all as f64;
-                let (x, y) = (margin + cell * predicted as i32, margin + cell * label as i32);
-                let gap = i32::from(cell > 6);
-                let box_ = [(x, y), (x + cell - gap, y + cell - gap)];
-                let fill = shade(share, label == predicted);
-                area.draw(&Rectangle::new(box_, fill.filled())).map_err(drawing)?;
-                if cell >= 24 && count > 0 {
-                    let ink = if share > 0.5 { WHITE } else { RGBColor(50, 50, 50) };
-                    let size = (f64::from(cell) * 0.34).min(18.0);
-                    let style = (FONT, size).into_font().color(&ink).pos(center());
-                    let middle = (x + cell / 2, y + cell / 2);
-                    area.draw(&Text::new(count.to_string(), middle, style)).map_err(drawing)?;
-                }
-            }
+/// Draws the fractions of each row as shades, with numbers and names if there is room.
+///
+/// # Errors
+/// If the file can't be written.
+pub(crate) fn write_png(confusion: &Confusion, file: &Path) -> Result<()> {
+    let cells = Cells::new(confusion);
+    let names = confusion.classes();
+    let named = names.len() <= MOST_NAMES;
+    let longest = names.iter().map(|name| name.chars().count().min(NAME)).max().unwrap_or(0);
+    let size = f64::from(cells.pixels).mul_add(0.3, 6.0).min(18.0);
+    let margin = if named { 60 + (longest as f64 * size * 0.62) as i32 } else { 60 };
+    let side = (margin + cells.pixels * cells.n as i32 + 24) as u32;
+    canvas::png(file, (side, side), |area| {
+        area.fill(&WHITE).map_err(drawing)?;
+        draw_cells(area, margin, &cells)?;
+        let style = (FONT, 17.0).into_font().color(&RGBColor(50, 50, 50));
+        area.draw(&Text::new(heading(cells.classes), (margin, 12), style)).map_err(drawing)?;
+        if named {
+            draw_names(area, names, (margin, cells.pixels, size))?;
         }
         Ok(())
-    }
+    })
+}
 
-    fn draw_names(
-        &self,
-        area: &Area<BitMapBackend>,
-        (margin, cell, size): (i32, i32, f64),
-    ) -> Result<()> {
-        use plotters::style::text_anchor::{HPos, Pos, VPos};
-        let ink = RGBColor(50, 50, 50);
-        for (i, name) in self.names().enumerate() {
-            let name: String = name.chars().take(24).collect();
-            let middle = margin + cell * i as i32 + cell / 2;
-            let style = (FONT, size).into_font().color(&ink);
-            let left = style.clone().pos(Pos::new(HPos::Right, VPos::Center));
-            area.draw(&Text::new(name.clone(), (margin - 8, middle), left)).map_err(drawing)?;
-            let upright = style.transform(FontTransform::Rotate270);
-            let up = upright.pos(Pos::new(HPos::Left, VPos::Center));
-            area.draw(&Text::new(name, (middle, margin - 8), up)).map_err(drawing)?;
+fn heading(classes: usize) -> String {
+    let axes = "columns: predicted class    rows: true class";
+    match classes {
+        1 => axes.to_owned(),
+        n => format!("{axes}    a point: {n} by {n} classes; blue: the right ones"),
+    }
+}
+
+fn draw_cells(area: &Area<BitMapBackend>, margin: i32, cells: &Cells) -> Result<()> {
+    let pixels = cells.pixels;
+    let gap = i32::from(pixels > 6);
+    let corner =
+        |row: usize, column: usize| (margin + pixels * column as i32, margin + pixels * row as i32);
+    let draw = |row: usize, column: usize| -> Result<()> {
+        let (count, share, right) = cells.get(row, column);
+        let (x, y) = corner(row, column);
+        let rectangle = [(x, y), (x + pixels - gap, y + pixels - gap)];
+        let fill = shade(share, right).filled();
+        area.draw(&Rectangle::new(rectangle, fill)).map_err(drawing)?;
+        if pixels >= 24 && count > 0 {
+            let ink = if share > 0.5 { WHITE } else { RGBColor(50, 50, 50) };
+            let size = (f64::from(pixels) * 0.34).min(18.0);
+            let style = (FONT, size).into_font().color(&ink).pos(center());
+            let middle = (x + pixels / 2, y + pixels / 2);
+            area.draw(&Text::new(count.to_string(), middle, style)).map_err(drawing)?;
         }
         Ok(())
+    };
+    if gap > 0 {
+        return (0..cells.n * cells.n).try_for_each(|i| draw(i / cells.n, i % cells.n));
     }
+    // Without gaps the empty cells are one area.
+    let all = [(margin, margin), corner(cells.n, cells.n)];
+    area.draw(&Rectangle::new(all, shade(0.0, true).filled())).map_err(drawing)?;
+    cells.counts.keys().try_for_each(|(row, column)| draw(*row, *column))
+}
+
+fn draw_names(
+    area: &Area<BitMapBackend>,
+    names: &[String],
+    (margin, pixels, size): (i32, i32, f64),
+) -> Result<()> {
+    use plotters::style::text_anchor::{HPos, Pos, VPos};
+    let ink = RGBColor(50, 50, 50);
+    for (i, name) in names.iter().enumerate() {
+        let name: String = name.chars().take(NAME).collect();
+        let middle = margin + pixels * i as i32 + pixels / 2;
+        let style = (FONT, size).into_font().color(&ink);
+        let left = style.clone().pos(Pos::new(HPos::Right, VPos::Center));
+        area.draw(&Text::new(name.clone(), (margin - 8, middle), left)).map_err(drawing)?;
+        let upright = style.transform(FontTransform::Rotate270);
+        let up = upright.pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw(&Text::new(name, (middle, margin - 8), up)).map_err(drawing)?;
+    }
+    Ok(())
 }
 
 fn center() -> plotters::style::text_anchor::Pos {
@@ -153,38 +155,35 @@ fn shade(share: f64, right: bool) -> RGBColor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confusion::tests::three;
 
-    fn three() -> Confusion {
-        let mut confusion = Confusion::new(vec!["cat".into(), "dog, small".into(), "cow".into()]);
-        for (label, predicted) in [(0, 0), (0, 1), (0, 1), (1, 1), (2, 0)] {
-            confusion.add(label, predicted);
-        }
-        confusion
-    }
-
-    #[test]
-    fn rows_are_true_classes() {
+    fn drawn(confusion: &Confusion) -> image::RgbImage {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("c.csv");
-        three().write_csv(&file).unwrap();
-        assert_eq!(
-            std::fs::read_to_string(file).unwrap(),
-            "true \\ predicted,cat,\"dog, small\",cow\ncat,1,2,0\n\"dog, small\",0,1,0\ncow,1,0,0\n"
-        );
+        let file = dir.path().join("c.png");
+        write_png(confusion, &file).unwrap();
+        image::open(file).unwrap().to_rgb8()
     }
 
-    #[test]
-    fn the_most_frequent_mistake_comes_first() {
-        assert_eq!(three().worst(5), [("cat", "dog, small", 2), ("cow", "cat", 1)]);
+    fn many(n: usize) -> Confusion {
+        Confusion::new((0..n).map(|i| format!("class {i}")).collect())
     }
 
     #[test]
     fn few_and_many_classes_can_be_drawn() {
-        let dir = tempfile::tempdir().unwrap();
-        three().write_png(&dir.path().join("three.png")).unwrap();
-        let many = Confusion::new((0..1000).map(|i| format!("class {i}")).collect());
-        many.write_png(&dir.path().join("many.png")).unwrap();
-        let picture = image::open(dir.path().join("many.png")).unwrap();
+        drawn(&three());
+        let picture = drawn(&many(1000));
         assert!(picture.width() < 1200, "{}", picture.width());
+    }
+
+    #[test]
+    fn of_ten_thousand_classes_each_point_is_a_group_and_keeps_its_mistakes() {
+        let mut confusion = many(10_000);
+        confusion.add(25, 25); // row and column 2
+        confusion.add(9_995, 7); // row 999, column 0
+        let picture = drawn(&confusion);
+        assert_eq!(picture.dimensions(), (1084, 1084));
+        assert_eq!(picture.get_pixel(62, 62).0, [23, 92, 156], "right");
+        assert_eq!(picture.get_pixel(60, 1059).0, [208, 88, 22], "wrong");
+        assert_eq!(picture.get_pixel(500, 500).0, [246, 246, 246], "nothing");
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use gpu_worker::backend::cuda::Search;
+use gpu_worker::backend::cuda::{Gpu, Options, Search};
 
 use crate::environment::Environment;
 
@@ -45,6 +45,15 @@ impl GpuArgs {
     pub(crate) fn kernel_cache(&self, environment: &Environment) -> Option<PathBuf> {
         let default = || Some(environment.cache.as_ref()?.join("alexnet").join("kernels"));
         self.kernel_cache.clone().or_else(default)
+    }
+
+    /// The options with which a process opens a GPU.
+    pub(crate) fn open(&self, environment: &Environment, gpu: Gpu) -> Options {
+        Options {
+            search: self.search(environment),
+            cache: self.kernel_cache(environment),
+            ..Options::new(gpu)
+        }
     }
 
     /// Writes the values into a worker's configuration.

@@ -19,7 +19,7 @@ pub(crate) fn ended(run: &LocalRun, ending: &Ending, took: Duration) -> Result<(
     let (step, epoch) = metrics.steps.last().map_or((0, 0.0), |s| (s.figures.step, s.epoch));
     let took = print::duration(took.as_secs_f64());
     let so_far = format!("{} steps, {epoch:.1} epochs", print::thousands(step));
-    let again = format!("{} up --run {}", print::program(), run.dir.display());
+    let again = format!("{} up --run {}", print::program(), print::quoted(&run.dir));
     match ending {
         Ending::Stopped => {
             print::line(format_args!("stopped after {so_far}; to resume: {again}"));
@@ -58,7 +58,7 @@ fn reached(metrics: &Metrics, classes: usize) -> Option<String> {
 
 fn next(run: &Path, epochs: f64, again: &str, built_in: bool) {
     let program = print::program();
-    let run = run.display();
+    let run = print::quoted(run);
     let line = |command: String, what: &str| print::line(format_args!("  {command}\n      {what}"));
     print::line("next commands:");
     line(format!("{program} plot {run}"), "draw loss, errors and speed as SVG and PNG");

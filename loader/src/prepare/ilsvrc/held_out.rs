@@ -21,10 +21,6 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(purpose: Purpose, path: PathBuf) -> Self {
-        Self { purpose, path }
-    }
-
     pub(super) fn classes(&self, lists: &Lists) -> impl Iterator<Item = String> {
         lists.classes(self.purpose)
     }

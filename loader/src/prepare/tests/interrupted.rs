@@ -25,24 +25,14 @@ fn source(own: bool) -> tempfile::TempDir {
     tree(&files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect::<Vec<_>>())
 }
 
-/// The source as it is read, with its test split whatever the layouts can do.
-fn reading(source: &Path, own: bool) -> Reading {
-    let mut reading = read(source, &options()).unwrap();
-    if own && reading.test.is_none() {
-        let test = folders::pictures(&mut reading, &source.join("test")).unwrap();
-        reading.test = Some(test);
-    }
-    reading
-}
-
 fn options() -> Options {
     // Some thirteen pictures a shard, 32 a batch.
     let shard_bytes = 20_000;
     Options { side: 8, threads: 1, shard_bytes, name: Some("x".into()), ..Options::default() }
 }
 
-fn go(root: &Path, own: bool, dest: &Path, watch: &dyn Watch) -> Result<Report, Error> {
-    store(reading(root, own), root, dest, &options(), watch)
+fn go(root: &Path, dest: &Path, watch: &dyn Watch) -> Result<Report, Error> {
+    store(read(root, &options())?, root, dest, &options(), watch)
 }
 
 /// Asks to stop after so many questions.
@@ -81,14 +71,14 @@ fn stopped_between_any_two_pictures_and_finished_later_the_bytes_are_the_same() 
     for own in [false, true] {
         let (root, out) = (source(own), tempfile::tempdir().unwrap());
         let whole = out.path().join("whole");
-        go(root.path(), own, &whole, &|_| ()).unwrap();
+        go(root.path(), &whole, &|_| ()).unwrap();
         let want = all_bytes(&whole);
         assert_eq!(DataSet::open(&whole).unwrap().summary().n_test, if own { 30 } else { 0 });
         let (mut kept, mut resumed) = (0, 0);
         for after in (0..400).step_by(13) {
             let dest = out.path().join("out");
             let partial = out.path().join(".out.partial");
-            match go(root.path(), own, &dest, &After(after.into())) {
+            match go(root.path(), &dest, &After(after.into())) {
                 Err(Error::Stopped { kept: None, .. }) => assert!(!partial.exists()),
                 Err(Error::Stopped { kept: Some(path), stored }) => {
                     assert_eq!(path, partial);
@@ -100,7 +90,7 @@ fn stopped_between_any_two_pictures_and_finished_later_the_bytes_are_the_same() 
             }
             if !dest.exists() {
                 let heard = Heard::default();
-                go(root.path(), own, &dest, &heard).unwrap();
+                go(root.path(), &dest, &heard).unwrap();
                 resumed += u32::from(heard.resumed.lock().unwrap().is_some_and(|p| p.done > 0));
             }
             assert!(all_bytes(&dest) == want, "own {own}, stopped after {after}");
@@ -142,14 +132,14 @@ fn killed_at_any_moment_and_finished_later_the_bytes_are_the_same() {
         fs::create_dir(&copies).unwrap();
         let partial = out.path().join(".out.partial");
         let watch = Copies { partial: &partial, to: &copies, n: AtomicU64::new(0) };
-        go(root.path(), own, &dest, &watch).unwrap();
+        go(root.path(), &dest, &watch).unwrap();
         let want = all_bytes(&dest);
         let n = watch.n.load(Ordering::Relaxed);
         assert!(n >= 6, "{n} batches");
         for i in 0..n {
             fs::remove_dir_all(&dest).unwrap();
             fs::rename(copies.join(i.to_string()), &partial).unwrap();
-            go(root.path(), own, &dest, &|_| ()).unwrap();
+            go(root.path(), &dest, &|_| ()).unwrap();
             assert!(all_bytes(&dest) == want, "own {own}, killed after batch {i}");
         }
     }
@@ -159,7 +149,7 @@ fn killed_at_any_moment_and_finished_later_the_bytes_are_the_same() {
 fn a_preparation_of_other_pictures_does_not_go_on_and_says_what_it_removes() {
     let (root, out) = (source(false), tempfile::tempdir().unwrap());
     let dest = out.path().join("out");
-    let stop = || go(root.path(), false, &dest, &After(AtomicU64::new(100))).unwrap_err();
+    let stop = || go(root.path(), &dest, &After(AtomicU64::new(100))).unwrap_err();
     let others: [&dyn Fn() -> Options; 3] =
         [&|| Options { side: 9, ..options() }, &|| Options { seed: 3, ..options() }, &|| {
             fs::write(root.path().join("train/cat/new.jpg"), gray_jpeg(9, 9, 9)).unwrap();

@@ -9,7 +9,7 @@ use clap::Args;
 use gpu_worker::Device;
 use gpu_worker::backend::Backend;
 use gpu_worker::backend::cpu::Cpu;
-use gpu_worker::backend::cuda::{Cuda, Options};
+use gpu_worker::backend::cuda::Cuda;
 use gpu_worker::ops::{Accumulate, Fc, FcForward, InputRange};
 use tokio::process::Command;
 
@@ -65,11 +65,7 @@ pub(super) async fn of_all(devices: &[String], gpu: &[OsString], folder: &Path) 
 pub(crate) fn product_rate(args: &ProductRateArgs, call: Call<'_>) -> Result<()> {
     let gflops = match args.device.parse()? {
         Device::Cpu { threads } => rate(Cpu::new(threads))?,
-        Device::Cuda(gpu) => rate(Cuda::new(&Options {
-            search: args.gpu.search(call.environment),
-            cache: args.gpu.kernel_cache(call.environment),
-            ..Options::new(gpu)
-        })?)?,
+        Device::Cuda(gpu) => rate(Cuda::new(&args.gpu.open(call.environment, gpu))?)?,
     };
     print::line(gflops);
     Ok(())

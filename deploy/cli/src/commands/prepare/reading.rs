@@ -125,7 +125,10 @@ fn prepare(src: &Path, dst: &Path, options: &Options, more: &[String]) -> String
             None => {}
         }
     }
-    words.extend(more.iter().map(|word| print::quoted(Path::new(word))));
+    words.extend(more.iter().map(|word| match word.starts_with("--") {
+        true => word.clone(),
+        false => print::quoted(word),
+    }));
     words.join(" ")
 }
 

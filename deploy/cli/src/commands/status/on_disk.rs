@@ -95,12 +95,12 @@ fn status(dir: &RunDir, metrics: &Metrics, kept: Option<Manifest>) -> RunStatus 
 
 fn next(dir: &RunDir, finished: bool, epoch: f64) -> String {
     let by_up = Remembered::file(&dir.path).is_file();
+    let run = print::quoted(&dir.path);
     match (by_up, finished) {
-        (true, false) => format!("{} up --run {}", print::program(), dir.path.display()),
+        (true, false) => format!("{} up --run {run}", print::program()),
         (true, true) => format!(
-            "{} up --run {} --epochs {}",
+            "{} up --run {run} --epochs {}",
             print::program(),
-            dir.path.display(),
             (2.0 * epoch).ceil().max(1.0)
         ),
         (false, false) => "start it again with the same settings".to_owned(),
