@@ -18,8 +18,6 @@ mod class_names; // order and names of classes
 mod listing; // what a folder holds
 mod archives; // recognizes archives, and chooses their reader: cifar, ilsvrc, webdataset, tarfolders
 mod found; // the archives in a folder, by name
-mod purpose; // train, val or test, from a name
-mod picture_names; // endings of picture files
 mod cifar; // CIFAR-10 and CIFAR-100, binary or pickled
 mod ilsvrc; // ImageNet's archives, or Kaggle's copy
 mod webdataset; // tars of key.jpg and key.cls
@@ -60,6 +58,8 @@ use writer::Written;
 pub use listing::listed;
 pub use partial::before;
 pub use reading::{Doubt, Instead, PassedOver, Picture, Reading, SourceFile};
+pub use system_names::passed_over;
+pub use tree::product;
 pub use watch::{Phase, Progress, Watch};
 
 /// The options of [`prepare`].

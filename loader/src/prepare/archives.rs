@@ -38,7 +38,7 @@ pub(super) fn find(folder: &Path) -> Result<Option<Reading>, Error> {
 pub(super) fn find_file(path: &Path) -> Result<Reading, Error> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let root = path.parent().unwrap_or(Path::new("")).to_owned();
-    let tars = vec![Tar { path: path.into(), name: name.clone(), purpose: None }];
+    let tars = vec![Tar { path: path.into(), name: name.clone(), split: None }];
     let mut reading = read(&Found { root, tars, ..Found::default() })?;
     if reading.name.is_empty() {
         let stem = Path::new(&name).file_stem().unwrap_or_default();

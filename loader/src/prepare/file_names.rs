@@ -13,10 +13,10 @@ pub(super) enum Kind {
     Archive,
 }
 
-const PICTURES: [&str; 35] = [
+const PICTURES: [&str; 36] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "gif", "bmp", "dib", "tif", "tiff", "webp", "ppm", "pgm",
     "pbm", "pnm", "heic", "heif", "avif", "jp2", "j2k", "jpx", "jxl", "tga", "ico", "pcx", "psd",
-    "svg", "raw", "cr2", "nef", "dng", "arw", "img", "image", "apng",
+    "svg", "raw", "cr2", "nef", "dng", "arw", "img", "image", "apng", "pam",
 ];
 const TEXTS: [&str; 50] = [
     "txt",
@@ -78,10 +78,7 @@ const ARCHIVES: [&str; 10] = ["zip", "tar", "gz", "tgz", "bz2", "xz", "zst", "7z
 
 /// The kind of a file with this name.
 pub(super) fn kind(name: &str) -> Kind {
-    let Some((_, ending)) = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()) else {
-        return Kind::Unknown;
-    };
-    let ending = ending.to_lowercase();
+    let Some(ending) = ending(name) else { return Kind::Unknown };
     let is = |endings: &[&str]| endings.contains(&ending.as_str());
     if is(&PICTURES) {
         Kind::Picture
@@ -94,6 +91,17 @@ pub(super) fn kind(name: &str) -> Kind {
     } else {
         Kind::Unknown
     }
+}
+
+/// Whether a file's ending is that of a picture.
+pub(super) fn has_picture_name(name: &str) -> bool {
+    kind(name.rsplit('/').next().unwrap_or(name)) == Kind::Picture
+}
+
+/// The ending of a file's name, in lower case.
+pub(super) fn ending(name: &str) -> Option<String> {
+    let base = name.rsplit('/').next().unwrap_or(name);
+    base.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map(|(_, end)| end.to_lowercase())
 }
 
 #[cfg(test)]

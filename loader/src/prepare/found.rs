@@ -1,12 +1,13 @@
 //! The archives in a folder and in its split folders, by name.
 
+use crate::Split;
+use crate::prepare::split_names;
 use std::path::{Path, PathBuf};
 
 use super::archive::Archive;
+use super::file_names::has_picture_name;
 use super::foreign;
 use super::listing::entries;
-use super::picture_names::has_picture_name;
-use super::purpose::Purpose;
 use super::reading::{Reading, SourceFile};
 use super::system_names::passed_over;
 use crate::Error;
@@ -35,7 +36,7 @@ pub(super) struct Tar {
     /// File name.
     pub(super) name: String,
     /// From the folder's name, or from the file's.
-    pub(super) purpose: Option<Purpose>,
+    pub(super) split: Option<Split>,
 }
 
 impl Found {
@@ -55,25 +56,25 @@ impl Found {
 
     /// Looks into a folder inside the folder: archives of a split, or pictures.
     fn look_inside(&mut self, name: String, path: PathBuf) -> Result<(), Error> {
-        let purpose = Purpose::of_word(&name);
+        let split = split_names::plain_split(&name);
         // A folder that can't be listed is named by the reader of folders.
         for entry in std::fs::read_dir(&path).into_iter().flatten().flatten().take(MOST_LOOKED_AT) {
             let name = entry.file_name().to_string_lossy().into_owned();
             let folder = entry.path().is_dir();
-            let is_class = purpose.is_some() && folder && passed_over(&name).is_none();
+            let is_class = split.is_some() && folder && passed_over(&name).is_none();
             self.has_pictures |= is_class || (!folder && has_picture_name(&name));
         }
-        if let Some(purpose) = purpose {
+        if let Some(split) = split {
             let files = entries(&path).unwrap_or_default().into_iter();
             for (name, path) in files.filter(|(_, path)| path.is_file()) {
-                self.file(name, path, Some(purpose));
+                self.file(name, path, Some(split));
             }
         }
         self.folders.push((name, path));
         Ok(())
     }
 
-    fn file(&mut self, name: String, path: PathBuf, purpose: Option<Purpose>) {
+    fn file(&mut self, name: String, path: PathBuf, split: Option<Split>) {
         let is_tar = name.to_lowercase().ends_with(".tar");
         if !is_tar && !foreign::has_compressed_name(&name) {
             return;
@@ -82,8 +83,8 @@ impl Found {
             let below = path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();
             self.passed_over.push((what, below));
         } else if is_tar && path.is_file() {
-            let purpose = purpose.or_else(|| Purpose::of_name(&name));
-            self.tars.push(Tar { path, name, purpose });
+            let split = split.or_else(|| split_names::split_of_file(&name));
+            self.tars.push(Tar { path, name, split });
         } else {
             self.compressed.push(path);
         }

@@ -14,11 +14,11 @@ mod train; // training pictures of each class
 mod held_out; // validation and test pictures
 mod expect; // counts that are unlike the lists'
 
+use crate::Split;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use super::found::{Found, Tar};
-use super::purpose::Purpose;
 use super::{Location, Reading};
 use crate::Error;
 
@@ -63,8 +63,8 @@ fn read(pieces: &Pieces, mut reading: Reading) -> Result<Reading, Error> {
     let lists = Lists::find(&pieces.root, edition, &mut reading)?;
     let patches = held_out::patches(&mut reading, pieces)?;
     let train = train::classes(&mut reading, pieces)?;
-    let val = held_out::source(&mut reading, pieces, Purpose::Val, &lists)?;
-    let test = held_out::source(&mut reading, pieces, Purpose::Test, &lists)?;
+    let val = held_out::source(&mut reading, pieces, Split::Val, &lists)?;
+    let test = held_out::source(&mut reading, pieces, Split::Test, &lists)?;
 
     let mut keys: BTreeSet<String> = train.keys().cloned().collect();
     keys.extend(lists.expected.keys().cloned());

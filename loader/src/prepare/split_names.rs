@@ -46,6 +46,18 @@ pub(super) fn is_plain(name: &str) -> bool {
     [&TRAIN[..], &VAL, &TEST].iter().any(|names| names.contains(&name.as_str()))
 }
 
+/// The split that the name of a file stands for: `imagenet-train-000000.tar`, `VAL_7.tar`.
+///
+/// A name with words of several splits (`train_val`) means training pictures.
+pub(super) fn split_of_file(name: &str) -> Option<Split> {
+    words(name).iter().filter_map(|word| split_word(word)).min()
+}
+
+/// The split that a whole name stands for, such as `train` or `Validation`.
+pub(super) fn plain_split(name: &str) -> Option<Split> {
+    split_of(name).map(|(split, _)| split).filter(|_| is_plain(name))
+}
+
 /// Whether a word says nothing: `images`, `data`, `2012`.
 pub(super) fn is_neutral(word: &str) -> bool {
     NEUTRAL.contains(&word.to_lowercase().as_str()) || word.chars().all(|c| c.is_ascii_digit())
@@ -114,6 +126,20 @@ mod tests {
         {
             assert_eq!(split(name), None, "{name}");
         }
+        for (name, split) in [
+            ("imagenet-train-000000.tar", Some(Split::Train)),
+            ("imagenet1k-validation-00.tar", Some(Split::Val)),
+            ("VAL_7.tar", Some(Split::Val)),
+            ("train_val.tar", Some(Split::Train)),
+            ("latest.tar", None),
+            ("valley-trains.tar", None),
+        ] {
+            assert_eq!(split_of_file(name), split, "{name}");
+        }
+        assert_eq!(
+            (plain_split("Training"), plain_split("train_images")),
+            (Some(Split::Train), None)
+        );
         assert_eq!(split_of("seg_train").unwrap().1, ["seg"]);
         assert!(is_plain("Training") && !is_plain("train_images"));
     }

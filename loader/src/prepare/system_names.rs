@@ -28,7 +28,7 @@ const NAMES: [(&str, &str); 21] = [
 /// A description of the things that have this name, if they belong to a system or are hidden.
 ///
 /// `name` is one component of a path, of a file, a folder or a member of an archive.
-pub(super) fn passed_over(name: &str) -> Option<&'static str> {
+pub fn passed_over(name: &str) -> Option<&'static str> {
     if name.starts_with("._") {
         return Some("AppleDouble files of macOS");
     }

@@ -4,13 +4,14 @@
 //! The result is the same as that of the unpacked folder. Where a list would be needed (flat
 //! validation pictures), the tar has to be unpacked first.
 
+use crate::Split;
+use crate::prepare::split_names;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::file_names::has_picture_name;
 use super::foreign::unpack_tar;
 use super::found::Tar;
 use super::members::{self, Member};
-use super::picture_names::has_picture_name;
-use super::purpose::Purpose;
 use super::reading::{Instead, Location, Picture, Reading};
 use crate::Error;
 
@@ -22,7 +23,7 @@ const MOST_NAMED: usize = 3;
 /// A member by its place: the split, the class, and the whole path for sorting.
 #[derive(Debug)]
 struct Placed {
-    purpose: Purpose,
+    split: Split,
     class: String,
     path: Vec<String>,
     location: Location,
@@ -31,8 +32,7 @@ struct Placed {
 /// Whether each of these tars, which hold pictures without folders, is one class: they have names
 /// of people instead of numbers.
 pub(super) fn are_classes(tars: &[Tar]) -> bool {
-    let is_word =
-        |tar: &Tar| tar.purpose.is_none() && !tar.name.chars().any(|c| c.is_ascii_digit());
+    let is_word = |tar: &Tar| tar.split.is_none() && !tar.name.chars().any(|c| c.is_ascii_digit());
     tars.len() > 1 && tars.iter().all(is_word)
 }
 
@@ -54,18 +54,18 @@ pub(super) fn find(tars: &[Tar], mut reading: Reading) -> Result<Reading, Error>
         }
         place(&mut reading, tar, members, &tree, number, &mut placed);
     }
-    placed.sort_by(|a, b| (a.purpose, &a.path).cmp(&(b.purpose, &b.path)));
+    placed.sort_by(|a, b| (a.split, &a.path).cmp(&(b.split, &b.path)));
     classes(&mut reading, &placed, order);
     let labels: HashMap<String, u32> =
         reading.classes.iter().zip(0..).map(|((key, _), label)| (key.clone(), label)).collect();
-    let mut splits: BTreeMap<Purpose, Vec<Picture>> = BTreeMap::new();
-    for Placed { purpose, class, location, .. } in placed {
+    let mut splits: BTreeMap<Split, Vec<Picture>> = BTreeMap::new();
+    for Placed { split, class, location, .. } in placed {
         let picture = Picture { label: labels[&class], location };
-        splits.entry(purpose).or_default().push(picture);
+        splits.entry(split).or_default().push(picture);
     }
-    reading.train = splits.remove(&Purpose::Train).unwrap_or_default();
-    reading.val = splits.remove(&Purpose::Val);
-    reading.test = splits.remove(&Purpose::Test);
+    reading.train = splits.remove(&Split::Train).unwrap_or_default();
+    reading.val = splits.remove(&Split::Val);
+    reading.test = splits.remove(&Split::Test);
     if reading.val.is_none() && reading.test.is_some() {
         reading.val = reading.test.take();
         let note = "the test pictures serve as validation pictures: there are no others";
@@ -93,13 +93,14 @@ impl Tree {
         while let Some(first) = pictures.first().and_then(|path| path.get(wrapped)) {
             let same =
                 |path: &Vec<&str>| path.len() > wrapped + 2 && path.get(wrapped) == Some(first);
-            if Purpose::of_word(first).is_some() || !pictures.iter().all(same) {
+            if split_names::plain_split(first).is_some() || !pictures.iter().all(same) {
                 break;
             }
             wrapped += 1;
         }
-        let split =
-            |path: &Vec<&str>| Purpose::of_word(path[wrapped.min(path.len() - 1)]).is_some();
+        let split = |path: &Vec<&str>| {
+            split_names::plain_split(path[wrapped.min(path.len() - 1)]).is_some()
+        };
         // A folder named after a split that holds pictures beside other classes is a class.
         let (of_splits, others): (Vec<_>, Vec<_>) = pictures.iter().partition(|path| split(path));
         let deep = of_splits.iter().any(|path| path.len() > wrapped + 2);
@@ -126,14 +127,14 @@ fn place(
     for member in members {
         let path: Vec<String> =
             member.name.split('/').skip(tree.wrapped).map(String::from).collect();
-        let split = path.first().and_then(|name| Purpose::of_word(name));
+        let split = path.first().and_then(|name| split_names::plain_split(name));
         let depth = usize::from(tree.has_splits);
-        let purpose = if tree.has_splits { split } else { tar.purpose.or(Some(Purpose::Train)) };
-        match purpose {
-            Some(purpose) if path.len() > depth + 1 => {
+        let split = if tree.has_splits { split } else { tar.split.or(Some(Split::Train)) };
+        match split {
+            Some(split) if path.len() > depth + 1 => {
                 let class = path[depth].clone();
                 let path = path[depth..].to_vec();
-                placed.push(Placed { purpose, class, path, location: member.location(number) });
+                placed.push(Placed { split, class, path, location: member.location(number) });
             }
             _ if !has_picture_name(&member.name) => other.push(member.name),
             Some(_) if tree.has_splits => *flat.entry(path[0].clone()).or_default() += 1,

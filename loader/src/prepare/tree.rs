@@ -302,7 +302,7 @@ fn special(kind: FileType) -> &'static str {
 }
 
 /// A description of a folder that this program made.
-fn product(path: &Path) -> Option<&'static str> {
+pub fn product(path: &Path) -> Option<&'static str> {
     let has = |file: &str| path.join(file).is_file();
     if has(crate::dataset::DESCRIPTION) && has(crate::dataset::SUMS) {
         Some("prepared data sets")

@@ -1,7 +1,7 @@
 //! WebDataset tars: a picture and its label with the same key beside each other, such as
 //! `0001.jpg` and `0001.cls`.
 //!
-//! A tar with a split's name in its own name, or in its folder's, holds pictures of that split.
+//! A tar with a labeled's name in its own name, or in its folder's, holds pictures of that labeled.
 //! Labels are whole numbers, or words that become classes in alphabetical order (or in the order of
 //! `classes.txt`). Negative numbers and empty labels mark pictures without a label.
 
@@ -9,12 +9,12 @@ mod label; // a label, in all forms in which writers write it
 mod samples; // members of a shard by key
 mod classes; // classes and their order, from the labels
 
+use crate::Split;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::found::Tar;
 use super::members::{self, Repeated};
-use super::purpose::Purpose;
 use super::reading::{Location, Picture, Reading};
 use crate::Error;
 
@@ -27,9 +27,9 @@ pub(super) fn is_label(ending: &str) -> bool {
     label::rank(ending).is_some()
 }
 
-/// The labeled pictures of one split, and the files without a label.
+/// The labeled pictures of one labeled, and the files without a label.
 #[derive(Debug, Default)]
-struct Split {
+struct Labeled {
     pictures: Vec<(Label, Location)>,
     /// Names of pictures without a label.
     unlabeled: Vec<String>,
@@ -38,32 +38,33 @@ struct Split {
 
 pub(super) fn find(tars: &[Tar], mut reading: Reading) -> Result<Reading, Error> {
     reading.layout = "webdataset";
-    let mut splits: BTreeMap<Purpose, Split> = BTreeMap::new();
+    let mut splits: BTreeMap<Split, Labeled> = BTreeMap::new();
     let mut seen = Samples::default();
     for tar in tars {
-        let split = splits.entry(tar.purpose.unwrap_or(Purpose::Train)).or_default();
-        split.n_tars += 1;
-        shard(&mut reading, &tar.path, split, &mut seen)?;
+        let labeled = splits.entry(tar.split.unwrap_or(Split::Train)).or_default();
+        labeled.n_tars += 1;
+        shard(&mut reading, &tar.path, labeled, &mut seen)?;
     }
     seen.notes(&mut reading);
-    for (purpose, split) in &mut splits {
-        unlabeled(&mut reading, *purpose, split);
+    for (split, labeled) in &mut splits {
+        unlabeled(&mut reading, *split, labeled);
     }
-    if splits.values().all(|split| split.pictures.is_empty()) {
+    if splits.values().all(|labeled| labeled.pictures.is_empty()) {
         no_labels(&mut reading, &seen);
     }
-    let labels = splits.values().flat_map(|split| &split.pictures).map(|(label, _)| label);
+    let labels = splits.values().flat_map(|labeled| &labeled.pictures).map(|(label, _)| label);
     let classes = Classes::of(&mut reading, labels)?;
-    let mut take = |purpose| {
-        let split = splits.remove(&purpose).filter(|split: &Split| !split.pictures.is_empty())?;
-        let pictures = split.pictures.into_iter();
+    let mut take = |split| {
+        let labeled =
+            splits.remove(&split).filter(|labeled: &Labeled| !labeled.pictures.is_empty())?;
+        let pictures = labeled.pictures.into_iter();
         let picture =
             |(label, location)| Some(Picture { label: classes.of_label(&label)?, location });
         Some(pictures.filter_map(picture).collect::<Vec<_>>())
     };
-    reading.train = take(Purpose::Train).unwrap_or_default();
-    reading.val = take(Purpose::Val);
-    reading.test = take(Purpose::Test);
+    reading.train = take(Split::Train).unwrap_or_default();
+    reading.val = take(Split::Val);
+    reading.test = take(Split::Test);
     reading.classes = classes.keys_and_names;
     test_for_val(&mut reading);
     Ok(reading)
@@ -83,7 +84,7 @@ fn test_for_val(reading: &mut Reading) {
 fn shard(
     reading: &mut Reading,
     path: &Path,
-    split: &mut Split,
+    labeled: &mut Labeled,
     seen: &mut Samples,
 ) -> Result<(), Error> {
     let (number, archive) = reading.open_archive(path)?;
@@ -96,21 +97,21 @@ fn shard(
     }
     for (member, label) in found.complete {
         match label {
-            Label::None => split.unlabeled.push(format!("{}/{}", archive.name, member.name)),
+            Label::None => labeled.unlabeled.push(format!("{}/{}", archive.name, member.name)),
             Label::Unknown(why) => {
                 reading.leave_out(format!("{}/{}", archive.name, member.name), why);
             }
-            label => split.pictures.push((label, member.location(number))),
+            label => labeled.pictures.push((label, member.location(number))),
         }
     }
     Ok(())
 }
 
-/// Names the pictures without a label, or only counts them where a split has no labels at all.
-fn unlabeled(reading: &mut Reading, purpose: Purpose, split: &mut Split) {
-    let unlabeled = std::mem::take(&mut split.unlabeled);
-    if purpose != Purpose::Train && split.pictures.is_empty() && !unlabeled.is_empty() {
-        let name = if purpose == Purpose::Test { "test" } else { "validation" };
+/// Names the pictures without a label, or only counts them where a labeled has no labels at all.
+fn unlabeled(reading: &mut Reading, split: Split, labeled: &mut Labeled) {
+    let unlabeled = std::mem::take(&mut labeled.unlabeled);
+    if split != Split::Train && labeled.pictures.is_empty() && !unlabeled.is_empty() {
+        let name = if split == Split::Test { "test" } else { "validation" };
         reading.notes.push(format!(
             "{} {name} pictures aren't used: none of them has a label",
             unlabeled.len()

@@ -19,7 +19,7 @@ use crate::print;
 use crate::up::Remembered;
 
 /// Splits that can be measured.
-const SPLITS: [Split; 2] = [Split::Val, Split::Train];
+const SPLITS: [Split; 3] = [Split::Val, Split::Train, Split::Test];
 
 /// Arguments of `alexnet eval`.
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! The kind of pictures that a tar holds, from its first members.
 
 use crate::prepare::archive::Archive;
-use crate::prepare::picture_names::{ending, has_picture_name};
+use crate::prepare::file_names::{ending, has_picture_name};
 use crate::prepare::system_names::passed_over_path;
 use crate::prepare::tarfile::{Fault, Kind, walk};
 use crate::prepare::webdataset;

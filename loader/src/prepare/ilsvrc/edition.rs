@@ -1,6 +1,6 @@
 //! The editions of ImageNet: names of their archives, and what these hold.
 
-use crate::prepare::purpose::Purpose;
+use crate::Split;
 
 /// One edition of ImageNet.
 #[derive(Debug)]
@@ -9,7 +9,7 @@ pub(super) struct Edition {
     pub(super) layout: &'static str,
     pub(super) name: &'static str,
     /// Archives by split; the first name is the usual one.
-    archives: &'static [(Purpose, &'static [&'static str])],
+    archives: &'static [(Split, &'static [&'static str])],
     /// Beginning of the archives' names, for archives of other tasks of the same edition.
     prefix: &'static str,
     /// Name of the development kit.
@@ -25,9 +25,9 @@ pub(super) const EDITIONS: [Edition; 3] = [
         layout: "ilsvrc-2012",
         name: "ilsvrc-2012",
         archives: &[
-            (Purpose::Train, &["ILSVRC2012_img_train.tar"]),
-            (Purpose::Val, &["ILSVRC2012_img_val.tar"]),
-            (Purpose::Test, &["ILSVRC2012_img_test.tar", "ILSVRC2012_img_test_v10102019.tar"]),
+            (Split::Train, &["ILSVRC2012_img_train.tar"]),
+            (Split::Val, &["ILSVRC2012_img_val.tar"]),
+            (Split::Test, &["ILSVRC2012_img_test.tar", "ILSVRC2012_img_test_v10102019.tar"]),
         ],
         prefix: "ilsvrc2012_",
         kit: "ILSVRC2012_devkit_t12.tar.gz",
@@ -38,9 +38,9 @@ pub(super) const EDITIONS: [Edition; 3] = [
         layout: "ilsvrc-2010",
         name: "ilsvrc-2010",
         archives: &[
-            (Purpose::Train, &["ILSVRC2010_images_train.tar"]),
-            (Purpose::Val, &["ILSVRC2010_images_val.tar"]),
-            (Purpose::Test, &["ILSVRC2010_images_test.tar"]),
+            (Split::Train, &["ILSVRC2010_images_train.tar"]),
+            (Split::Val, &["ILSVRC2010_images_val.tar"]),
+            (Split::Test, &["ILSVRC2010_images_test.tar"]),
         ],
         prefix: "ilsvrc2010_",
         kit: "ILSVRC2010_devkit-1.0.tar.gz",
@@ -50,7 +50,7 @@ pub(super) const EDITIONS: [Edition; 3] = [
     Edition {
         layout: "imagenet-fall-2011",
         name: "imagenet-fall-2011",
-        archives: &[(Purpose::Train, &["fall11_whole.tar"])],
+        archives: &[(Split::Train, &["fall11_whole.tar"])],
         prefix: "fall11_",
         kit: "",
         n_classes: 21_841,
@@ -71,10 +71,10 @@ pub(super) const OTHER: Edition = Edition {
 
 impl Edition {
     /// The split that an archive of this edition holds.
-    pub(super) fn purpose_of(&self, file: &str) -> Option<Purpose> {
+    pub(super) fn purpose_of(&self, file: &str) -> Option<Split> {
         let is = |name: &&str| name.eq_ignore_ascii_case(file);
         let holds = self.archives.iter().find(|(_, names)| names.iter().any(is));
-        holds.map(|(purpose, _)| *purpose)
+        holds.map(|(split, _)| *split)
     }
 
     /// Whether the name is that of an archive of this edition, of whatever task.
@@ -83,8 +83,8 @@ impl Edition {
     }
 
     /// The usual name of the archive of a split.
-    pub(super) fn archive(&self, purpose: Purpose) -> &'static str {
-        let found = self.archives.iter().find(|(of, _)| *of == purpose);
+    pub(super) fn archive(&self, split: Split) -> &'static str {
+        let found = self.archives.iter().find(|(of, _)| *of == split);
         found.and_then(|(_, names)| names.first()).copied().unwrap_or("an archive")
     }
 }

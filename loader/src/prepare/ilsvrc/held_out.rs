@@ -1,5 +1,6 @@
 //! Validation and test pictures, from an archive or a flat folder.
 
+use crate::Split;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -9,20 +10,19 @@ use super::{SOLUTION, label_of};
 use crate::Error;
 use crate::prepare::listing::entries;
 use crate::prepare::members::Tar;
-use crate::prepare::purpose::Purpose;
 use crate::prepare::system_names::passed_over;
 use crate::prepare::{Location, Picture, Reading, foreign};
 
 /// Pictures of a split with a list of their classes.
 #[derive(Debug)]
 pub(super) struct Source {
-    purpose: Purpose,
+    split: Split,
     path: PathBuf,
 }
 
 impl Source {
     pub(super) fn classes(&self, lists: &Lists) -> impl Iterator<Item = String> {
-        lists.classes(self.purpose)
+        lists.classes(self.split)
     }
 }
 
@@ -33,10 +33,10 @@ impl Source {
 pub(super) fn source(
     reading: &mut Reading,
     pieces: &Pieces,
-    purpose: Purpose,
+    split: Split,
     lists: &Lists,
 ) -> Result<Option<Source>, Error> {
-    let Some((path, others)) = pieces.held_out(purpose).split_first() else {
+    let Some((path, others)) = pieces.held_out(split).split_first() else {
         return Ok(None);
     };
     for other in others {
@@ -48,10 +48,10 @@ pub(super) fn source(
         reading.source_file(path);
         return Ok(None);
     }
-    if lists.n_of(purpose) > 0 {
-        return Ok(Some(Source { purpose, path: path.clone() }));
+    if lists.n_of(split) > 0 {
+        return Ok(Some(Source { split, path: path.clone() }));
     }
-    if purpose == Purpose::Val {
+    if split == Split::Val {
         reading.doubt(no_list(pieces, path), None);
     } else {
         let n = files(reading, path)?.len();
@@ -98,7 +98,7 @@ pub(super) fn pictures(
             }
         }
     }
-    let (n, wanted) = (pictures.len(), lists.n_of(source.purpose));
+    let (n, wanted) = (pictures.len(), lists.n_of(source.split));
     if n < wanted {
         let shown = source.path.strip_prefix(&reading.root).unwrap_or(&source.path).display();
         reading.doubt_partial(format!(

@@ -1,6 +1,8 @@
 //! The classes of validation and test pictures: from the development kit's ground truth and
 //! `meta.mat`, from Kaggle's `LOC_val_solution.csv`, or from a list of WordNet ids.
 
+use crate::Split;
+use crate::prepare::split_names;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,6 @@ use super::{Edition, SOLUTION};
 use crate::Error;
 use crate::prepare::Reading;
 use crate::prepare::listing::entries;
-use crate::prepare::purpose::Purpose;
 use crate::prepare::system_names::passed_over;
 
 const NAMES: &str = "LOC_synset_mapping.txt";
@@ -89,20 +90,20 @@ impl Lists {
     }
 
     /// The classes that pictures whose names begin with `prefix` have.
-    pub(super) fn classes(&self, purpose: Purpose) -> impl Iterator<Item = String> {
-        let middle = middle(purpose);
+    pub(super) fn classes(&self, split: Split) -> impl Iterator<Item = String> {
+        let middle = middle(split);
         let numbered = self.of_number.iter().filter(move |(prefix, _)| prefix.ends_with(middle));
         let numbered = numbered.flat_map(|(_, classes)| classes);
-        let named = self.of_picture.values().filter(move |_| purpose == Purpose::Val);
+        let named = self.of_picture.values().filter(move |_| split == Split::Val);
         named.chain(numbered).cloned()
     }
 
     /// Number of pictures of a split that the lists name; 0 if there is no list.
-    pub(super) fn n_of(&self, purpose: Purpose) -> usize {
-        let middle = middle(purpose);
+    pub(super) fn n_of(&self, split: Split) -> usize {
+        let middle = middle(split);
         let numbered = self.of_number.iter().filter(|(prefix, _)| prefix.ends_with(middle));
         let numbered = numbered.map(|(_, classes)| classes.len()).max().unwrap_or(0);
-        let named = if purpose == Purpose::Val { self.of_picture.len() } else { 0 };
+        let named = if split == Split::Val { self.of_picture.len() } else { 0 };
         numbered.max(named)
     }
 
@@ -195,8 +196,8 @@ impl Lists {
     }
 }
 
-fn middle(purpose: Purpose) -> &'static str {
-    if purpose == Purpose::Test { "_test_" } else { "_val_" }
+fn middle(split: Split) -> &'static str {
+    if split == Split::Test { "_test_" } else { "_val_" }
 }
 
 impl Files {
@@ -208,7 +209,7 @@ impl Files {
                 continue;
             }
             if path.is_dir() {
-                if few && depth > 0 && Purpose::of_word(&name).is_none() {
+                if few && depth > 0 && split_names::plain_split(&name).is_none() {
                     self.look(&path, depth - 1).ok(); // not a place for lists, then
                 }
             } else if path.is_file() {

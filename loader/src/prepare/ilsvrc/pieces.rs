@@ -1,11 +1,12 @@
 //! The archives and unpacked folders of ImageNet that a folder holds.
 
+use crate::Split;
+use crate::prepare::split_names;
 use std::path::{Path, PathBuf};
 
 use super::edition::{EDITIONS, Edition, OTHER};
 use crate::prepare::found::{Found, Tar};
 use crate::prepare::listing::entries;
-use crate::prepare::purpose::Purpose;
 use crate::prepare::system_names::passed_over;
 
 const PATCHES: &str = "patch_images.tar";
@@ -44,7 +45,7 @@ impl Pieces {
         // Archives that lie beside what was unpacked from them are the reader of folders'.
         let unpacked = pieces.train.is_empty() && pieces.class_tars.is_empty();
         let val_unpacked = found.folders.iter().any(|(name, path)| {
-            Purpose::of_word(name) == Some(Purpose::Val) && !class_folders(path).is_empty()
+            split_names::plain_split(name) == Some(Split::Val) && !class_folders(path).is_empty()
         });
         if unpacked && val_unpacked {
             return None;
@@ -56,12 +57,12 @@ impl Pieces {
     pub(super) fn generic(root: &Path, tars: &[Tar]) -> Self {
         let mut pieces = Self::empty(root, &OTHER);
         for tar in tars {
-            match tar.purpose {
+            match tar.split {
                 _ if PATCHES.eq_ignore_ascii_case(&tar.name) => {
                     pieces.patches = Some(tar.path.clone());
                 }
-                Some(Purpose::Val) => pieces.val.push(tar.path.clone()),
-                Some(Purpose::Test) => pieces.test.push(tar.path.clone()),
+                Some(Split::Val) => pieces.val.push(tar.path.clone()),
+                Some(Split::Test) => pieces.test.push(tar.path.clone()),
                 _ => pieces.train.push(tar.path.clone()),
             }
         }
@@ -88,16 +89,16 @@ impl Pieces {
     }
 
     /// Archives and folders with the pictures of a split.
-    pub(super) fn held_out(&self, purpose: Purpose) -> &[PathBuf] {
-        if purpose == Purpose::Test { &self.test } else { &self.val }
+    pub(super) fn held_out(&self, split: Split) -> &[PathBuf] {
+        if split == Split::Test { &self.test } else { &self.val }
     }
 
     fn add(&mut self, tar: &Tar) {
         let path = tar.path.clone();
         match self.edition.purpose_of(&tar.name) {
-            Some(Purpose::Train) => self.train.push(path),
-            Some(Purpose::Val) => self.val.push(path),
-            Some(Purpose::Test) => self.test.push(path),
+            Some(Split::Train) => self.train.push(path),
+            Some(Split::Val) => self.val.push(path),
+            Some(Split::Test) => self.test.push(path),
             None if is_class_tar(tar) => self.class_tars.push(tar.clone()),
             None if PATCHES.eq_ignore_ascii_case(&tar.name) => self.patches = Some(path),
             None => self.other_archives.push(path),
@@ -108,15 +109,15 @@ impl Pieces {
     fn add_folders(&mut self, found: &Found) {
         for (name, path) in &found.folders {
             let lower = name.to_lowercase();
-            let stem = |purpose| self.edition.archive(purpose).trim_end_matches(".tar").to_string();
-            let is = |purpose: Purpose| {
-                Purpose::of_word(name) == Some(purpose) || lower == stem(purpose).to_lowercase()
+            let stem = |split| self.edition.archive(split).trim_end_matches(".tar").to_string();
+            let is = |split: Split| {
+                split_names::plain_split(name) == Some(split) || lower == stem(split).to_lowercase()
             };
-            if is(Purpose::Train) {
+            if is(Split::Train) {
                 self.class_folders.extend(class_folders(path));
-            } else if is(Purpose::Val) && holds_files(path) {
+            } else if is(Split::Val) && holds_files(path) {
                 self.val.push(path.clone());
-            } else if is(Purpose::Test) && holds_files(path) {
+            } else if is(Split::Test) && holds_files(path) {
                 self.test.push(path.clone());
             } else if is_wordnet_id(name) {
                 self.class_folders.push((name.clone(), path.clone()));
@@ -127,7 +128,7 @@ impl Pieces {
 
 fn is_class_tar(tar: &Tar) -> bool {
     let stem = tar.name.get(..tar.name.len().saturating_sub(4)).unwrap_or_default();
-    is_wordnet_id(stem) && matches!(tar.purpose, None | Some(Purpose::Train))
+    is_wordnet_id(stem) && matches!(tar.split, None | Some(Split::Train))
 }
 
 /// Whether a name is a WordNet id such as `n01440764`.

@@ -77,7 +77,7 @@ fn say(
         ));
     }
     if classes.is_empty() {
-        let wanted = pieces.edition.archive(super::Purpose::Train);
+        let wanted = pieces.edition.archive(super::Split::Train);
         let why = format!("there are no training pictures; put {wanted} into this folder");
         reading.doubt(why, None);
     }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::label::{self, Label};
 use crate::prepare::archive::Archive;
+use crate::prepare::file_names::has_picture_name;
 use crate::prepare::members::Member;
-use crate::prepare::picture_names::has_picture_name;
 use crate::prepare::reading::Reading;
 
 /// Kinds of pictures from the most to the least wanted; others follow by name.

@@ -218,7 +218,7 @@ fn splits_come_from_names_and_from_folders() {
     let shard = || vec![("0.jpg", &b"x"[..]), ("0.cls", &b"0"[..])];
     let counts = |names: [&str; 4]| {
         let reading = reading_of(&names.map(|name| (name, shard())));
-        let n = |split: &Option<Vec<Picture>>| split.as_ref().map(Vec::len);
+        let n = |labeled: &Option<Vec<Picture>>| labeled.as_ref().map(Vec::len);
         (reading.train.len(), n(&reading.val), n(&reading.test))
     };
     let named = ["imagenet-train-000000.tar", "b-train-1.tar", "x-validation-0.tar", "test.tar"];

@@ -9,9 +9,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use loader::prepare::{passed_over, product};
 
 use super::glob;
-use super::passed::{PassedOver, Reason, is_product, is_system};
+use super::passed::{PassedOver, Reason};
 use super::read;
 use crate::print;
 
@@ -132,7 +133,7 @@ impl Found {
     /// A path that nobody named: one inside a folder, or one that a pattern matches.
     fn inside(&mut self, path: &Path) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if is_system(&name) {
+        if passed_over(&name).is_some() {
             return self.passed.add(Reason::System, path);
         }
         match std::fs::metadata(path) {
@@ -150,7 +151,7 @@ impl Found {
     fn folder_inside(&mut self, folder: &Path, about: &Metadata) {
         if leads_up(folder) {
             self.passed.add(Reason::LinkUp, folder);
-        } else if is_product(folder) {
+        } else if product(folder).is_some() {
             self.passed.add(Reason::Product, folder);
         } else {
             self.walk(folder, about);

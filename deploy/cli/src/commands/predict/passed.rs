@@ -58,39 +58,9 @@ impl PassedOver {
     }
 }
 
-/// Whether a name is that of a hidden file or folder, or of one that a system leaves behind.
-pub(super) fn is_system(name: &str) -> bool {
-    const SYSTEM: [&str; 9] = [
-        "__macosx",
-        "thumbs.db",
-        "ehthumbs.db",
-        "desktop.ini",
-        "@eadir",
-        "lost+found",
-        "$recycle.bin",
-        "system volume information",
-        "#recycle",
-    ];
-    name.starts_with('.') || SYSTEM.contains(&name.to_lowercase().as_str())
-}
-
-/// Whether a folder is a run directory or a prepared data set, whose drawings are no photos.
-pub(super) fn is_product(folder: &Path) -> bool {
-    let both = |a: &str, b: &str| folder.join(a).is_file() && folder.join(b).is_file();
-    both("run.json", "recipe.toml") || both("dataset.json", "SHA256SUMS")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn system_files_are_known_in_any_case() {
-        for name in [".DS_Store", "._a.jpg", "Thumbs.db", "@eaDir", "__MACOSX", "$RECYCLE.BIN"] {
-            assert!(is_system(name), "{name}");
-        }
-        assert!(!is_system("thumbs.db.jpg") && !is_system("a.jpg"));
-    }
 
     #[test]
     fn each_reason_is_one_sentence_with_the_first_names() {
