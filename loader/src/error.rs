@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::prepare::Doubt;
+use crate::doubt::Doubt;
 
 /// An error of the loader.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -22,6 +22,7 @@ pub mod prepare; // picture files in any known layout → a data set
 pub mod serve; // the gRPC service, and the loader's membership in a run
 pub mod config; // the settings that an operator chooses
 mod file_pool; // a bounded number of open files
+mod doubt; // reasons to refuse a source
 mod error;
 
 pub use config::{Config, DataSpec};

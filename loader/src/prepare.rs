@@ -55,9 +55,10 @@ use reading::Location;
 use store::{Job, Splits};
 use writer::Written;
 
+pub use crate::doubt::{Doubt, Instead};
 pub use listing::listed;
 pub use partial::before;
-pub use reading::{Doubt, Instead, PassedOver, Picture, Reading, SourceFile};
+pub use reading::{PassedOver, Picture, Reading, SourceFile};
 pub use system_names::passed_over;
 pub use tree::product;
 pub use watch::{Phase, Progress, Watch};

@@ -9,9 +9,9 @@ mod shape; // what kind of tar it is, from its first members
 use std::path::Path;
 
 use super::found::{Found, Tar};
-use super::reading::Instead;
 use super::{Archive, Reading, cifar, foreign, ilsvrc, tarfolders, webdataset};
 use crate::Error;
+use crate::doubt::Instead;
 
 use shape::Shape;
 

@@ -198,7 +198,8 @@ fn choose_validation(reading: &mut Reading, options: &Options) {
 
 /// Doubts a reading from which a network would learn something else than was meant.
 fn doubt(reading: &mut Reading) {
-    if !reading.doubts.is_empty() {
+    // CIFAR's labels have a fixed meaning: a part of its files is nothing to doubt.
+    if !reading.doubts.is_empty() || reading.raw {
         return;
     }
     let trained: BTreeSet<u32> = reading.train.iter().map(|picture| picture.label).collect();
@@ -222,8 +223,7 @@ fn doubt(reading: &mut Reading) {
     let first: Vec<String> = unknown.iter().take(3).map(key).collect();
     let more = if unknown.len() > first.len() { ", …" } else { "" };
     let first = first.join(", ");
-    // CIFAR's labels are numbers with a fixed meaning: a part of its files is nothing to doubt.
-    if trained.is_disjoint(&measured) && !trained.is_empty() && !reading.raw {
+    if trained.is_disjoint(&measured) && !trained.is_empty() {
         let why = format!(
             "none of the {} classes of the validation pictures has training pictures \
              ({first}{more}): every answer would count as wrong",

@@ -112,6 +112,7 @@ impl<'a> Collector<'a> {
     fn pictures(&mut self, class: Id) -> Vec<PathBuf> {
         let mut below = Vec::new();
         self.collect(class, &mut below);
+        below.sort(); // by the names of folders and files, as one list
         below
     }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::reading::{Doubt, Instead};
+use crate::doubt::{Doubt, Instead};
 
 /// A kind of file by its first bytes, and the command that unpacks it.
 struct Kind {

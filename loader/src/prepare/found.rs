@@ -76,7 +76,8 @@ impl Found {
 
     fn file(&mut self, name: String, path: PathBuf, split: Option<Split>) {
         let is_tar = name.to_lowercase().ends_with(".tar");
-        if !is_tar && !foreign::has_compressed_name(&name) {
+        let is_ours = name == crate::dataset::SOURCE_FILES; // the list in a prepared data set
+        if is_ours || (!is_tar && !foreign::has_compressed_name(&name)) {
             return;
         }
         if let Some(what) = passed_over(&name) {

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::archive::Archive;
-use super::reading::{Doubt, Instead, Location, Reading};
+use super::reading::{Location, Reading};
 use super::system_names::passed_over_path;
 use super::tarfile::{Entry, Fault, Kind, walk};
+use crate::doubt::{Doubt, Instead};
 
 /// Length from which a file is too large for a picture, in bytes.
 const MAX_PICTURE: u64 = 1 << 30;

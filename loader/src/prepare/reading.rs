@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::archive::Archive;
 use crate::Error;
 use crate::dataset::LeftOut;
+use crate::doubt::{Doubt, Instead};
 
 /// Upper bound for the length of a picture that is unpacked, in bytes.
 const MAX_UNPACKED: u64 = 256 << 20;
@@ -67,26 +68,6 @@ pub(super) enum Location {
 /// Files and folders that are no pictures of anybody's: counted by reason, the first one named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PassedOver(BTreeMap<&'static str, (u64, String)>);
-
-/// A reason to refuse a source: it would probably become another data set than was meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doubt {
-    /// What was found and what was expected: a sentence.
-    pub why: String,
-    /// The likely intention.
-    pub instead: Option<Instead>,
-}
-
-/// What was probably meant; the command line prints it as a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Instead {
-    /// Another folder should be prepared.
-    Source(PathBuf),
-    /// The same source with more options, such as `--val none`.
-    Options(Vec<String>),
-    /// A shell command has to be run before.
-    Before(String),
-}
 
 /// A file that decides what is prepared, for the recognition of changes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

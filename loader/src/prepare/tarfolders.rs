@@ -12,8 +12,9 @@ use super::file_names::has_picture_name;
 use super::foreign::unpack_tar;
 use super::found::Tar;
 use super::members::{self, Member};
-use super::reading::{Instead, Location, Picture, Reading};
+use super::reading::{Location, Picture, Reading};
 use crate::Error;
+use crate::doubt::Instead;
 
 /// The list that gives the classes their order.
 const ORDER: &str = "classes.txt";
