@@ -5,13 +5,13 @@ use std::path::PathBuf;
 /// A reason to refuse a source: it would probably become another data set than was meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doubt {
-    /// What was found and what was expected: a sentence.
+    /// The sentence that says what was found and what was expected.
     pub why: String,
     /// The likely intention.
     pub instead: Option<Instead>,
 }
 
-/// What was probably meant; the command line prints it as a command.
+/// The likely intention; the command line prints it as a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Instead {
     /// Another folder should be prepared.

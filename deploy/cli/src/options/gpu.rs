@@ -13,11 +13,11 @@ use crate::environment::Environment;
 pub(crate) struct GpuArgs {
     /// NVRTC library that compiles the GPU kernels, or its folder [default: search for it]
     ///
-    /// The file is named libnvrtc.so, libnvrtc.so.12, libnvrtc.so.13 or later. Without this option, the
-    /// newest NVRTC that is not newer than the driver and knows the card is used. The search covers
-    /// LD_LIBRARY_PATH; the system's library path; the wheels nvidia-cuda-nvrtc (CUDA 13) and
-    /// nvidia-cuda-nvrtc-cu12 (CUDA 12) of the active Python environment, of ~/.local and of every
-    /// python3 on PATH; conda; and toolkits in /usr/local/cuda* and /opt/cuda*.
+    /// The file is named libnvrtc.so, libnvrtc.so.12, libnvrtc.so.13 or later. Without this option,
+    /// the newest NVRTC that is not newer than the driver and knows the card is used. The search
+    /// covers LD_LIBRARY_PATH; the system's library path; the wheels nvidia-cuda-nvrtc (CUDA 13)
+    /// and nvidia-cuda-nvrtc-cu12 (CUDA 12) of the active Python environment, of ~/.local and of
+    /// every python3 on PATH; conda; and toolkits in /usr/local/cuda* and /opt/cuda*.
     #[arg(long, value_name = "PATH")]
     nvrtc: Option<PathBuf>,
 

@@ -1,8 +1,7 @@
 //! Reads the segments of a JPEG: sizes, tables, how colors are meant, and where scans begin.
 
 use super::Fault;
-use super::bits::Table;
-use super::scan::ZIGZAG;
+use super::bits::{Table, ZIGZAG};
 
 /// The content of the segments that were read.
 pub(super) struct Header<'a> {
