@@ -105,7 +105,7 @@ fn understand(rows: &[Vec<String>], names: &Names) -> Option<List> {
     let picture = picture_column(rows, names)?;
     let cell = |row: &'_ Vec<String>| row.get(picture).cloned().unwrap_or_default();
     let first = rows.first()?;
-    let header = names.find(&cell(first)).is_none().then(|| first.as_slice());
+    let header = names.find(&cell(first)).is_none().then_some(first.as_slice());
     let columns = Columns::of(header, rows, picture)?;
     let mut list = List::default();
     for row in rows.iter().skip(usize::from(header.is_some())) {

@@ -192,6 +192,6 @@ mod tests {
         assert_eq!(expand("**/*.jpg"), ["4.jpg", "a/1.jpg", "a/b/2.jpg"].map(PathBuf::from));
         assert_eq!(expand("*/*.???"), ["a/1.jpg", "a/5.png"].map(PathBuf::from));
         assert_eq!(expand("*/b/2.jpg"), [PathBuf::from("a/b/2.jpg")]);
-        assert_eq!(expand("x*/1.jpg"), [PathBuf::new(); 0]);
+        assert!(expand("x*/1.jpg").is_empty());
     }
 }
