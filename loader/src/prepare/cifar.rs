@@ -91,6 +91,8 @@ impl Version {
     fn is_batch(&self, name: &str) -> bool {
         let middle = name.strip_prefix(self.train).and_then(|rest| rest.strip_suffix(self.ending));
         middle.is_some_and(|middle| match self.n_classes {
+            // Somebody's own batches may have other names, such as data_batch_first.bin.
+            10 if !self.ending.is_empty() => !middle.is_empty(),
             10 => !middle.is_empty() && middle.bytes().all(|byte| byte.is_ascii_digit()),
             _ => middle.is_empty(),
         })
@@ -166,7 +168,7 @@ fn check(reading: &mut Reading, lengths: &[(String, usize)], version: &Version) 
     let numbers: Vec<usize> = lengths.iter().filter_map(|(name, _)| number(name)).collect();
     // Somebody's own batches may be fewer; those of the data set are five of the same length.
     let last = match most {
-        BATCH => BATCHES,
+        BATCH if !numbers.is_empty() => BATCHES,
         _ => numbers.iter().copied().max().unwrap_or(0).min(BATCHES),
     };
     let name = |i: usize| format!("{}{i}{}", version.train, version.ending);

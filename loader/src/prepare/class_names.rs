@@ -64,6 +64,11 @@ pub(super) fn in_label_order(
     Ok(())
 }
 
+/// Whether a file has the name of a list of classes.
+pub(super) fn is_list(name: &str) -> bool {
+    ORDER.contains(&name) || NAMES.contains(&name)
+}
+
 fn first_of(files: &[&str], folders: &[PathBuf]) -> Option<PathBuf> {
     let paths = folders.iter().flat_map(|folder| files.iter().map(|file| folder.join(file)));
     paths.into_iter().find(|path| path.is_file())

@@ -7,7 +7,7 @@ use super::file_names::{self, Kind};
 use super::layout::{Contents, Layout, SplitFolder};
 use super::lists::{self, List, Names};
 use super::split_names::split_of;
-use super::tree::{Id, Tree};
+use super::tree::{File, Folder, Id, Tree};
 use super::{Instead, Location, Picture, Reading, class_names};
 use crate::{Error, Split};
 
@@ -139,13 +139,18 @@ impl<'a> Collector<'a> {
         }
     }
 
+    /// Whether a file is a list that says something of the pictures or the classes.
+    fn is_used(&self, folder: &Folder, file: &File) -> bool {
+        self.lists.contains(&folder.path.join(&file.name)) || class_names::is_list(&file.name())
+    }
+
     /// Names the files beside class folders.
     fn strays(&mut self, id: Id) {
         let folder = self.tree.folder(id);
         let path = self.below(&folder.path);
         for file in &folder.files {
             let file_path = path.join(&file.name);
-            if self.lists.contains(&folder.path.join(&file.name)) {
+            if self.is_used(folder, file) {
                 continue;
             }
             match file_names::kind(&file.name()) {
@@ -189,8 +194,9 @@ impl<'a> Collector<'a> {
         let folder = self.tree.folder(id);
         let path = self.below(&folder.path);
         for file in &folder.files {
-            let used = self.lists.contains(&folder.path.join(&file.name));
-            if !used && !matches!(file_names::kind(&file.name()), Kind::Picture) {
+            if !self.is_used(folder, file)
+                && !matches!(file_names::kind(&file.name()), Kind::Picture)
+            {
                 let file_path = path.join(&file.name);
                 let passed_over = &mut self.reading.passed_over;
                 passed_over.add("files beside the pictures", || file_path.display().to_string());
@@ -225,7 +231,7 @@ impl<'a> Collector<'a> {
         let mut at = Some(id);
         while let Some(id) = at {
             let folder = self.tree.folder(id);
-            let is_list = |file: &&super::tree::File| {
+            let is_list = |file: &&File| {
                 let name = file.name().to_lowercase();
                 [".csv", ".tsv", ".txt", ".lst"].iter().any(|end| name.ends_with(end))
                     && file.bytes() <= lists::LONGEST

@@ -121,6 +121,7 @@ fn missing_and_cut_batches_are_named_and_refused_unless_partial() {
     };
     let one = || record(&[1], 0);
     assert_eq!(said(&[("data_batch_1.bin", one())]), "");
+    assert_eq!(said(&[("data_batch_first4000.bin", one())]), "", "somebody's own");
     let gap = said(&[("data_batch_1.bin", one()), ("data_batch_3.bin", one())]);
     assert!(gap.contains("data_batch_2.bin is missing"), "{gap}");
     let cut = said(&[("data_batch_1.bin", [one(), vec![1; 99]].concat())]);
