@@ -283,7 +283,7 @@ fn write(
     Ok(summary)
 }
 
-/// Makes a data set at `dest` from `source`: [`read`], then [`store`].
+/// Makes a data set at `dest` from `source`: [`read()`], then [`store()`].
 ///
 /// # Errors
 /// As those two.
