@@ -199,8 +199,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a file or checkpoint isn't there, in contrast to one that is there but can't be
-    /// read.
+    /// Returns true if a file or checkpoint isn't there, in contrast to one that is there but can't
+    /// be read.
     pub fn is_absent(&self) -> bool {
         match self {
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,

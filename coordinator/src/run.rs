@@ -302,7 +302,7 @@ impl Run {
         }
     }
 
-    /// Whether workers have begun since this program started.
+    /// Returns true if workers have begun since this program started.
     pub(crate) fn has_begun(&self) -> bool {
         self.started
     }

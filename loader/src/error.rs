@@ -95,7 +95,7 @@ pub enum Error {
     Stopped {
         /// Number of pictures that are stored.
         stored: u64,
-        /// Folder from which the same preparation goes on; `None` if nothing was kept.
+        /// Folder from which the same preparation resumes; `None` if nothing was kept.
         kept: Option<PathBuf>,
     },
     /// A picture that can't be used.
@@ -164,7 +164,7 @@ pub enum Error {
 fn stopped(stored: u64, kept: Option<&Path>) -> String {
     match kept {
         Some(path) => format!(
-            "stopped; {stored} pictures are stored in {}, and the same command goes on from there",
+            "stopped; {stored} pictures are stored in {}, and the same command continues from there",
             path.display()
         ),
         None => "stopped; nothing was kept".into(),
@@ -176,7 +176,7 @@ fn sentences(doubts: &[Doubt]) -> String {
 }
 
 impl Error {
-    /// Whether a new process with the same settings would fail in the same way.
+    /// Returns true if a new process with the same settings would fail in the same way.
     ///
     /// A disk or a network may answer the next time; the content of a folder stays what it is.
     pub fn is_for_good(&self) -> bool {

@@ -1,14 +1,14 @@
 //! Files of one folder, opened when they are needed, few of them at a time: data sets have more
 //! shards than some systems let a process open.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
 use crate::Error;
+use crate::file_pool::FilePool;
 
 /// Most files that stay open: a fraction of the 1,024 that a process may usually open.
 const MOST_OPEN: usize = 128;
@@ -18,7 +18,7 @@ const MOST_OPEN: usize = 128;
 pub(crate) struct Folder {
     path: PathBuf,
     folder: File,
-    open: Mutex<VecDeque<(Key, Arc<File>)>>,
+    open: FilePool<Key>,
 }
 
 /// A file of the folder: two numbers of the caller's choice.
@@ -28,7 +28,7 @@ impl Folder {
     /// Opens a folder.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let folder = File::open(path).map_err(Error::io(path, "open"))?;
-        Ok(Self { path: path.into(), folder, open: Mutex::default() })
+        Ok(Self { path: path.into(), folder, open: FilePool::new(MOST_OPEN) })
     }
 
     /// Path of the folder when it was opened.
@@ -36,20 +36,9 @@ impl Folder {
         &self.path
     }
 
-    /// An open file of this folder. The files that were opened first are closed first, once nobody
-    /// reads them.
+    /// An open file of this folder.
     pub(crate) fn file(&self, key: Key, name: &str) -> Result<Arc<File>, Error> {
-        let lock = || self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((_, file)) = lock().iter().find(|(known, _)| *known == key) {
-            return Ok(file.clone());
-        }
-        let file = Arc::new(self.open_file(name)?);
-        let mut open = lock();
-        if open.len() >= MOST_OPEN {
-            open.pop_front();
-        }
-        open.push_back((key, file.clone()));
-        Ok(file)
+        self.open.get(&key, || self.open_file(name))
     }
 
     /// Opens a file that isn't kept open.
@@ -83,7 +72,7 @@ mod tests {
             file.read_exact_at(&mut bytes, 0).unwrap();
             assert_eq!(u32::from_le_bytes(bytes), i);
         }
-        assert_eq!(folder.open.lock().unwrap().len(), MOST_OPEN);
+        assert_eq!(folder.open.len(), MOST_OPEN);
         let error = folder.file((0, 9999), "9999").unwrap_err().to_string();
         assert!(error.contains("9999") && error.contains("open"), "{error}");
     }

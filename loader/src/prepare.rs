@@ -34,7 +34,7 @@ mod store; // pictures to squares to shards
 mod writer; // the shards of a split, and how far they are
 mod shards; // one picture as it is stored, one shard
 mod partial; // the folder in which a data set is written, until it has its name
-mod key; // the identity of a preparation, for going on after an interruption
+mod key; // the identity of a preparation, for resuming it after an interruption
 mod duplicates; // pictures that are in two splits
 mod watch; // progress, and the wish to stop
 
@@ -163,7 +163,7 @@ pub fn read(source: &Path, options: &Options) -> Result<Reading, Error> {
 
 /// Makes a data set at `dest` from what was read.
 ///
-/// An interrupted preparation goes on where it was, if source and options are the same: whatever
+/// An interrupted preparation is resumed if source and options are the same: whatever
 /// interrupts it, and however often, the bytes of the data set are the same.
 ///
 /// # Errors

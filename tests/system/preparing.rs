@@ -92,13 +92,13 @@ fn killed_and_interrupted_ten_times_and_finished_the_data_set_is_the_same() {
             "INT" => assert_eq!(output.status.code(), Some(130), "{said}"),
             _ => assert_eq!(output.status.code(), Some(143), "{said}"),
         }
-        assert!(name == "KILL" || said.contains("the same command goes on"), "{said}");
-        assert!(interrupted == 1 || said.contains("going on with an interrupted"), "{said}");
+        assert!(name == "KILL" || said.contains("the same command continues"), "{said}");
+        assert!(interrupted == 1 || said.contains("resuming an interrupted"), "{said}");
     }
     assert!(interrupted >= 5, "{interrupted} interruptions");
     if !often.join("out").exists() {
         let said = works(&often, &COMMAND);
-        assert!(said.contains("going on with an interrupted preparation"), "{said}");
+        assert!(said.contains("resuming an interrupted preparation"), "{said}");
     }
     let (want, got) = (files(&whole.join("out")), files(&often.join("out")));
     for (want, got) in want.iter().zip(&got) {
@@ -131,7 +131,7 @@ fn changed_pictures_are_prepared_anew_and_a_run_keeps_those_that_it_began_with()
     let again = said(up("two", &["--steps", "1"]));
     assert!(again.contains("prepared already") && !again.contains("changed"), "{again}");
     pictures(&at.join("d/c"), 0..8);
-    // A run that has begun goes on, before and after the pictures are prepared anew.
+    // A run that has begun continues, before and after the pictures are prepared anew.
     let kept = said(up("one", &["--steps", "2"]));
     assert!(kept.contains("8 files added") && kept.contains("--run NAME"), "{kept}");
     let kept = said(up("three", &["--steps", "1", "--keep-prepared"]));

@@ -94,7 +94,7 @@ fn every_signal_ends_a_command_with_its_own_code() {
     }
 }
 
-/// Whether a signal is in one of the masks in `/proc/PROCESS/status`.
+/// Returns true if a signal is in one of the masks in `/proc/PROCESS/status`.
 fn has(process: &str, mask: &str, signal: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let hex = status.lines().find_map(|line| line.strip_prefix(mask)).unwrap_or_default();

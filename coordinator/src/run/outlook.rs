@@ -9,7 +9,7 @@ use crate::config::Until;
 use crate::disk::data_set::DataSet;
 
 impl Run {
-    /// Whether the schedule of the rate can work on a data set that the run is about to begin with.
+    /// Refuses a data set on which the schedule of the rate can't work.
     pub(super) fn schedule_can_work(&self, data: &DataSet) -> Result<(), String> {
         let recipe = &self.settings.recipe;
         let epochs = self.epochs(data);

@@ -54,6 +54,7 @@ pub(crate) fn data_name(data: &str, side: usize) -> String {
     }
     let path = resolved(data).unwrap_or_else(|_| data.into());
     let name = path.file_name().map_or("data".into(), |name| name.to_string_lossy().into_owned());
+    let name = name.strip_suffix(".tar").map_or(name.clone(), str::to_owned);
     name.strip_suffix(&format!("-{side}")).map_or(name.clone(), str::to_owned)
 }
 
@@ -92,6 +93,7 @@ mod tests {
         assert_eq!(run("data/flowers-256/"), Path::new("runs/caffe-flowers"));
         assert_eq!(run("/x/flowers"), Path::new("runs/caffe-flowers"));
         assert_eq!(run("cifar-10"), Path::new("runs/caffe-cifar-10"));
+        assert_eq!(run("data/flowers.tar"), Path::new("runs/caffe-flowers"));
         assert_eq!(run("/usr/bin/.."), Path::new("runs/caffe-usr"));
         assert_eq!(run("synthetic:256"), Path::new("runs/caffe-built-in"));
     }

@@ -87,7 +87,7 @@ async fn next(signals: &mut Option<tokio::signal::unix::Signal>) {
     }
 }
 
-/// Whether the process was started with a signal ignored.
+/// Returns true if the process was started with a signal ignored.
 fn is_ignored(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignores(&status, kind)
@@ -160,7 +160,7 @@ impl Drop for Asked {
 
 /// Has `cleanup` called before a signal ends the process, until the result is dropped.
 ///
-/// The process ends when `cleanup` returns, or at a second Ctrl-C or SIGTERM. Other threads go on
+/// The process ends when `cleanup` returns, or at a second Ctrl-C or SIGTERM. Other threads work on
 /// meanwhile: a cleanup that removes files must first stop those that write them, for example by
 /// setting a flag and waiting for their answer. If the command returns before that, the process
 /// ends with the signal's exit code, and its error is not printed. There is one cleanup at a time;

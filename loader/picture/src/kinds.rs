@@ -131,12 +131,13 @@ fn name(format: ImageFormat) -> &'static str {
 
 /// Endings of names of pictures that the `image` crate doesn't know.
 #[rustfmt::skip]
-const ENDINGS: [&str; 25] = [
+const ENDINGS: [&str; 28] = [
     "jpe", "heic", "heif", "hif", "jxl", "jp2", "j2k", "jpf", "jpx", "jxr", "psd", "pcx", "svg",
-    "cr2", "cr3", "nef", "dng", "arw", "orf", "rw2", "raf", "raw", "pef", "srw", "dib",
+    "cr2", "cr3", "nef", "dng", "arw", "orf", "rw2", "raf", "raw", "pef", "srw", "dib", "pnm", "img",
+    "image",
 ];
 
-/// Whether a file's name ends like a picture's, of a kind that is read or not.
+/// Returns true if a file's name ends like a picture's, of a kind that is read or not.
 pub(crate) fn has_picture_name(file: &str) -> bool {
     let ending = file.rsplit_once('.').map(|(_, ending)| ending.to_lowercase());
     ImageFormat::from_path(file).is_ok()

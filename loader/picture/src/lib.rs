@@ -89,7 +89,7 @@ fn catching_panics<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, S
     decoded.unwrap_or_else(|_| Err("so damaged that its decoder gave up".into()))
 }
 
-/// Whether a file's name ends like a picture's, of a kind that is read or not.
+/// Returns true if a file's name ends like a picture's, of a kind that is read or not.
 pub fn has_picture_name(file: &str) -> bool {
     kinds::has_picture_name(file)
 }

@@ -1,5 +1,6 @@
 //! Files that hold many pictures, such as tars, read at random.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ impl Archive {
     /// Looks at a file, which is opened whenever something is read.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let metadata = std::fs::metadata(path).map_err(Error::io(path, "open"))?;
-        ARCHIVES.get(path).map_err(Error::io(path, "open"))?;
+        open(path).map_err(Error::io(path, "open"))?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         Ok(Self { name, bytes: metadata.len(), contents: Contents::File(path.into()) })
     }
@@ -64,7 +65,7 @@ impl Archive {
     /// Fills `buffer` with the bytes at `offset`.
     pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match &self.contents {
-            Contents::File(path) => ARCHIVES.get(path)?.read_exact_at(buffer, offset),
+            Contents::File(path) => open(path)?.read_exact_at(buffer, offset),
             Contents::Memory(bytes) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 let part = bytes.get(start..).and_then(|rest| rest.get(..buffer.len()));
@@ -73,4 +74,9 @@ impl Archive {
             }
         }
     }
+}
+
+/// The file at `path`, opened unless it is open already.
+fn open(path: &Path) -> io::Result<Arc<File>> {
+    ARCHIVES.get(&path.to_path_buf(), || File::open(path))
 }

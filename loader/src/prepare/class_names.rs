@@ -31,40 +31,72 @@ pub(super) fn in_label_order(
     folders: &[PathBuf],
     keys: BTreeSet<String>,
 ) -> Result<(), Error> {
-    let names = names(reading, folders, &keys)?;
-    let mut left = keys;
-    let mut classes = Vec::new();
-    if let Some(path) = first_of(&ORDER, folders) {
-        let text = read(reading, &path)?;
-        let listed = listed(&text, &left);
-        let mut seen = BTreeSet::new();
-        if let Some((key, _)) = listed.iter().find(|(key, _)| !seen.insert(key.as_str())) {
-            let why = format!("{key} is there twice; expected each class folder once");
-            return Err(Error::Layout { path, why });
+    match first_of(&ORDER, folders) {
+        Some(path) => {
+            let bytes = read(reading, &path)?;
+            in_order_of(reading, keys, &path, &bytes)?;
         }
-        left.retain(|key| !seen.contains(key.as_str()));
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        for key in &left {
-            reading.notes.push(format!("class {key} isn't in {file}; it comes after those"));
-        }
-        classes = listed;
+        None => in_order_of_names(reading, keys),
     }
-    let numbers: Option<Vec<u64>> = left.iter().map(|key| key.parse().ok()).collect();
-    let mut left: Vec<String> = left.into_iter().collect();
-    if numbers.is_some() {
-        left.sort_by_key(|key| key.parse::<u64>().unwrap_or_default()); // 2 before 10
+    if let Some(path) = first_of(&NAMES, folders) {
+        let text = text_of(&read(reading, &path)?);
+        name(&mut reading.classes, &pairs(&text).collect());
     }
-    classes.extend(left.into_iter().map(|key| (key.clone(), key)));
-    for (key, name) in &mut classes {
-        if let Some(found) = names.get(key.as_str()).filter(|_| name == key) {
-            *name = found.clone();
-        }
-    }
-    reading.classes = classes;
     Ok(())
 }
 
-/// Whether a file has the name of a list of classes.
+/// Puts the classes into the order of a list, and names them as it does; `path` is the place of the
+/// list, for messages.
+///
+/// # Errors
+/// [`Error::Layout`] if the list names a class twice.
+pub(super) fn in_order_of(
+    reading: &mut Reading,
+    mut keys: BTreeSet<String>,
+    path: &Path,
+    list: &[u8],
+) -> Result<(), Error> {
+    let listed = listed(&text_of(list), &keys);
+    let mut seen = BTreeSet::new();
+    if let Some((key, _)) = listed.iter().find(|(key, _)| !seen.insert(key.as_str())) {
+        let why = format!("{key} is there twice; expected each class folder once");
+        return Err(Error::Layout { path: path.into(), why });
+    }
+    keys.retain(|key| !seen.contains(key.as_str()));
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for key in &keys {
+        reading.notes.push(format!("class {key} isn't in {file}; it comes after those"));
+    }
+    in_order_of_names(reading, keys);
+    reading.classes.splice(0..0, listed);
+    Ok(())
+}
+
+/// Puts the classes into the order of their names; names that all are numbers, of those.
+pub(super) fn in_order_of_names(reading: &mut Reading, keys: BTreeSet<String>) {
+    let mut keys: Vec<String> = keys.into_iter().collect();
+    if keys.iter().all(|key| key.parse::<u64>().is_ok()) {
+        keys.sort_by_key(|key| key.parse::<u64>().unwrap_or_default()); // 2 before 10
+    }
+    reading.classes = keys.into_iter().map(|key| (key.clone(), key)).collect();
+}
+
+/// Names the classes that have no name yet and are WordNet ids of ILSVRC's 1,000 classes.
+pub(super) fn name_wordnet_ids(classes: &mut [(String, String)]) {
+    if classes.iter().any(|(key, name)| key == name && is_wordnet_id(key)) {
+        name(classes, &pairs(WORDNET).collect());
+    }
+}
+
+fn name(classes: &mut [(String, String)], names: &HashMap<String, String>) {
+    for (key, name) in classes.iter_mut().filter(|(key, name)| key == name) {
+        if let Some(found) = names.get(key.as_str()) {
+            name.clone_from(found);
+        }
+    }
+}
+
+/// Returns true if a file has the name of a list of classes.
 pub(super) fn is_list(name: &str) -> bool {
     ORDER.contains(&name) || NAMES.contains(&name)
 }
@@ -74,15 +106,19 @@ fn first_of(files: &[&str], folders: &[PathBuf]) -> Option<PathBuf> {
     paths.into_iter().find(|path| path.is_file())
 }
 
-fn read(reading: &mut Reading, path: &Path) -> Result<String, Error> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+fn read(reading: &mut Reading, path: &Path) -> Result<Vec<u8>, Error> {
     reading.files.extend(SourceFile::at(&reading.root.clone(), path));
-    let text = match bytes.as_slice() {
-        [0xFF, 0xFE, ..] => utf16(&bytes[2..], u16::from_le_bytes),
-        [0xFE, 0xFF, ..] => utf16(&bytes[2..], u16::from_be_bytes),
-        _ => String::from_utf8_lossy(&bytes).into_owned(),
+    std::fs::read(path).map_err(Error::io(path, "read"))
+}
+
+/// The text of a list, whatever mark of its encoding it begins with.
+fn text_of(bytes: &[u8]) -> String {
+    let text = match bytes {
+        [0xFF, 0xFE, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xFE, 0xFF, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
     };
-    Ok(composed(text.trim_start_matches('\u{feff}')))
+    composed(text.trim_start_matches('\u{feff}'))
 }
 
 fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> String {
@@ -146,23 +182,6 @@ impl Line {
         }
         Self { number: None, key: first, name: rest }
     }
-}
-
-/// Names of WordNet ids, from the lists beside the pictures or built in.
-fn names(
-    reading: &mut Reading,
-    folders: &[PathBuf],
-    keys: &BTreeSet<String>,
-) -> Result<HashMap<String, String>, Error> {
-    if !keys.iter().any(|key| is_wordnet_id(key)) {
-        return Ok(HashMap::new());
-    }
-    let mut names: HashMap<String, String> = pairs(WORDNET).collect();
-    if let Some(path) = first_of(&NAMES, folders) {
-        let text = read(reading, &path)?;
-        names.extend(pairs(&text).filter(|(key, _)| keys.contains(key)));
-    }
-    Ok(names)
 }
 
 /// WordNet ids and the first of their names: `n01440764 tench, Tinca tinca`.

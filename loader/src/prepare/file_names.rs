@@ -13,11 +13,6 @@ pub(super) enum Kind {
     Archive,
 }
 
-const PICTURES: [&str; 36] = [
-    "jpg", "jpeg", "jpe", "jfif", "png", "gif", "bmp", "dib", "tif", "tiff", "webp", "ppm", "pgm",
-    "pbm", "pnm", "heic", "heif", "avif", "jp2", "j2k", "jpx", "jxl", "tga", "ico", "pcx", "psd",
-    "svg", "raw", "cr2", "nef", "dng", "arw", "img", "image", "apng", "pam",
-];
 const TEXTS: [&str; 50] = [
     "txt",
     "csv",
@@ -80,7 +75,7 @@ const ARCHIVES: [&str; 10] = ["zip", "tar", "gz", "tgz", "bz2", "xz", "zst", "7z
 pub(super) fn kind(name: &str) -> Kind {
     let Some(ending) = ending(name) else { return Kind::Unknown };
     let is = |endings: &[&str]| endings.contains(&ending.as_str());
-    if is(&PICTURES) {
+    if picture::has_picture_name(name) {
         Kind::Picture
     } else if is(&TEXTS) {
         Kind::Other("texts, tables and programs")
@@ -93,7 +88,7 @@ pub(super) fn kind(name: &str) -> Kind {
     }
 }
 
-/// Whether a file's ending is that of a picture.
+/// Returns true if a file's ending is that of a picture.
 pub(super) fn has_picture_name(name: &str) -> bool {
     kind(name.rsplit('/').next().unwrap_or(name)) == Kind::Picture
 }

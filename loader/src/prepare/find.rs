@@ -2,12 +2,12 @@
 //! probably meant.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::layout::{self, Layout, SplitFolder, Unsure};
-use super::split_names;
 use super::tree::{Id, Tree};
 use super::{Instead, Options, Place, Reading, archives, folders};
+use super::{class_names, file_names, split_names, system_names};
 use crate::{Error, Split};
 
 const KNOWN: &str = "not a known layout; expected one of: \
@@ -32,8 +32,16 @@ pub(super) fn find(source: &Path, options: &Options) -> Result<Reading, Error> {
     if reading.name.is_empty() {
         reading.name = name_of(source);
     }
+    class_names::name_wordnet_ids(&mut reading.classes);
     choose_validation(&mut reading, options);
     doubt(&mut reading);
+    if let [doubt] = &mut reading.doubts[..]
+        && doubt.instead.is_none()
+        && metadata.is_dir()
+        && holds_pictures(source, false)
+    {
+        doubt.instead = level_above(source);
+    }
     Ok(reading)
 }
 
@@ -210,7 +218,8 @@ fn doubt(reading: &mut Reading) {
              two or more are expected, each in a folder of its own",
             key(only)
         );
-        let instead = wrong_level(&reading.root);
+        let is_split = split_names::split_of(&name_of(&reading.root)).is_some();
+        let instead = is_split.then(|| level_above(&reading.root)).flatten();
         reading.doubt(why, instead);
         return;
     }
@@ -240,20 +249,32 @@ fn doubt(reading: &mut Reading) {
     }
 }
 
-/// The folder around a folder of pictures, if that is one of several class folders.
-fn wrong_level(root: &Path) -> Option<Instead> {
-    let parent: PathBuf = root.canonicalize().ok()?.parent()?.to_owned();
-    let name = root.canonicalize().ok()?.file_name()?.to_string_lossy().into_owned();
-    let is_split = split_names::split_of(&name).is_some();
-    let folders = std::fs::read_dir(&parent).ok()?.filter_map(Result::ok);
-    let siblings = folders.filter(|entry| {
-        let other = entry.file_name().to_string_lossy().into_owned();
-        other != name
-            && entry.path().is_dir()
-            && (is_split == split_names::split_of(&other).is_some())
-            && super::system_names::passed_over(&other).is_none()
-    });
-    (siblings.count() > 0 && is_split).then_some(Instead::Source(parent))
+/// The folder around a source, if that is one of several splits or class folders: the source is
+/// probably one level too deep.
+fn level_above(source: &Path) -> Option<Instead> {
+    let whole = source.canonicalize().ok()?;
+    let parent = whole.parent()?;
+    let is_split = |name: &str| split_names::split_of(name).is_some();
+    let own = is_split(&whole.file_name()?.to_string_lossy());
+    let is_like_it = |entry: &std::fs::DirEntry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        entry.path() != whole
+            && is_split(&name) == own
+            && system_names::passed_over(&name).is_none()
+            && holds_pictures(&entry.path(), own)
+    };
+    let mut beside = std::fs::read_dir(parent).ok()?.filter_map(Result::ok);
+    beside.find(is_like_it).map(|_| Instead::Source(parent.to_owned()))
+}
+
+/// Whether pictures lie right in a folder; or folders, if it is a split.
+fn holds_pictures(folder: &Path, is_split: bool) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries.take(1000).any(|entry| {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let name = entry.file_name().to_string_lossy().into_owned();
+        (is_split && is_folder) || (!is_folder && file_names::has_picture_name(&name))
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::layout::{Contents, Layout, SplitFolder};
 use super::lists::{self, List, Names};
 use super::split_names::split_of;
 use super::tree::{File, Folder, Id, Tree};
-use super::{Instead, Location, Picture, Reading, class_names};
+use super::{Instead, Location, Picture, Reading, SourceFile, class_names};
 use crate::{Error, Split};
 
 /// Most folders that are named one by one in the notes.
@@ -28,6 +28,23 @@ pub(super) fn read(tree: &Tree, layout: Layout, reading: Reading) -> Result<Read
     }
     collector.name_the_rest();
     collector.finish()
+}
+
+/// Lists the files below one class folder that may be pictures, by their paths below the root of
+/// the reading, for sources that keep only some classes in folders.
+///
+/// # Errors
+/// [`Error::Io`] if the folder can't be listed.
+pub(super) fn below(reading: &mut Reading, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let tree = Tree::read(folder, reading)?;
+    let prefix = folder.strip_prefix(&reading.root).unwrap_or(folder).to_owned();
+    let files = tree.source_files().into_iter();
+    let below_root = |file: SourceFile| SourceFile { path: prefix.join(&file.path), ..file };
+    reading.files.extend(files.map(below_root));
+    let mut collector = Collector::new(&tree, 0, std::mem::take(reading));
+    let pictures = collector.pictures(0);
+    *reading = collector.reading;
+    Ok(pictures.into_iter().map(|path| prefix.join(path)).collect())
 }
 
 struct Collector<'a> {
@@ -75,7 +92,7 @@ impl<'a> Collector<'a> {
         match &of.contents {
             Contents::Classes(id) => {
                 self.used.insert(*id);
-                self.strays(*id);
+                self.strays(*id, false);
                 let folders = self.tree.in_folder(*id);
                 // An empty folder is a class without pictures; one full of tables is none.
                 let classes: Vec<(String, Id)> = folders
@@ -139,28 +156,29 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Whether a file is a list that says something of the pictures or the classes.
+    /// Returns true if a file is a list that says something of the pictures or the classes.
     fn is_used(&self, folder: &Folder, file: &File) -> bool {
         self.lists.contains(&folder.path.join(&file.name)) || class_names::is_list(&file.name())
     }
 
-    /// Names the files beside class folders.
-    fn strays(&mut self, id: Id) {
+    /// Names the files beside class folders; in a flat folder, those beside its pictures.
+    fn strays(&mut self, id: Id, is_flat: bool) {
         let folder = self.tree.folder(id);
         let path = self.below(&folder.path);
         for file in &folder.files {
-            let file_path = path.join(&file.name);
             if self.is_used(folder, file) {
                 continue;
             }
+            let stray = path.join(&file.name);
             match file_names::kind(&file.name()) {
+                Kind::Picture if is_flat => {}
                 Kind::Picture => {
-                    self.reading.leave_out(file_path.to_string_lossy(), "not in a class folder");
+                    self.reading.leave_out(stray.to_string_lossy(), "not in a class folder");
                 }
-                _ => self
-                    .reading
-                    .passed_over
-                    .add("files beside the pictures", || file_path.display().to_string()),
+                _ => {
+                    let passed_over = &mut self.reading.passed_over;
+                    passed_over.add("files beside the pictures", || stray.display().to_string());
+                }
             }
         }
     }
@@ -182,26 +200,12 @@ impl<'a> Collector<'a> {
         if let Some((file, _)) = &list {
             self.lists.insert(file.clone());
         }
-        self.strays_that_are_no_pictures(id);
+        self.strays(id, true);
         match list {
             Some((file, list)) => self.use_list(split, &file, list, &pictures),
             None => self.without_list(split, id, &pictures),
         }
         Ok(())
-    }
-
-    fn strays_that_are_no_pictures(&mut self, id: Id) {
-        let folder = self.tree.folder(id);
-        let path = self.below(&folder.path);
-        for file in &folder.files {
-            if !self.is_used(folder, file)
-                && !matches!(file_names::kind(&file.name()), Kind::Picture)
-            {
-                let file_path = path.join(&file.name);
-                let passed_over = &mut self.reading.passed_over;
-                passed_over.add("files beside the pictures", || file_path.display().to_string());
-            }
-        }
     }
 
     /// The list that knows most of the pictures, in their folder or in those around it.
@@ -253,16 +257,15 @@ impl<'a> Collector<'a> {
 
     fn use_list(&mut self, split: Split, file: &Path, list: List, pictures: &[PathBuf]) {
         let from = self.below(file).display().to_string();
-        let mut classes = BTreeSet::new();
+        let disputed: HashSet<usize> = list.disputed.iter().copied().collect();
         for (i, path) in pictures.iter().enumerate() {
             match list.of.get(&i) {
                 Some((class, own)) => {
-                    classes.insert(class.clone());
                     let split = own.unwrap_or(split);
                     self.keys.entry(split).or_default().insert(class.clone());
                     self.splits.entry(split).or_default().push((class.clone(), path.clone()));
                 }
-                None if list.disputed.contains(&i) => self
+                None if disputed.contains(&i) => self
                     .reading
                     .leave_out(path.to_string_lossy(), format!("{from} gives it two classes")),
                 None => {
@@ -287,15 +290,18 @@ impl<'a> Collector<'a> {
             self.reading.notes.push(format!("{folder} holds no pictures"));
             return;
         }
-        let n = pictures.len();
+        let n = match pictures.len() {
+            1 => "1 picture".into(),
+            n => format!("{n} pictures"),
+        };
         match split {
             Split::Test => self.reading.notes.push(format!(
-                "{folder} holds {n} pictures without class folders or a list of their classes: \
+                "{folder} holds {n} without class folders or a list of their classes: \
                  they are not used (`alexnet predict` can name them)"
             )),
             Split::Val => self.reading.doubt(
                 format!(
-                    "{folder} holds {n} validation pictures without class folders; expected \
+                    "{folder} holds {n} for validation without class folders; expected \
                      val/<class>/*, or a list of their classes beside them, such as \
                      LOC_val_solution.csv or val_annotations.txt"
                 ),
@@ -305,7 +311,7 @@ impl<'a> Collector<'a> {
                 let instead = sorting_command(&self.tree.folder(id).path, pictures);
                 self.reading.doubt(
                     format!(
-                        "{folder} holds {n} pictures, but no class folders and no list of their \
+                        "{folder} holds {n}, but no class folders and no list of their \
                          classes; expected one folder per class"
                     ),
                     instead,
@@ -328,7 +334,7 @@ impl<'a> Collector<'a> {
             });
             if any_used || id == 0 {
                 if !self.used.contains(&id) {
-                    self.strays(id);
+                    self.strays(id, false);
                 }
                 waiting.extend(self.tree.in_folder(id).map(|(id, _)| id));
             } else if files > 0 {
@@ -339,7 +345,8 @@ impl<'a> Collector<'a> {
         for (id, files) in unused.iter().take(MOST_NAMED) {
             let folder = self.name(*id);
             self.reading.notes.push(format!(
-                "{folder} ({files} files) is not used: it is neither a split nor a class"
+                "{folder} ({files} {}) is not used: it is neither a split nor a class",
+                if *files == 1 { "file" } else { "files" }
             ));
         }
         if unused.len() > MOST_NAMED {

@@ -55,7 +55,7 @@ const ENDINGS: [&str; 20] = [
     ".tar.lz4", ".tar.lz", ".tar.z", ".zip", ".7z", ".rar", ".gz", ".xz", ".bz2", ".zst", ".tar",
 ];
 
-/// Whether a file's name is that of a compressed archive.
+/// Returns true if a file's name is that of a compressed archive.
 pub(super) fn has_compressed_name(name: &str) -> bool {
     let lower = name.to_lowercase();
     ENDINGS.iter().any(|ending| *ending != ".tar" && lower.ends_with(ending))

@@ -1,4 +1,4 @@
-//! The identity of a preparation: only the same pictures with the same options go on where an
+//! The identity of a preparation: only the same pictures with the same options resume where an
 //! interrupted one stopped.
 
 use proto::digest::hex;

@@ -91,7 +91,7 @@ fn classes(tree: &Tree, at: Id, filled: &[Id]) -> Result<Layout, Unsure> {
     Ok(Layout { at, splits: vec![SplitFolder { split: Split::Train, contents }] })
 }
 
-/// Whether a folder, or one that it wraps, holds splits.
+/// Returns true if a folder, or one that it wraps, holds splits.
 fn holds_splits(tree: &Tree, mut id: Id) -> bool {
     loop {
         if !matches!(splits_in(tree, id), Ok(None)) {
@@ -104,7 +104,7 @@ fn holds_splits(tree: &Tree, mut id: Id) -> bool {
     }
 }
 
-/// Whether a folder is named like a split and holds class folders.
+/// Returns true if a folder is named like a split and holds class folders.
 fn is_split(tree: &Tree, id: Id) -> bool {
     split_of(&tree.folder(id).name).is_some() && matches!(contents(tree, id), Contents::Classes(_))
 }
@@ -194,7 +194,7 @@ pub(super) fn unwrapped(tree: &Tree, mut id: Id) -> Id {
     id
 }
 
-/// Whether the only filled folder in a folder wraps the data, and isn't a class.
+/// Returns true if the only filled folder in a folder wraps the data, and isn't a class.
 fn is_wrapper(tree: &Tree, at: Id, only: Id) -> bool {
     let name = |id: Id| tree.folder(id).name.as_str();
     let inside = tree.filled(only);

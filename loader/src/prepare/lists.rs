@@ -210,7 +210,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Whether a word is a WordNet id such as `n01440764`.
+/// Returns true if a word is a WordNet id such as `n01440764`.
 pub(super) fn is_wordnet_id(word: &str) -> bool {
     let digits = word.strip_prefix('n').unwrap_or_default();
     digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit())

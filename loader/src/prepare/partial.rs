@@ -1,5 +1,5 @@
 //! The folder in which a data set is written: `.NAME.partial` beside the destination NAME. It gets
-//! its name when it is complete. Until then an interrupted preparation can go on in it.
+//! its name when it is complete. Until then an interrupted preparation can be resumed in it.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -146,7 +146,7 @@ impl Partial {
     pub(super) fn publish(self, summary: &Summary, replace: bool) -> Result<Published, Error> {
         let own = [DESCRIPTION, SUMS].into_iter().chain(summary.files().map(|f| f.file.as_str()));
         let own: Vec<PathBuf> = own.map(|name| self.path.join(name)).collect();
-        // The key comes last: with it, a preparation that is cut off here goes on.
+        // The key comes last: with it, a preparation that is cut off here can be resumed.
         let key = self.path.join(KEY);
         let mut rest = self.entries()?;
         rest.retain(|path| !own.contains(path) && *path != key);
@@ -184,7 +184,7 @@ fn lock(path: &Path) -> Result<File, Error> {
                        end, or choose another destination";
             return Err(Error::Destination { path: path.into(), why: why.into() });
         }
-        // Some network file systems have no locks on folders; the preparation goes on without.
+        // Some network file systems have no locks on folders; the preparation works without them.
         // A folder that was published or removed since it was opened is another one.
         let own = folder.metadata().map_err(Error::io(path, "open"))?;
         if fs::metadata(path).is_ok_and(|there| there.ino() == own.ino()) {

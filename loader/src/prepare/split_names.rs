@@ -40,7 +40,7 @@ pub(super) fn split_of(name: &str) -> Option<(Split, Vec<String>)> {
     split.map(|split| (split, rest))
 }
 
-/// Whether a name is a split's and nothing else, such as `train` or `Validation`.
+/// Returns true if a name is a split's and nothing else, such as `train` or `Validation`.
 pub(super) fn is_plain(name: &str) -> bool {
     let name = name.to_lowercase();
     [&TRAIN[..], &VAL, &TEST].iter().any(|names| names.contains(&name.as_str()))
@@ -58,7 +58,7 @@ pub(super) fn plain_split(name: &str) -> Option<Split> {
     split_of(name).map(|(split, _)| split).filter(|_| is_plain(name))
 }
 
-/// Whether a word says nothing: `images`, `data`, `2012`.
+/// Returns true if a word says nothing: `images`, `data`, `2012`.
 pub(super) fn is_neutral(word: &str) -> bool {
     NEUTRAL.contains(&word.to_lowercase().as_str()) || word.chars().all(|c| c.is_ascii_digit())
 }

@@ -255,7 +255,7 @@ impl Header {
         })
     }
 
-    /// Whether this header only says more about the next one.
+    /// Returns true if this header only says more about the next one.
     fn extends(&self) -> bool {
         matches!(self.kind, b'L' | b'K' | b'x' | b'X' | b'g')
     }

@@ -4,17 +4,16 @@
 //! The result is the same as that of the unpacked folder. Where a list would be needed (flat
 //! validation pictures), the tar has to be unpacked first.
 
-use crate::Split;
-use crate::prepare::split_names;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use super::file_names::has_picture_name;
 use super::foreign::unpack_tar;
 use super::found::Tar;
 use super::members::{self, Member};
 use super::reading::{Location, Picture, Reading};
-use crate::Error;
+use super::{class_names, split_names};
 use crate::doubt::Instead;
+use crate::{Error, Split};
 
 /// The list that gives the classes their order.
 const ORDER: &str = "classes.txt";
@@ -30,8 +29,8 @@ struct Placed {
     location: Location,
 }
 
-/// Whether each of these tars, which hold pictures without folders, is one class: they have names
-/// of people instead of numbers.
+/// Returns true if each of these tars, which hold pictures without folders, is one class: they have
+/// names of people instead of numbers.
 pub(super) fn are_classes(tars: &[Tar]) -> bool {
     let is_word = |tar: &Tar| tar.split.is_none() && !tar.name.chars().any(|c| c.is_ascii_digit());
     tars.len() > 1 && tars.iter().all(is_word)
@@ -41,22 +40,26 @@ pub(super) fn are_classes(tars: &[Tar]) -> bool {
 pub(super) fn find(tars: &[Tar], mut reading: Reading) -> Result<Reading, Error> {
     reading.layout = "folders";
     let mut placed = Vec::new();
-    let mut order = Vec::new();
+    let mut order = None;
     for tar in tars {
         let (number, archive) = reading.open_archive(&tar.path)?;
         let members = reading.list(members::Tar::whole(&archive));
         let tree = Tree::of(&members);
-        if order.is_empty()
+        if order.is_none()
             && let Some(list) = members.iter().find(|member| tree.is_order(&member.name))
         {
             let bytes = archive.read(list.offset, list.length);
             let bytes = bytes.map_err(Error::io(&tar.path, "read"))?;
-            order = lines(&String::from_utf8_lossy(&bytes));
+            order = Some((tar.path.join(&list.name), bytes));
         }
         place(&mut reading, tar, members, &tree, number, &mut placed);
     }
     placed.sort_by(|a, b| (a.split, &a.path).cmp(&(b.split, &b.path)));
-    classes(&mut reading, &placed, order);
+    let keys = placed.iter().map(|placed| placed.class.clone()).collect();
+    match order {
+        Some((path, list)) => class_names::in_order_of(&mut reading, keys, &path, &list)?,
+        None => class_names::in_order_of_names(&mut reading, keys),
+    }
     let labels: HashMap<String, u32> =
         reading.classes.iter().zip(0..).map(|((key, _), label)| (key.clone(), label)).collect();
     let mut splits: BTreeMap<Split, Vec<Picture>> = BTreeMap::new();
@@ -67,11 +70,6 @@ pub(super) fn find(tars: &[Tar], mut reading: Reading) -> Result<Reading, Error>
     reading.train = splits.remove(&Split::Train).unwrap_or_default();
     reading.val = splits.remove(&Split::Val);
     reading.test = splits.remove(&Split::Test);
-    if reading.val.is_none() && reading.test.is_some() {
-        reading.val = reading.test.take();
-        let note = "the test pictures serve as validation pictures: there are no others";
-        reading.notes.push(note.into());
-    }
     Ok(reading)
 }
 
@@ -160,38 +158,6 @@ fn place(
         let n = other.len();
         reading.notes.push(format!("{}: {n} other files aren't used: {named}{more}", tar.name));
     }
-}
-
-/// Puts the classes in order: those that `classes.txt` lists, then the others by name.
-fn classes(reading: &mut Reading, placed: &[Placed], order: Vec<String>) {
-    let mut keys: BTreeSet<&str> = placed.iter().map(|placed| placed.class.as_str()).collect();
-    let all = keys.clone();
-    let mut seen = BTreeSet::new();
-    for line in &order {
-        let (key, name) = match line.split_once(char::is_whitespace) {
-            Some((key, name)) if !all.contains(line.as_str()) => (key, name.trim()),
-            _ => (line.as_str(), line.as_str()),
-        };
-        if !seen.insert(key.to_string()) {
-            let why = format!("{key} is twice in {ORDER}; expected each class folder once");
-            reading.doubt(why, None);
-            continue;
-        }
-        keys.remove(key);
-        reading.classes.push((key.into(), name.into()));
-    }
-    for key in keys {
-        if !order.is_empty() {
-            let note = format!("class {key} isn't in {ORDER}; it comes after those");
-            reading.notes.push(note);
-        }
-        reading.classes.push((key.into(), key.into()));
-    }
-}
-
-fn lines(text: &str) -> Vec<String> {
-    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
-    lines.filter(|line| !line.is_empty()).map(String::from).collect()
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ impl Tree {
         alone.then_some(only)
     }
 
-    /// Whether a folder holds files, and none of them may be a picture.
+    /// Returns true if a folder holds files, and none of them may be a picture.
     pub(super) fn has_only_other_files(&self, id: Id) -> bool {
         self.any(id, &|_| true) && !self.any(id, &may_be_picture)
     }

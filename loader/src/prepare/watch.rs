@@ -30,7 +30,7 @@ pub trait Watch: Sync {
     /// Hears of the progress after every batch of pictures.
     fn progress(&self, progress: Progress);
 
-    /// Hears that an interrupted preparation goes on, and how far it was.
+    /// Hears that an interrupted preparation is resumed, and how far it was.
     fn resumed(&self, _progress: Progress) {}
 
     /// Hears a remark for people.

@@ -22,7 +22,7 @@ use classes::Classes;
 use label::Label;
 use samples::Samples;
 
-/// Whether a member with this ending may hold a label.
+/// Returns true if a member with this ending may hold a label.
 pub(super) fn is_label(ending: &str) -> bool {
     label::rank(ending).is_some()
 }
@@ -66,19 +66,7 @@ pub(super) fn find(tars: &[Tar], mut reading: Reading) -> Result<Reading, Error>
     reading.val = take(Split::Val);
     reading.test = take(Split::Test);
     reading.classes = classes.keys_and_names;
-    test_for_val(&mut reading);
     Ok(reading)
-}
-
-/// Takes the test pictures as validation pictures where there are no others.
-fn test_for_val(reading: &mut Reading) {
-    if reading.val.is_none() && reading.test.is_some() {
-        reading.val = reading.test.take();
-        reading.notes.push(
-            "the test pictures serve as validation pictures: there are no others to validate with"
-                .into(),
-        );
-    }
 }
 
 fn shard(

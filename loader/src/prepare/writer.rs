@@ -1,5 +1,5 @@
 //! Writes the pictures of one split into shards, and after each shard notes how far it is, so that
-//! an interrupted preparation goes on there.
+//! an interrupted preparation resumes there.
 
 use serde::{Deserialize, Serialize};
 

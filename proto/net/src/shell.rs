@@ -18,7 +18,7 @@ pub fn quoted(path: impl AsRef<Path>) -> String {
     }
 }
 
-/// Whether a character means only itself to every shell, wherever it stands in a word.
+/// Returns true if a character means only itself to every shell, wherever it stands in a word.
 fn is_plain(c: char) -> bool {
     c.is_alphanumeric() || "/._-+,:@".contains(c)
 }

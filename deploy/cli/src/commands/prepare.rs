@@ -35,7 +35,7 @@ Examples:
   alexnet prepare my-pictures data/my-pictures
   alexnet prepare ilsvrc2012/ data/imagenet
 
-A preparation that was interrupted goes on where it was when the same command is given again.";
+The same command resumes an interrupted preparation.";
 
 /// Arguments of `alexnet prepare`.
 #[derive(Debug, Args)]
@@ -170,7 +170,8 @@ pub(super) fn ready(data: &str, recipe: &Recipe, asked: &Asked<'_>) -> Result<St
         return Ok(refresh::named(&src, asked.run)?.to_string_lossy().into_owned());
     }
     let side = recipe::stored_side(recipe);
-    let dst = match src.is_dir() {
+    // A file may be an archive: the reading says so, or what to do with it.
+    let dst = match src.is_dir() || src.is_file() {
         true => refresh::beside(&src, side)?,
         false => refresh::beside(&src, side)
             .ok()

@@ -53,7 +53,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Whether no code has only bits of 1, as the standard demands.
+    /// Returns true if no code has only bits of 1, as the standard demands.
     pub(super) fn leaves_ones_free(&self) -> bool {
         self.limits[16] < 1 << 16
     }

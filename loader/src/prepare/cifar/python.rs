@@ -75,7 +75,7 @@ pub(super) fn pictures(
     Ok((pictures, labels.len()))
 }
 
-/// Whether an array's state says that its columns are contiguous: (version, shape, type, by
+/// Returns true if an array's state says that its columns are contiguous: (version, shape, type, by
 /// column, bytes).
 fn by_column(array: &Value) -> bool {
     match array {

@@ -296,6 +296,17 @@ fn what_would_become_something_else_is_refused_with_what_was_probably_meant() {
 }
 
 #[test]
+fn a_folder_one_level_too_deep_is_answered_with_the_one_around_it() {
+    let root = folder(&["train/cat/1.jpg", "train/dog/1.jpg", "val/cat/2.jpg", "val/dog/2.jpg"]);
+    let instead = |below: &str| {
+        let source = root.path().join(below);
+        read(&source, &Options::default()).unwrap().doubts[0].instead.clone()
+    };
+    let train = root.path().join("train").canonicalize().unwrap();
+    assert_eq!(instead("train/cat"), Some(Instead::Source(train)));
+}
+
+#[test]
 fn the_command_that_sorts_pictures_into_class_folders_works() {
     let root =
         folder(&["train/cat.0.jpg", "train/cat.1.jpg", "train/dog.0.jpg", "train/dog.1.jpg"]);

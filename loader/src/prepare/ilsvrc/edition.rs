@@ -77,7 +77,7 @@ impl Edition {
         holds.map(|(split, _)| *split)
     }
 
-    /// Whether the name is that of an archive of this edition, of whatever task.
+    /// Returns true if the name is that of an archive of this edition, of whatever task.
     pub(super) fn owns(&self, file: &str) -> bool {
         !self.prefix.is_empty() && file.to_lowercase().starts_with(self.prefix)
     }

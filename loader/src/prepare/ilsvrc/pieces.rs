@@ -1,6 +1,7 @@
 //! The archives and unpacked folders of ImageNet that a folder holds.
 
 use crate::Split;
+use crate::prepare::lists::is_wordnet_id;
 use crate::prepare::split_names;
 use std::path::{Path, PathBuf};
 
@@ -129,12 +130,6 @@ impl Pieces {
 fn is_class_tar(tar: &Tar) -> bool {
     let stem = tar.name.get(..tar.name.len().saturating_sub(4)).unwrap_or_default();
     is_wordnet_id(stem) && matches!(tar.split, None | Some(Split::Train))
-}
-
-/// Whether a name is a WordNet id such as `n01440764`.
-fn is_wordnet_id(name: &str) -> bool {
-    let digits = name.strip_prefix('n').unwrap_or_default();
-    digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn class_folders(path: &Path) -> Vec<(String, PathBuf)> {

@@ -6,13 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::pieces::Pieces;
 use crate::Error;
-use crate::prepare::listing::entries;
 use crate::prepare::members::{Repeated, Tar};
-use crate::prepare::system_names::passed_over;
-use crate::prepare::{Archive, Location, Picture, Reading, foreign};
-
-/// Depth of folders inside a class folder.
-const DEPTH: usize = 8;
+use crate::prepare::{Archive, Location, Picture, Reading, folders, foreign};
 
 /// The place of a class's pictures.
 #[derive(Debug)]
@@ -137,7 +132,11 @@ impl ClassPictures {
                 let (number, archive): (u32, Archive) = reading.open_archive(&path)?;
                 tar_pictures(reading, Tar::whole(&archive), number, "", label);
             }
-            Self::Folder(path) => folder_pictures(reading, &path, label, DEPTH)?,
+            Self::Folder(path) => {
+                let files = folders::below(reading, &path)?.into_iter();
+                let picture = |file| Picture { label, location: Location::File(file) };
+                reading.train.extend(files.map(picture));
+            }
         }
         Ok(())
     }
@@ -148,26 +147,4 @@ fn tar_pictures(reading: &mut Reading, tar: Tar<'_>, archive: u32, prefix: &str,
         member.name.insert_str(0, prefix);
         reading.train.push(Picture { label, location: member.location(archive) });
     }
-}
-
-fn folder_pictures(
-    reading: &mut Reading,
-    folder: &Path,
-    label: u32,
-    depth: usize,
-) -> Result<(), Error> {
-    for (name, path) in entries(folder)? {
-        let below = path.strip_prefix(&reading.root).unwrap_or(&path).to_owned();
-        if let Some(what) = passed_over(&name) {
-            reading.passed_over.add(what, || below.display().to_string());
-        } else if path.is_file() {
-            reading.source_file(&path);
-            reading.train.push(Picture { label, location: Location::File(below) });
-        } else if path.is_dir() && depth > 0 {
-            folder_pictures(reading, &path, label, depth - 1)?;
-        } else {
-            reading.leave_out(below.display().to_string(), "not a plain file");
-        }
-    }
-    Ok(())
 }

@@ -179,7 +179,7 @@ impl Found {
     }
 }
 
-/// Whether a path is a link to a folder that the link lies in, however deep.
+/// Returns true if a path is a link to a folder that the link lies in, however deep.
 fn leads_up(path: &Path) -> bool {
     let is_link = path.symlink_metadata().is_ok_and(|about| about.is_symlink());
     let (target, own) = (path.canonicalize(), path.parent().map(Path::canonicalize));

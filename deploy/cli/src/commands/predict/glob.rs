@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Whether a path has any character of a pattern.
+/// Returns true if a path has any character of a pattern.
 pub(super) fn is_pattern(path: &Path) -> bool {
     path.to_string_lossy().contains(['*', '?', '['])
 }
@@ -85,7 +85,7 @@ fn folders(
     }
 }
 
-/// Whether a name matches one component of a pattern.
+/// Returns true if a name matches one component of a pattern.
 fn matches(pattern: &[char], name: &[char]) -> bool {
     if name.first() == Some(&'.') && pattern.first() != Some(&'.') {
         return false;

@@ -27,31 +27,20 @@ pub(super) fn picture(path: &Path, side: usize) -> Result<Stored, String> {
     picture::square(&bytes, side)
 }
 
-/// Whether a file's name or its first bytes say that it is a picture.
+/// Returns true if a file's name or its first bytes say that it is a picture.
 ///
 /// # Errors
 /// A sentence, if the file can't be read.
 pub(super) fn is_picture(path: &Path) -> Result<bool, String> {
-    if path.file_name().is_some_and(|name| has_picture_name(&name.to_string_lossy())) {
+    if path.file_name().is_some_and(|name| picture::has_picture_name(&name.to_string_lossy())) {
         return Ok(true);
     }
     let bytes = beginning(open(path)?, BEGINNING).map_err(unread)?;
     Ok(image::guess_format(&bytes).is_ok())
 }
 
-/// Whether a name ends like a picture's, also like one of those that can't be read here: such a
-/// file must be named as unread, and not be passed over as something else.
-fn has_picture_name(name: &str) -> bool {
-    const UNREADABLE: [&str; 19] = [
-        "heic", "heif", "avif", "jp2", "j2k", "jpx", "jxl", "psd", "svg", "dng", "cr2", "cr3",
-        "nef", "arw", "raf", "orf", "rw2", "tga", "pcx",
-    ];
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-    picture::has_picture_name(name)
-        || ending.is_some_and(|ending| UNREADABLE.contains(&ending.as_str()))
-}
-
-/// Opens a plain file; anything else is refused before it is opened, which could wait for ever.
+/// Opens a plain file; anything else is refused before it is opened, because opening a pipe could
+/// wait without end.
 fn open(path: &Path) -> Result<File, String> {
     let about = std::fs::metadata(path).map_err(unread)?;
     if !about.is_file() {

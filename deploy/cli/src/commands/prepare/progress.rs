@@ -91,7 +91,7 @@ impl Watch for Shown {
     fn resumed(&self, progress: Progress) {
         *self.state() = State { now: Some(progress), since: Instant::now(), before: progress.done };
         self.print(&format!(
-            "going on with an interrupted preparation: {} of {} pictures are stored",
+            "resuming an interrupted preparation: {} of {} pictures are stored",
             print::thousands(progress.done),
             print::thousands(progress.total)
         ));

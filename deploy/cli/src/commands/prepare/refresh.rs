@@ -153,11 +153,11 @@ fn say_whether_changed(wanted: &Wanted<'_>, begun: &Begun, found: &Path) {
             found.display()
         ));
     };
-    // The run goes on with what it began with, whatever has become of its source.
+    // The run continues with what it began with, even if its source is gone or has changed.
     let Ok(reading) = read(src, options) else { return used() };
     match dataset::changes_since(found, &reading.files) {
         Ok(Some(changes)) if !changes.is_empty() => print::line(format_args!(
-            "{} has changed since {} began: {}; this run goes on with the pictures it began with, \
+            "{} has changed since {} began: {}; this run continues with the pictures it began with, \
              {}; to train on the changed ones, start a new run with --run NAME",
             src.display(),
             begun.run.display(),
@@ -184,7 +184,8 @@ pub(crate) fn describe(changes: &Changes) -> String {
 
 /// The folder `<folder>-<side>` next to `src`.
 pub(super) fn beside(src: &Path, side: usize) -> Result<PathBuf> {
-    let name = src.file_name().with_context(|| {
+    let name = if src.is_file() { src.file_stem() } else { src.file_name() };
+    let name = name.with_context(|| {
         format!(
             "{} has no name to put a prepared folder beside: prepare it to a place of your choice, \
              `{} prepare {} DST`, and use --data DST",
