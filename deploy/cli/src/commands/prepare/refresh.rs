@@ -33,7 +33,7 @@ struct Begun {
 /// The folder to use, prepared if there is none or if the pictures have changed.
 pub(super) fn up_to_date(wanted: &Wanted<'_>) -> Result<PathBuf> {
     let Wanted { src, dst, run, .. } = wanted;
-    if let Some(begun) = begun(*run)
+    if let Some(begun) = begun(*run)?
         && let Some(found) = of_run(&begun, dst)?
     {
         say_whether_changed(wanted, &begun, &found);
@@ -92,14 +92,22 @@ pub(super) fn up_to_date(wanted: &Wanted<'_>) -> Result<PathBuf> {
 
 /// A prepared folder that was named itself, or one beside it that the run began with.
 pub(super) fn named(folder: &Path, run: Option<&Path>) -> Result<PathBuf> {
-    let found = begun(run).map(|begun| of_run(&begun, folder)).transpose()?.flatten();
+    let found = begun(run)?.map(|begun| of_run(&begun, folder)).transpose()?.flatten();
     Ok(found.unwrap_or_else(|| folder.to_path_buf()))
 }
 
 /// The data set with which a run began; `None` if it has not begun.
-fn begun(run: Option<&Path>) -> Option<Begun> {
-    let dir = RunDir::open(run?).ok()?;
-    let data = dir.record.data_set?;
+///
+/// # Errors
+/// If the run directory is there, but can't be read.
+fn begun(run: Option<&Path>) -> Result<Option<Begun>> {
+    let Some(run) = run else { return Ok(None) };
+    let dir = match RunDir::open(run) {
+        Ok(dir) => dir,
+        Err(coordinator::Error::NotARun { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(data) = dir.record.data_set else { return Ok(None) };
     let (n, pictures) = (data.classes.len() as u64, data.n_train);
     let about = format!(
         "{:?}, {}, {}",
@@ -107,7 +115,7 @@ fn begun(run: Option<&Path>) -> Option<Begun> {
         print::count(n, "class", "classes"),
         print::count(pictures, "training picture", "training pictures")
     );
-    Some(Begun { run: dir.path, digest: data.digest, about })
+    Ok(Some(Begun { run: dir.path, digest: data.digest, about }))
 }
 
 /// The data set with which a run began, among the one at `dst` and those that were there before.
