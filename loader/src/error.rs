@@ -75,7 +75,7 @@ pub enum Error {
         why: String,
     },
     /// A source that would probably become another data set than was meant.
-    #[error("{path}: {}", sentences(.doubts))]
+    #[error("{path}: {}", sentences(.path, .doubts))]
     Doubtful {
         /// File or folder.
         path: PathBuf,
@@ -171,8 +171,11 @@ fn stopped(stored: u64, kept: Option<&Path>) -> String {
     }
 }
 
-fn sentences(doubts: &[Doubt]) -> String {
-    doubts.iter().map(|doubt| doubt.why.as_str()).collect::<Vec<_>>().join("; ")
+/// The reasons, without the path that some begin with: the message has it already.
+fn sentences(path: &Path, doubts: &[Doubt]) -> String {
+    let path = format!("{}: ", path.display());
+    let reason = |doubt: &Doubt| doubt.why.strip_prefix(&path).unwrap_or(&doubt.why).to_owned();
+    doubts.iter().map(reason).collect::<Vec<_>>().join("; ")
 }
 
 impl Error {

@@ -15,9 +15,11 @@ const MOST: usize = 20;
 pub(super) fn show(reading: &Reading, src: &Path) {
     let (classes, train) = (&reading.classes, &reading.train);
     print::line(format_args!("{}: {}", src.display(), reading.layout));
-    split("training", Some(train), classes.len());
-    split("validation", reading.val.as_ref(), classes.len());
-    split("test", reading.test.as_ref(), classes.len());
+    if !classes.is_empty() {
+        split("training", Some(train), classes.len());
+        split("validation", reading.val.as_ref(), classes.len());
+        split("test", reading.test.as_ref(), classes.len());
+    }
     if let (Some(first), Some(last)) = (classes.first(), classes.last()) {
         print::line(format_args!(
             "  {}, from 0 = {} to {} = {}",
