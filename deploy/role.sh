@@ -67,7 +67,8 @@ coordinator)
     exec alexnet coordinator --listen 0.0.0.0:4000 --insecure --run "$run" --recipe "$recipe" \
         --linger 10 ${SEED:+--seed "$SEED"} \
         ${EPOCHS:+--epochs "$EPOCHS"} ${STEPS:+--steps "$STEPS"} \
-        ${CHECKPOINT_EVERY:+--checkpoint-every "$CHECKPOINT_EVERY"} ${KEEP:+--keep "$KEEP"} "$@"
+        ${CHECKPOINT_EVERY:+--checkpoint-every "$CHECKPOINT_EVERY"} ${KEEP:+--keep "$KEEP"} \
+        ${FROM_START:+--from-start} "$@"
     ;;
 worker-*)
     cores=$(nproc)

@@ -8,6 +8,7 @@ use model::recipe::Recipe;
 use net::Trust;
 use tokio::sync::watch;
 
+use crate::disk::run_dir::Start;
 use crate::error::Error;
 use crate::run::status::RunStatus;
 
@@ -29,6 +30,11 @@ pub struct Config {
     pub recipe: Recipe,
     /// Seed of every random number of the run.
     pub seed: u64,
+    /// Weights that a new run starts from; `None`: initial values.
+    pub start: Option<Start>,
+    /// True to begin anew although the run had checkpoints, if none of them can be used. The old
+    /// files are set aside.
+    pub from_start: bool,
     /// The end of training; `None`: the recipe's epochs.
     pub until: Option<Until>,
     /// Steps between two checkpoints; the end and each new best evaluation have one too.
@@ -45,12 +51,16 @@ pub struct Config {
     pub replacement_deadline: Duration,
     /// Time that a worker has to get ready: to fetch its shard and to fill its device.
     pub ready_deadline: Duration,
+    /// Longest time from the request to stop to the end, whether or not there is a checkpoint.
+    pub grace: Duration,
     /// Time between two lines of progress in the log; zero turns them off.
     pub progress_every: Duration,
     /// Socket on which Prometheus is answered.
     pub metrics: Option<TcpListener>,
     /// Certificates and the roles they admit.
     pub trust: Trust,
+    /// Name of this build of the program: workers and loaders of others are refused.
+    pub version: &'static str,
     /// Time for which a finished run still answers. Workers and loaders that come late then learn
     /// that the run is finished, and end, instead of dialing in vain.
     pub linger: Duration,
@@ -66,12 +76,17 @@ impl Config {
     /// Default of [`Self::replacement_deadline`].
     pub const REPLACEMENT_DEADLINE: Duration = Duration::from_secs(60);
 
+    /// Default of [`Self::grace`]: less than the 30 s that Kubernetes and Slurm give.
+    pub const GRACE: Duration = Duration::from_secs(25);
+
     /// The defaults for a directory, recipe and seed.
     pub fn new(run_dir: impl Into<PathBuf>, recipe: Recipe, seed: u64) -> Self {
         Self {
             run_dir: run_dir.into(),
             recipe,
             seed,
+            start: None,
+            from_start: false,
             until: None,
             // 17 minutes of the full network on two CPU cores, seconds on GPUs.
             checkpoint_every: 200,
@@ -81,9 +96,11 @@ impl Config {
             max_restarts: Self::MAX_RESTARTS,
             replacement_deadline: Self::REPLACEMENT_DEADLINE,
             ready_deadline: Duration::from_secs(180),
+            grace: Self::GRACE,
             progress_every: crate::record::progress::EVERY,
             metrics: None,
             trust: Trust::default(),
+            version: proto::VERSION,
             linger: Duration::ZERO,
             progress: None,
         }

@@ -5,4 +5,5 @@ pub mod run_dir; // recipe, record and mean image of a run; its lock
 pub mod checkpoint; // shards and manifest of one step
 pub(crate) mod data_set; // what a run knows of its pictures
 pub(crate) mod store; // shards in and out, over gRPC
+pub mod format; // the number of each file's format
 pub(crate) mod durable; // files that are whole or absent

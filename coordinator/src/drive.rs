@@ -16,9 +16,10 @@ use tracing::Instrument;
 
 use crate::config::Config;
 use crate::disk::checkpoint::{self, Manifest};
-use crate::disk::run_dir::Owned;
+use crate::disk::run_dir::{Owned, Record};
 use crate::disk::store::Store;
 use crate::error::Error;
+use crate::record::append::Unsynced;
 use crate::record::metrics::{Evaluation, Metrics};
 use crate::record::progress::{self, Progress};
 use crate::record::prometheus;
@@ -30,20 +31,25 @@ use crate::run::{Run, Settings};
 use crate::serve::{Inbox, Serve, Streams};
 
 mod open; // the run on the disk when a coordinator starts
+mod queue; // work on the disk beside the loop
 
-use open::Opened;
+use open::{Asked, Opened};
+use queue::{Done, Queue};
 
 const TICK: Duration = Duration::from_millis(200);
 /// Time between two reminders of a run that waits.
 const REMINDER: Duration = Duration::from_secs(10);
 /// Time for all connections to close after `Finish`.
-const GOODBYE: Duration = Duration::from_secs(3);
+const GOODBYE: Duration = Duration::from_secs(2);
+/// Time for the server to end after that.
+const SERVER_ENDS: Duration = Duration::from_secs(1);
 /// Most events that wait between the services and this loop.
 const EVENTS: usize = 1024;
 /// Windows for incoming shards. Bytes that are not on the disk yet wait in them, so they limit the
-/// coordinator's memory; the default of 64 MiB is meant for something faster than a disk.
+/// coordinator's memory; the default of 64 MiB is meant for something faster than a disk. A
+/// worker's events share its connection: several shards that wait must leave room for them.
 const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// The result of a run that ended without an error.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,11 +97,16 @@ async fn run_until(
 ) -> Result<Outcome, Error> {
     config.check()?;
     let metrics = config.metrics.take();
-    let path = config.run_dir.clone();
-    let (recipe, seed) = (config.recipe.clone(), config.seed);
-    let linger = config.linger;
-    let opened = open::open_soon(&path, &recipe, seed).await?;
-    let trust = config.trust.clone();
+    let (linger, silence) = (config.linger, config.heartbeat_timeout);
+    let opened = open::open_soon(Asked {
+        path: config.run_dir.clone(),
+        recipe: config.recipe.clone(),
+        seed: config.seed,
+        start: config.start.clone(),
+        from_start: config.from_start,
+    })
+    .await?;
+    let (trust, version) = (config.trust.clone(), config.version);
     let mut driver = Driver::new(config, opened)?;
     let nothing_left = driver.run.is_finished();
     if nothing_left {
@@ -112,16 +123,18 @@ async fn run_until(
     let (inbox, events) = mpsc::channel(EVENTS);
     let serve = Serve {
         run_id: driver.owned.dir.record.run_id.clone(),
+        version,
         address: listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()),
         trust: trust.clone(),
         inbox,
         status: driver.status.subscribe(),
         next_id: Arc::default(),
         finished: Arc::new(AtomicBool::new(nothing_left)),
+        refusals: Arc::default(),
     };
     let finished = serve.finished.clone();
     let (close, closed) = oneshot::channel::<()>();
-    let server = net::server()
+    let server = net::patient_server(silence)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .add_service(CoordinatorServer::new(serve).max_decoding_message_size(MESSAGE_LIMIT))
@@ -157,9 +170,11 @@ async fn run_until(
         tokio::time::sleep(linger).await;
     }
     let _ = close.send(());
-    if tokio::time::timeout(GOODBYE, &mut server).await.is_err() {
+    if tokio::time::timeout(SERVER_ENDS, &mut server).await.is_err() {
         server.abort();
     }
+    // A checkpoint that is complete but for its manifest still becomes one.
+    std::mem::replace(&mut driver.disk, Queue::new()).end().await;
     match ending {
         Ending::Failed { reason } if !driver.run.has_begun() => Err(Error::NotBegun(reason)),
         Ending::Failed { reason } => {
@@ -182,6 +197,7 @@ struct Driver {
     kept_at: Option<SystemTime>,
     recorder: Recorder,
     store: Store,
+    disk: Queue,
     streams: Streams,
     keep: usize,
     status: watch::Sender<RunStatus>,
@@ -210,14 +226,19 @@ impl Driver {
             max_restarts: config.max_restarts,
             replacement_deadline: config.replacement_deadline,
             ready_deadline: config.ready_deadline,
+            grace: config.grace,
+            start: record.start.clone(),
+            devices: record.devices_of_partitions(),
         };
-        let bytes = newest.as_ref().map_or(0, |m| m.metrics_bytes);
-        let metrics = Metrics::open(&owned.dir.metrics_path(), bytes)?;
-        let tensorboard = TensorBoard::new(path);
+        // Cut once the workers have the weights of the checkpoint, not before.
+        let metrics = Metrics::open(&owned.dir.metrics_path())?;
+        let tensorboard = TensorBoard::new(path)?;
         let kept_at = newest.as_ref().and_then(|m| checkpoint::made_at(path, m.step));
-        let run = Run::new(settings, newest, record.data_set.clone(), record.incarnation, notices);
+        let mut run =
+            Run::new(settings, newest, record.data_set.clone(), record.incarnation, notices);
+        run.set_mean(record.mean_sha256.clone());
         let status = watch::Sender::new(RunStatus { checkpoint_at: kept_at, ..run.status() });
-        let store = Store::new(path);
+        let store = Store::new(path, record.start.as_ref());
         let recorder = Recorder::new(&owned.dir, config.timing_every);
         Ok(Self {
             run,
@@ -227,6 +248,7 @@ impl Driver {
             kept_at,
             recorder,
             store,
+            disk: Queue::new(),
             streams: Streams::new()?,
             keep: config.keep,
             status,
@@ -259,6 +281,10 @@ impl Driver {
                     Some(event) => event,
                     None => continue,
                 },
+                done = self.disk.done() => match self.is_done(done) {
+                    Some(event) => event,
+                    None => continue,
+                },
                 _ = tick.tick() => {
                     if reminded.elapsed() >= REMINDER {
                         reminded = Instant::now();
@@ -284,18 +310,49 @@ impl Driver {
                 return Some(event);
             }
             Inbox::Stop { reason, after } => {
-                let _ = after.send(self.run.stops_after());
+                let _ = after.send(self.run.step());
                 return Some(Event::Stop { reason });
             }
         }
         None
     }
 
+    /// Takes the result of work on the disk; returns its event, if it has one.
+    fn is_done(&mut self, done: Done) -> Option<Event> {
+        let Done { event, notice } = done;
+        if let Some(notice) = notice.filter(|notice| !self.run.status().notices.contains(notice)) {
+            self.run.note(notice);
+        }
+        if let Some(Event::ManifestWritten { result, .. }) = &event {
+            self.recorder.checkpoint_written();
+            if result.is_ok() {
+                self.kept_at = Some(SystemTime::now());
+                if let Some(record) = self.owned.checkpoint_record() {
+                    self.write_record(record);
+                }
+            }
+        }
+        event
+    }
+
+    /// Writes `run.json` beside the loop. A full disk must not end a run that can continue.
+    fn write_record(&self, record: Record) {
+        let path = self.owned.dir.path.clone();
+        self.disk.add(move || {
+            let failed = record.write(&path).err().map(|error| {
+                tracing::error!(%error, "run.json is behind");
+                error.to_string()
+            });
+            Done { event: None, notice: failed }
+        });
+    }
+
     fn remind(&self) {
         let status = self.run.status();
         if status.phase.is_waiting() {
             let workers: Vec<_> = status.workers.iter().map(ToString::to_string).collect();
-            tracing::info!(?workers, loaders = ?status.loaders, "{}", status.phase);
+            let loaders: Vec<_> = status.loaders.iter().map(ToString::to_string).collect();
+            tracing::info!(?workers, ?loaders, "{}", status.phase);
         }
     }
 
@@ -327,38 +384,50 @@ impl Driver {
             Action::Send { worker, command } => return Ok(self.streams.send(worker, *command)),
             Action::Disconnect { worker, reason } => self.streams.disconnect(worker, &reason),
             Action::RefuseLoader { loader, reason } => self.streams.refuse_loader(loader, reason),
-            Action::RecordData { data, mean } => self.owned.record_data(&data, &mean)?,
+            Action::RecordData { data, mean } => {
+                let record = self.owned.data_record(*data, &mean);
+                let path = self.owned.dir.path.clone();
+                self.disk.wait_for(move || record.write_with_mean(&path, &mean)).await?;
+            }
             Action::RecordStart { incarnation, workers } => {
                 self.record_start(incarnation, &workers)
             }
             Action::CutMetrics { bytes } => {
-                self.metrics.cut(bytes)?;
+                self.metrics.cut(bytes);
                 let RunStatus { step, last, .. } = self.run.status();
                 self.tensorboard.roll_back(step, last.map(|e| e.step), SystemTime::now());
             }
             Action::AppendMetrics(line) => {
                 self.metrics.append(&line);
                 self.tensorboard.append(&line, SystemTime::now());
+                return Ok(self.metrics.is_crowded().then_some(Event::RecordsWait));
             }
             Action::RecordTiming { partition, timing } => {
                 self.recorder.partition(partition, *timing);
             }
             Action::AcceptShards { incarnation, shards } => self.store.accept(incarnation, shards),
             Action::MarkMetrics => self.mark = self.metrics.length(),
-            Action::WriteManifest(manifest) => {
-                let step = manifest.step;
-                let written = self.write_manifest(*manifest).await;
-                self.recorder.checkpoint_written();
-                let result = written.map(Box::new).map_err(|error| error.to_string());
-                return Ok(Some(Event::ManifestWritten { step, result }));
+            Action::WriteManifest(manifest) => self.write_manifest(*manifest),
+            Action::FindCheckpoint { whatever_is_readable } => {
+                let path = self.owned.dir.path.clone();
+                self.disk.add(move || {
+                    let found = match whatever_is_readable {
+                        true => checkpoint::newest(&path),
+                        false => checkpoint::newest_to_resume(&path),
+                    };
+                    let found = found.map(|(newest, refused)| (newest.map(Box::new), refused));
+                    let event = Event::CheckpointFound(found.map_err(|error| error.to_string()));
+                    Done { event: Some(event), notice: None }
+                });
             }
             Action::DiscardCheckpoint { step } => {
                 let path = self.owned.dir.path.clone();
-                blocking(move || {
+                // Waited for: the shards of the next attempt come into the same folder.
+                let discard = move || {
                     checkpoint::discard(&path, step);
                     Ok(())
-                })
-                .await?;
+                };
+                self.disk.wait_for(discard).await?;
             }
             Action::FinishLoaders { reason } => self.streams.finish_loaders(&reason),
             Action::End(_) => {}
@@ -366,45 +435,46 @@ impl Driver {
         Ok(None)
     }
 
-    /// Records the beginning of an incarnation. A full disk must not end a run that can continue.
+    /// Records the beginning of an incarnation.
     fn record_start(&mut self, incarnation: u64, workers: &[WorkerStatus]) {
         for change in self.owned.other_devices(workers) {
             self.run.note(change);
         }
         let status = self.run.status();
-        if let Err(error) = self.owned.record_start(incarnation, workers, status.steps) {
-            tracing::error!(%error, "the new incarnation can't be written down");
-            self.run.note(error.to_string());
-        }
+        let record = self.owned.start_record(incarnation, workers, status.steps);
+        self.write_record(record);
         let dir = &self.owned.dir;
         if let Some(data) = &dir.record.data_set {
             self.lines.begins(&dir.recipe, data, &status);
         }
     }
 
-    /// Makes a checkpoint exist, then removes old ones.
-    async fn write_manifest(&mut self, manifest: Manifest) -> Result<Manifest, Error> {
-        self.metrics.sync()?;
-        let bytes = self.mark;
-        if let Err(error) = self.tensorboard.sync() {
+    /// Makes a checkpoint exist beside the loop, then removes old ones.
+    fn write_manifest(&mut self, manifest: Manifest) {
+        let (path, keep, bytes) = (self.owned.dir.path.clone(), self.keep, self.mark);
+        let (metrics, boards) = (self.metrics.written(), self.tensorboard.written());
+        self.disk.add(move || {
+            let step = manifest.step;
+            // The metrics come first: a manifest says how long they are.
+            let write = || -> Result<Manifest, Error> {
+                metrics?.map_or(Ok(()), |file| file.sync())?;
+                manifest.write(&path, bytes)
+            };
+            let kept = write();
             // Only a copy of the metrics: no reason to have no checkpoint.
-            tracing::error!(%error, "TensorBoard's files are behind");
-            let notice = format!("TensorBoard's files are behind: {error}");
-            if !self.run.status().notices.contains(&notice) {
-                self.run.note(notice);
-            }
-        }
-        let (path, keep) = (self.owned.dir.path.clone(), self.keep);
-        let kept = blocking(move || {
-            let kept = manifest.write(&path, bytes)?;
-            if let Err(error) = checkpoint::prune(&path, &kept, keep) {
+            let boards = boards.and_then(|files| files.iter().try_for_each(Unsynced::sync));
+            let notice = boards.err().map(|error| {
+                tracing::error!(%error, "TensorBoard's files are behind");
+                format!("TensorBoard's files are behind: {error}")
+            });
+            if let Ok(kept) = &kept
+                && let Err(error) = checkpoint::prune(&path, kept, keep)
+            {
                 tracing::warn!(%error, "an old checkpoint can't be removed");
             }
-            Ok(kept)
-        })
-        .await?;
-        self.kept_at = Some(SystemTime::now());
-        Ok(kept)
+            let result = kept.map(Box::new).map_err(|error| error.to_string());
+            Done { event: Some(Event::ManifestWritten { step, result }), notice }
+        });
     }
 
     fn outcome(&self, ending: Ending) -> Outcome {

@@ -28,6 +28,12 @@ pub enum Error {
         /// ` (process 123)`, where known.
         by: String,
     },
+    /// The place of a new run directory is not free.
+    #[error("{path} is there already: choose another name, or remove it first")]
+    Taken {
+        /// The place.
+        path: PathBuf,
+    },
     /// The folder is no run directory.
     #[error(
         "{path} is not a run directory: {why}; train one with `alexnet up --run {}`",
@@ -58,6 +64,19 @@ pub enum Error {
         /// Content found and content expected.
         why: String,
     },
+    /// The file was written by a later version of this program.
+    #[error(
+        "{path} was written by a newer version of this program (format {format}, this version \
+         reads up to {reads}): use that version"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Format of the file.
+        format: u64,
+        /// The latest format that this version reads.
+        reads: u32,
+    },
     /// There is no usable checkpoint.
     #[error("{path} has no checkpoint{which}; train it first with `alexnet up`")]
     NoCheckpoint {
@@ -78,7 +97,7 @@ pub enum Error {
     /// There are checkpoints, but each is damaged.
     #[error(
         "no checkpoint in {path} can be used: {refused}; repair the disk, choose another --run, or \
-         remove its checkpoints to begin anew"
+         begin this run anew with --from-start, which sets aside what is there"
     )]
     NoneWhole {
         /// The run directory.
@@ -86,11 +105,25 @@ pub enum Error {
         /// Damage of each checkpoint.
         refused: String,
     },
+    /// The run had checkpoints, and there are none.
+    #[error(
+        "{path} holds a run that had checkpoints, and {missing}; if they are on another disk, \
+         mount it; to begin the run anew, from step 0, add --from-start"
+    )]
+    Lost {
+        /// The run directory.
+        path: PathBuf,
+        /// Absent things that were expected, in words.
+        missing: String,
+    },
     /// The data set isn't the run's, or does not fit the recipe.
     #[error("{0}")]
     DataSet(String),
-    /// The two ends run different versions of the program.
-    #[error("the {role} is version {theirs}, the coordinator {ours}; run the same on both")]
+    /// The two ends are different builds of the program.
+    #[error(
+        "the {role} is version {theirs}, the coordinator {ours}: both must be built from the same \
+         sources"
+    )]
     Version {
         /// `worker` or `loader`.
         role: &'static str,

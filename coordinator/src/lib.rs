@@ -16,7 +16,7 @@ mod error;
 
 pub use config::{Config, Until};
 pub use disk::data_set::DataSet;
-pub use disk::{checkpoint, run_dir};
+pub use disk::{checkpoint, format, run_dir};
 pub use drive::{Outcome, run};
 pub use error::Error;
 pub use record::metrics::Evaluation;

@@ -4,30 +4,39 @@
 //! gathering ─▶ starting ─▶ training ⇄ evaluating ─▶ ended
 //!     ▲            │          ⇅           │
 //!     │            │   waiting for disk   │
-//!     └────────────┴─── a worker failed ──┘
+//!     ├────────────┴─── a worker failed ──┤
+//!     └─── a worker left ◀── halting ◀────┘
 //! ```
 //!
 //! Training goes by *grants*: workers train until the granted step, which is never beyond the next
-//! boundary, and a granted step is never revoked. All partitions therefore stand at the same step
-//! whenever anything besides training is due, and the run stops by granting no more.
+//! boundary. All partitions therefore stand at the same step whenever anything besides training is
+//! due. A halt brings them to one step sooner.
 //!
 //! A checkpoint is taken at a boundary and written beside the steps that follow. The run waits for
-//! the disk only at its end, and where the next checkpoint is due before the last one is written.
+//! the disk only at its end, where the next checkpoint is due before the last one is written, and
+//! after several checkpoints in a row have failed.
 
 pub(crate) mod event; // what happens, and what is then to be done
 mod gathering; // until all members are there
 mod outlook; // what the schedule will make of the data set
 mod training; // grants, and what is due at a boundary
+mod halting; // to one step, to stop or to let a worker go
+mod saving; // checkpoints, and those that fail
 mod rollback; // failures and the way back
+mod notices; // anything out of the ordinary, for people
 pub(crate) mod members; // workers, seats, loaders
+mod faults; // of the workers' machines
+mod seats; // which worker gets which seat
 pub(crate) mod rate; // validation error → learning rate
 pub(crate) mod boundaries; // the steps at which training pauses
 pub(crate) mod status; // a snapshot, for people
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use model::halves::Partition;
 use model::recipe::Recipe;
 use proto::command::{Command, Finish};
 use proto::step::StepFigures;
@@ -35,11 +44,15 @@ use proto::step::StepFigures;
 use crate::config::Until;
 use crate::disk::checkpoint::{Identity, Manifest, State};
 use crate::disk::data_set::DataSet;
+use crate::disk::run_dir::Start;
 use crate::record::metrics::Evaluation;
 use boundaries::Boundaries;
-use event::{Action, Ending, Event, Scores, WorkerId, WorkerMessage};
+use event::{Action, Ending, Event, Magnitude, Scores, WorkerId, WorkerMessage};
 use members::Members;
+use notices::Notices;
 use rate::RateState;
+use rollback::Search;
+use saving::Failures;
 
 /// Everything that a run needs to know from outside.
 #[derive(Debug, Clone)]
@@ -57,6 +70,12 @@ pub(crate) struct Settings {
     pub(crate) max_restarts: u32,
     pub(crate) replacement_deadline: Duration,
     pub(crate) ready_deadline: Duration,
+    /// Longest time from the request to stop to the end.
+    pub(crate) grace: Duration,
+    /// Weights that the run starts from; `None`: initial values.
+    pub(crate) start: Option<Start>,
+    /// The devices that computed the partitions last.
+    pub(crate) devices: Vec<(Partition, String)>,
 }
 
 /// The stage of a run; each seat holds its own part of it.
@@ -70,6 +89,8 @@ enum Stage {
     Training { granted: u64 },
     /// `Evaluate` has been sent. `counts`: the learning rate depends on the result.
     Evaluating { counts: bool },
+    /// `Halt` has been sent, and not every seat has answered.
+    Halting,
     /// All workers stand at a boundary until the checkpoint that is being saved is on the disk.
     WaitingForDisk,
     /// The run is over.
@@ -84,6 +105,7 @@ impl Stage {
             Stage::Starting { .. } => "starting".into(),
             Stage::Training { granted } => format!("granted steps up to {granted}"),
             Stage::Evaluating { .. } => "evaluating".into(),
+            Stage::Halting => "halting".into(),
             Stage::WaitingForDisk => "waiting for a checkpoint".into(),
             Stage::Ended => "over".into(),
         }
@@ -96,22 +118,36 @@ pub(crate) struct Run {
     settings: Settings,
     members: Members,
     data: Option<DataSet>,
+    /// SHA-256 of the data set's mean image; empty while it is unknown.
+    mean_sha256: String,
     boundaries: Option<Boundaries>,
     stage: Stage,
     incarnation: u64,
     rate: RateState,
     last: Option<Evaluation>,
     best: Option<Evaluation>,
+    /// True once it is known which layers don't start from the run's other weights.
+    start_noted: bool,
     /// Half A's answer to the present evaluation.
     scores: Option<Scores>,
+    /// Answers to the present evaluation, by seat: sums over the weights of each layer.
+    magnitudes: BTreeMap<usize, Vec<(String, Magnitude)>>,
     /// The newest checkpoint.
     checkpoint: Option<Box<Manifest>>,
     /// State of the run at the step whose checkpoint is being saved.
     saving: Option<State>,
-    /// Step and reason of the last checkpoint that failed; it is not tried again.
-    failed_checkpoint: Option<(u64, String)>,
+    /// True while the manifest of that checkpoint is being written; its shards are complete.
+    is_writing: bool,
+    /// The checkpoints that have failed since the last one that was kept.
+    failed: Option<Failures>,
+    /// The search for a whole checkpoint after a failure.
+    search: Option<Search>,
+    /// Time of the present event.
+    now: Option<Instant>,
     /// Reason for stopping, once the run was asked to.
     stop: Option<String>,
+    /// Time of that request.
+    stop_since: Option<Instant>,
     /// Time of the first report of a failure that both halves find by themselves.
     shared_failure_since: Option<Instant>,
     started: bool,
@@ -130,7 +166,7 @@ pub(crate) struct Run {
     /// Rollbacks since this program started.
     restarts: u64,
     latest: StepFigures,
-    notices: Vec<String>,
+    notices: Notices,
     /// Actions of the present event.
     actions: Vec<Action>,
 }
@@ -145,19 +181,26 @@ impl Run {
         notices: Vec<String>,
     ) -> Self {
         let mut run = Self {
-            members: Members::new(settings.recipe.columns),
+            members: Members::new(settings.recipe.columns, &settings.devices),
             boundaries: None,
             data: None,
+            mean_sha256: String::new(),
             stage: Stage::Gathering,
             incarnation,
             rate: RateState::default(),
             last: None,
             best: None,
+            start_noted: false,
             scores: None,
+            magnitudes: BTreeMap::new(),
             checkpoint: checkpoint.map(Box::new),
             saving: None,
-            failed_checkpoint: None,
+            is_writing: false,
+            failed: None,
+            search: None,
+            now: None,
             stop: None,
+            stop_since: None,
             shared_failure_since: None,
             started: false,
             failures: 0,
@@ -169,7 +212,7 @@ impl Run {
             steps_trained: 0,
             restarts: 0,
             latest: StepFigures::default(),
-            notices,
+            notices: notices.into(),
             actions: Vec::new(),
             settings,
         };
@@ -185,24 +228,36 @@ impl Run {
 
     /// Takes one event, returns the actions that follow from it.
     pub(crate) fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        self.now = Some(now);
         if self.stage != Stage::Ended {
             match event {
                 Event::LoaderJoined { loader, address, data, mean } => {
                     self.take_loader(loader, address, *data, mean, now);
                 }
                 Event::LoaderLeft { loader } => self.loader_left(loader, now),
+                Event::LoaderJudged { worker, loader, standing, why } => {
+                    self.loader_judged(worker, loader, standing, &why);
+                }
                 Event::WorkerJoined { worker, device, kind, address } => {
                     self.members.join(worker, device, kind, address, now);
                     self.begin_if_all_are_here(now);
                 }
+                Event::WorkerLeaving { worker } => self.worker_leaves(worker),
                 Event::WorkerLeft { worker, why } => self.worker_failed(worker, &why, now),
                 Event::Message { worker, incarnation, message } => {
                     self.members.heard(worker, now);
                     self.take_message(worker, incarnation, message, now);
                 }
-                Event::ManifestWritten { step, result } => self.checkpoint_ended(step, result),
-                Event::Stop { reason } => self.stop(reason),
+                Event::ManifestWritten { step, result } => {
+                    self.checkpoint_ended(step, result, now);
+                }
+                Event::CheckpointFound(found) => self.checkpoint_found(found, now),
+                Event::RecordsWait => self.pause_for_records(now),
+                Event::Stop { reason } => self.stop(reason, now),
                 Event::Tick => self.tick(now),
+            }
+            if self.stage == Stage::Gathering {
+                self.begin_if_all_are_here(now);
             }
         }
         std::mem::take(&mut self.actions)
@@ -227,42 +282,18 @@ impl Run {
             WorkerMessage::Timing(timing) => {
                 self.actions.push(Action::RecordTiming { partition, timing });
             }
-            WorkerMessage::Failed { reason, retry: false, shared: true } => {
+            WorkerMessage::Failed { reason, retry: false, shared: true, .. } => {
                 self.shared_failure(seat, reason, now);
             }
-            WorkerMessage::Failed { reason, retry: false, .. } => {
-                self.fail(format!("{partition} gave up: {reason}"));
-            }
-            WorkerMessage::Failed { reason, .. } if running => {
-                self.roll_back(&format!("{partition} failed: {reason}"), now);
+            WorkerMessage::Failed { reason, retry, blame, .. } => {
+                self.worker_gave_up(seat, reason, retry, blame, now);
             }
             message if running => {
-                if let Err(confused) = self.advance(seat, message) {
+                if let Err(confused) = self.advance(seat, message, now) {
                     self.roll_back(&confused, now);
                 }
             }
             _ => {}
-        }
-    }
-
-    fn stop(&mut self, reason: String) {
-        if self.stop.is_some() {
-            return;
-        }
-        tracing::info!(reason, step = self.step(), "stopping");
-        self.stop = Some(reason);
-        match self.stage {
-            Stage::Gathering | Stage::Starting { .. } => self.end(Ending::Stopped),
-            Stage::Training { granted } if self.all_done(granted) => self.at_boundary(granted),
-            _ => {}
-        }
-    }
-
-    /// The step after which the run would stop if it were asked to now.
-    pub(crate) fn stops_after(&self) -> u64 {
-        match self.stage {
-            Stage::Training { granted } => granted,
-            _ => self.step(),
         }
     }
 

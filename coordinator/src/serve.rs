@@ -12,8 +12,7 @@ pub(crate) use streams::Streams;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use net::{Role, Trust, require_role};
-use proto::VERSION;
+use net::{Refusals, Role, Trust, require_role};
 use proto::step::Span;
 use proto::wire;
 use proto::wire::coordinator_server::Coordinator;
@@ -50,6 +49,8 @@ pub(crate) enum Inbox {
 #[derive(Debug, Clone)]
 pub(crate) struct Serve {
     pub(crate) run_id: String,
+    /// Name of this build of the program.
+    pub(crate) version: &'static str,
     /// The coordinator's own address, for errors.
     pub(crate) address: String,
     pub(crate) trust: Trust,
@@ -58,6 +59,7 @@ pub(crate) struct Serve {
     pub(crate) next_id: Arc<AtomicU64>,
     /// Set once the run is finished; late workers and loaders are then told to finish, too.
     pub(crate) finished: Arc<AtomicBool>,
+    pub(crate) refusals: Arc<Refusals>,
 }
 
 impl Serve {
@@ -72,10 +74,19 @@ impl Serve {
         commands: &mpsc::Sender<Result<T, Status>>,
     ) {
         // Once the run has ended, everyone is sent away, which needs no warning.
-        if !self.inbox.is_closed() {
-            tracing::warn!(reason = refusal.message(), "a {role} is refused");
+        if !self.inbox.is_closed()
+            && let Some(unsaid) = self.refusals.permit()
+        {
+            tracing::warn!(reason = refusal.message(), unsaid, "a {role} is refused");
         }
         let _ = commands.send(Err(refusal)).await;
+    }
+
+    fn same_version(&self, role: &'static str, theirs: String) -> Result<(), Error> {
+        if theirs == self.version {
+            return Ok(());
+        }
+        Err(Error::Version { role, theirs, ours: self.version })
     }
 
     fn is_finished(&self) -> bool {
@@ -147,13 +158,6 @@ impl Coordinator for Serve {
     }
 }
 
-fn same_version(role: &'static str, theirs: String) -> Result<(), Error> {
-    if theirs == VERSION {
-        return Ok(());
-    }
-    Err(Error::Version { role, theirs, ours: VERSION })
-}
-
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
@@ -164,6 +168,9 @@ impl From<Error> for Status {
             | Error::DataSet(_)
             | Error::NotBegun(_)
             | Error::NotARun { .. }
+            | Error::Newer { .. }
+            | Error::Lost { .. }
+            | Error::Taken { .. }
             | Error::Locked { .. } => Self::failed_precondition(message),
             Error::LoaderUnreachable { .. }
             | Error::Busy { .. }

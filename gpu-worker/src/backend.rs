@@ -151,10 +151,8 @@ pub trait Backend:
         Ok(())
     }
 
-    /// Notices calls to the device that don't come back; a CPU has none.
-    fn watch(&self) -> Watch {
-        Watch::default()
-    }
+    /// Notices calls to the device that don't return, and work without progress.
+    fn watch(&self) -> &Watch;
 
     // ---- transfers: queued in order with the operations
 

@@ -5,14 +5,16 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use model::halves::Partition;
+use model::halves::{Partition, Plan};
+use model::params::Param;
 use model::recipe::Encoding;
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::network::DeviceNetwork;
 
+pub mod start; // the weights of another run, to start from
 pub(crate) mod store; // to and from the coordinator
 
 /// Suffix of the name of a parameter's momentum.
@@ -75,11 +77,7 @@ impl<B: Backend> DeviceNetwork<B> {
     /// # Errors
     /// The device's, and [`Error::BadWeights`]: weights that have diverged are not kept.
     pub fn shard(&mut self, dev: &mut B, step: u64) -> Result<Vec<u8>> {
-        let partition = match self.plan.partition {
-            Partition::Whole => Partition::Whole.label().to_string(),
-            half => half.to_string(),
-        };
-        let about = format!("{partition} after step {step}, recipe {}", self.recipe.name);
+        let (partition, metadata) = metadata(self.plan.partition, &self.recipe.name, step);
         let dev = RefCell::new((dev, None));
         let mut views = Vec::new();
         for tensor in self.layers.iter().flat_map(|l| [&l.weight, &l.bias]) {
@@ -90,7 +88,6 @@ impl<B: Backend> DeviceNetwork<B> {
                 views.push((name.clone(), DeviceTensor { dev: &dev, from, shape, name, step }));
             }
         }
-        let metadata = HashMap::from([("alexnet".to_string(), about)]);
         let bytes = safetensors::serialize(views, Some(metadata))
             .map_err(|e| Error::Shard { shard: partition, why: e.to_string() })?;
         match dev.into_inner().1 {
@@ -138,6 +135,42 @@ impl<B: Backend> DeviceNetwork<B> {
         }
         Ok(())
     }
+}
+
+/// The shard of step 0 with given weights and no momentum: little-endian floats of each parameter's
+/// own rows.
+///
+/// # Errors
+/// [`Error::Shard`] if the weights of a parameter have another length than its shape says.
+pub fn first_shard(
+    plan: &Plan,
+    recipe: &str,
+    weights: impl Fn(&Param) -> Vec<u8>,
+) -> Result<Vec<u8>> {
+    let (partition, metadata) = metadata(plan.partition, recipe, 0);
+    let values = plan.params().flat_map(|param| {
+        let momentum = vec![0; 4 * param.len()];
+        [(param.name.clone(), weights(param)), (format!("{}{MOMENTUM}", param.name), momentum)]
+            .map(|(name, bytes)| (name, &param.shape, bytes))
+    });
+    let values: Vec<_> = values.collect();
+    let views = values.iter().map(|(name, shape, bytes)| {
+        TensorView::new(Dtype::F32, shape.to_vec(), bytes).map(|view| (name, view))
+    });
+    views
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .and_then(|views| safetensors::serialize(views, Some(metadata)))
+        .map_err(|e| Error::Shard { shard: partition, why: e.to_string() })
+}
+
+/// A shard's partition in words, and its metadata.
+fn metadata(partition: Partition, recipe: &str, step: u64) -> (String, HashMap<String, String>) {
+    let partition = match partition {
+        Partition::Whole => Partition::Whole.label().to_string(),
+        half => half.to_string(),
+    };
+    let about = format!("{partition} after step {step}, recipe {recipe}");
+    (partition, HashMap::from([("alexnet".to_string(), about)]))
 }
 
 fn all_finite(floats: &[u8]) -> bool {

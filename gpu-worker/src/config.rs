@@ -25,14 +25,18 @@ pub struct Config {
     pub advertise: Option<String>,
     /// The certificates that this worker shows and accepts.
     pub trust: Trust,
+    /// Name of this build of the program, which must be the coordinator's.
+    pub version: &'static str,
     /// Longest wait for the other half's next tensor.
     pub peer_deadline: Duration,
     /// Longest wait for a minibatch.
     pub data_deadline: Duration,
-    /// Time after which a call to a GPU counts as hung.
+    /// Time without progress after which the device counts as hung.
     pub device_deadline: Duration,
     /// Longest time without a coordinator before the worker gives up.
     pub coordinator_deadline: Duration,
+    /// Longest stay after the request to stop, until the coordinator has a checkpoint.
+    pub grace: Duration,
 }
 
 impl Config {
@@ -44,6 +48,8 @@ impl Config {
     pub const DEVICE_DEADLINE: Duration = Duration::from_secs(120);
     /// Default of [`Self::coordinator_deadline`].
     pub const COORDINATOR_DEADLINE: Duration = Duration::from_secs(60);
+    /// Default of [`Self::grace`]: less than the 30 s that Kubernetes and Slurm give.
+    pub const GRACE: Duration = Duration::from_secs(25);
 
     /// The usual deadlines.
     pub fn new(coordinator: impl Into<String>, device: Device) -> Self {
@@ -54,10 +60,12 @@ impl Config {
             kernel_cache: None,
             advertise: None,
             trust: Trust::default(),
+            version: proto::VERSION,
             peer_deadline: Self::PEER_DEADLINE,
             data_deadline: Self::DATA_DEADLINE,
             device_deadline: Self::DEVICE_DEADLINE,
             coordinator_deadline: Self::COORDINATOR_DEADLINE,
+            grace: Self::GRACE,
         }
     }
 }

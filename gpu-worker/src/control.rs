@@ -5,22 +5,23 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use net::{Backoff, Reaction, Role, reaction};
-use proto::VERSION;
+use net::{Backoff, BoxFuture, Reaction, Role, reaction};
 use proto::timing::clock_ns;
 use proto::wire::coordinator_client::CoordinatorClient;
 use proto::wire::worker_command::Command as WireCommand;
 use proto::wire::worker_event::Event;
-use proto::wire::{DeviceKind, Finish, Heartbeat, Join, Pong, WorkerCommand, WorkerEvent};
+use proto::wire::{DeviceKind, Finish, Heartbeat, Join, Leaving, Pong, WorkerCommand, WorkerEvent};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 
+use crate::checkpoint::store::Store;
 use crate::config::{Config, Device};
 use crate::engine::Command;
 use crate::error::{Error, Result};
 use crate::exchange::grpc::ExchangeService;
+use crate::interrupt::Interrupt;
 use crate::receive::Loaders;
 
 /// Time between two heartbeats to the coordinator.
@@ -35,29 +36,38 @@ pub(crate) struct ControlSession {
     pub(crate) loaders: Arc<Loaders>,
     pub(crate) to_engine: Sender<Command>,
     pub(crate) from_engine: mpsc::UnboundedReceiver<WorkerEvent>,
+    pub(crate) interrupt: Interrupt,
 }
 
 impl ControlSession {
     /// Joins the run and passes commands on until it ends; joins again if the coordinator restarts.
-    pub(crate) async fn work(&mut self) -> Result<()> {
+    ///
+    /// Once `shutdown` resolves, the worker says so, and stays until the coordinator lets it go.
+    pub(crate) async fn work(&mut self, mut shutdown: BoxFuture<()>) -> Result<()> {
         let mut alone_since = Instant::now();
         let mut backoff = Backoff::default();
         loop {
-            let why = match self.join().await {
+            let joined = tokio::select! {
+                joined = self.join() => joined,
+                () = &mut shutdown => return Ok(()),
+            };
+            let why = match joined {
                 Ok(joined) => {
                     info!(coordinator = self.config.coordinator, device = self.device, "joined");
                     backoff = Backoff::default();
-                    let ended = self.serve(joined).await;
+                    let ended = self.serve(joined, &mut shutdown).await;
+                    self.interrupt.end();
                     alone_since = Instant::now();
                     match ended {
                         Ended::Finished(finish) if finish.failed => {
                             return Err(Error::RunFailed(finish.reason));
                         }
                         Ended::Finished(finish) => {
-                            info!(reason = finish.reason, "the run is finished");
+                            info!(reason = finish.reason, "told to finish");
                             return Ok(());
                         }
                         Ended::EngineStopped => return Err(engine_panicked(&self.config)),
+                        Ended::LeftUnkept(why) => return Err(Error::LeftUnkept { why }),
                         Ended::Lost(status) => status,
                     }
                 }
@@ -78,16 +88,21 @@ impl ControlSession {
                 return Err(Error::Coordinator { address, why });
             }
             debug!(why = why.message(), "no coordinator, trying again");
-            backoff.pause().await;
+            tokio::select! {
+                () = backoff.pause() => {}
+                () = &mut shutdown => return Ok(()),
+            }
         }
     }
 
     async fn join(&mut self) -> std::result::Result<Joined, Status> {
         let Config { trust, coordinator, .. } = &self.config;
-        let channel = trust.dial(Role::Coordinator, coordinator).await?;
+        // A coordinator that stands still is left after half of the time that it may be away.
+        let silence = self.config.coordinator_deadline / 2;
+        let channel = trust.dial_patiently(Role::Coordinator, coordinator, silence).await?;
         let (events, stream) = mpsc::channel(64);
         let join = Join {
-            version: VERSION.into(),
+            version: self.config.version.into(),
             run_id: String::new(),
             device: self.device.clone(),
             exchange: self.address.clone(),
@@ -100,15 +115,24 @@ impl ControlSession {
         events.send(first).await.map_err(|_| Status::internal("own stream closed"))?;
         // Events from before this session belong to an incarnation that has ended.
         while self.from_engine.try_recv().is_ok() {}
+        let store = Store::new(channel.clone());
         let commands =
             CoordinatorClient::new(channel).work(ReceiverStream::new(stream)).await?.into_inner();
-        Ok(Joined { events, commands })
+        // Another coordinator numbers the sessions of its loaders anew.
+        self.loaders.set(Vec::new());
+        Ok(Joined { events, commands, store })
     }
 
-    async fn serve(&mut self, joined: Joined) -> Ended {
-        let Joined { events, mut commands } = joined;
+    async fn serve(&mut self, joined: Joined, shutdown: &mut BoxFuture<()>) -> Ended {
+        let Joined { events, mut commands, store } = joined;
         let mut heartbeats = tokio::time::interval(HEARTBEAT);
         let mut incarnation = 0;
+        let grace = self.config.grace;
+        let mut leaves_at = None;
+        let lost = |leaves_at: Option<_>, status: Status| match leaves_at {
+            None => Ended::Lost(status),
+            Some(_) => Ended::LeftUnkept(format!("the coordinator is gone ({})", status.message())),
+        };
         loop {
             let event = tokio::select! {
                 command = commands.message() => match command {
@@ -124,11 +148,11 @@ impl ControlSession {
                         if let Some(WireCommand::Begin(begin)) = &command.command {
                             incarnation = begin.incarnation;
                         }
-                        self.pass_on(command);
+                        self.pass_on(command, &store);
                         continue;
                     }
-                    Ok(None) => return Ended::Lost(Status::unavailable("it closed the stream")),
-                    Err(status) => return Ended::Lost(status),
+                    Ok(None) => return lost(leaves_at, closed()),
+                    Err(status) => return lost(leaves_at, status),
                 },
                 event = self.from_engine.recv() => match event {
                     Some(event) => event,
@@ -138,16 +162,26 @@ impl ControlSession {
                 _ = heartbeats.tick() => {
                     WorkerEvent { event: Some(Event::Heartbeat(Heartbeat { incarnation })) }
                 }
+                () = &mut *shutdown, if leaves_at.is_none() => {
+                    info!("asked to stop: waiting until the coordinator has a checkpoint");
+                    leaves_at = Some(tokio::time::Instant::now() + grace);
+                    WorkerEvent { event: Some(Event::Leaving(Leaving {})) }
+                }
+                () = passed(leaves_at) => {
+                    let s = grace.as_secs_f64();
+                    return Ended::LeftUnkept(format!("the coordinator had none within {s} s"));
+                }
             };
             if events.send(event).await.is_err() {
-                return Ended::Lost(Status::unavailable("it closed the stream"));
+                return lost(leaves_at, closed());
             }
         }
     }
 
-    fn pass_on(&mut self, message: WorkerCommand) {
+    fn pass_on(&mut self, message: WorkerCommand, store: &Store) {
         let command = match message.command {
             Some(WireCommand::Begin(begin)) => {
+                self.interrupt.begin(&begin);
                 // Not left to the engine, which may get here after a newer list has arrived.
                 self.loaders.set(begin.loaders.clone());
                 let peer = if begin.peer.is_empty() {
@@ -156,13 +190,20 @@ impl ControlSession {
                 } else {
                     Some(self.exchange.begin(&begin))
                 };
-                Command::Begin(Box::new(begin), peer)
+                Command::Begin(Box::new(begin), peer, store.clone())
             }
             Some(WireCommand::Train(train)) => Command::Train(train),
             Some(WireCommand::Evaluate(evaluate)) => Command::Evaluate(evaluate),
             Some(WireCommand::Checkpoint(checkpoint)) => Command::Checkpoint(checkpoint),
+            Some(WireCommand::Halt(halt)) => {
+                self.interrupt.halt(&halt);
+                if halt.at.is_some() {
+                    return; // the engine answers the first one
+                }
+                Command::Halt(halt)
+            }
             Some(WireCommand::Loaders(loaders)) => {
-                self.loaders.set(loaders.addresses);
+                self.loaders.set(loaders.loaders);
                 return;
             }
             Some(WireCommand::Finish(_) | WireCommand::Ping(_)) | None => {
@@ -175,16 +216,31 @@ impl ControlSession {
     }
 }
 
+fn closed() -> Status {
+    Status::unavailable("it closed the stream")
+}
+
+/// Resolves at a time; never, if there is none.
+async fn passed(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// An open control stream.
 struct Joined {
     events: mpsc::Sender<WorkerEvent>,
     commands: Streaming<WorkerCommand>,
+    store: Store,
 }
 
 /// The end of a control stream.
 enum Ended {
     EngineStopped,
     Finished(Finish),
+    /// The worker left without knowing of a checkpoint.
+    LeftUnkept(String),
     Lost(Status),
 }
 

@@ -1,4 +1,4 @@
-//! Connections that are tried again for a while: to the other half and to the coordinator's store.
+//! A connection that is tried again for a while: to the other half.
 
 use std::time::Duration;
 
@@ -12,12 +12,14 @@ const SILENT_FOR: Duration = Duration::from_secs(2);
 
 /// Dials until the server answers or refuses, or the time is up.
 ///
-/// `own` names this worker in the log.
+/// `own` names this worker in the log. The connection is lost once the server has been silent for
+/// `silence`.
 pub(crate) async fn dial(
     trust: &Trust,
     role: Role,
     address: &str,
     own: &str,
+    silence: Duration,
 ) -> Result<Channel, DialError> {
     let mut warned = false;
     let warn_once = |error: &DialError, since: Duration| {
@@ -26,5 +28,5 @@ pub(crate) async fn dial(
             warned = true;
         }
     };
-    trust.dial_within(LIMIT, role, address, warn_once).await
+    trust.dial_within(LIMIT, role, address, silence, warn_once).await
 }

@@ -7,23 +7,25 @@ use std::time::{Duration, Instant};
 use model::halves::{self, Partition, Plan};
 use model::recipe::Encoding;
 use model::shape::Network;
-use net::Trust;
 use net::{FOR_MACHINES, FOR_PEOPLE};
+use proto::step::packed;
 use proto::timing::is_timed;
 use proto::wire::{
-    self, BatchRequest, Begin, Checkpoint, Evaluate, Failed, Ready, Saved, Split, StepDone, Train,
-    WorkerEvent, worker_event::Event,
+    self, BatchRequest, Begin, Checkpoint, Evaluate, Failed, Halt, Halted, Ready, Saved, Split,
+    StepDone, Train, WorkerEvent, worker_event::Event,
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::backend::Backend;
-use crate::checkpoint::store;
+use crate::checkpoint::store::Store;
 use crate::error::{Error, Result};
 use crate::exchange::grpc::GrpcPeer;
-use crate::exchange::{BatchId, Exchange, Peer, ms};
+use crate::exchange::{BatchId, Direction, Exchange, Peer, ms};
+use crate::interrupt::Interrupt;
 use crate::network::DeviceNetwork;
+use crate::receive::check::Pictures;
 use crate::receive::{Feed, Loaders, Minibatch};
 use crate::step::Done;
 use crate::timing::Timing;
@@ -39,11 +41,12 @@ const AHEAD: u64 = 2;
 
 /// A command from the network thread.
 pub(crate) enum Command {
-    /// A new incarnation, with its connection to the other half.
-    Begin(Box<Begin>, Option<GrpcPeer>),
+    /// A new incarnation, with its connection to the other half and to the coordinator's store.
+    Begin(Box<Begin>, Option<GrpcPeer>, Store),
     Train(Train),
     Evaluate(Evaluate),
     Checkpoint(Checkpoint),
+    Halt(Halt),
 }
 
 /// The network thread, as the engine needs it.
@@ -51,10 +54,9 @@ pub(crate) struct NetworkThread {
     pub(crate) handle: Handle,
     pub(crate) events: UnboundedSender<WorkerEvent>,
     pub(crate) loaders: Arc<Loaders>,
-    pub(crate) coordinator: String,
-    pub(crate) trust: Trust,
     pub(crate) peer_deadline: Duration,
     pub(crate) data_deadline: Duration,
+    pub(crate) interrupt: Interrupt,
 }
 
 /// Carries out commands until the network thread drops its end.
@@ -68,16 +70,18 @@ pub(crate) fn engine<B: Backend>(
     let mut run: Option<Running<B>> = None;
     while let Ok(command) = commands.recv() {
         let incarnation = match &command {
-            Command::Begin(begin, _) => begin.incarnation,
+            Command::Begin(begin, ..) => begin.incarnation,
             Command::Train(Train { incarnation, .. })
             | Command::Evaluate(Evaluate { incarnation, .. })
-            | Command::Checkpoint(Checkpoint { incarnation, .. }) => *incarnation,
+            | Command::Checkpoint(Checkpoint { incarnation, .. })
+            | Command::Halt(Halt { incarnation, .. }) => *incarnation,
         };
         let done = match (command, &mut run) {
-            (Command::Begin(begin, peer), _) => {
+            (Command::Begin(begin, peer, store), _) => {
                 // The old state is dropped first: two at once may not fit the device.
-                let old = run.take();
-                Running::begin(&mut dev, *begin, peer, old, network).map(|new| run = Some(new))
+                drop(run.take());
+                let new = Running::begin(&mut dev, *begin, peer, store, network);
+                new.map(|new| run = Some(new))
             }
             (_, Some(running)) if running.incarnation != incarnation => Ok(()),
             (Command::Train(train), Some(running)) => running.train(&mut dev, &train, network),
@@ -87,14 +91,22 @@ pub(crate) fn engine<B: Backend>(
             (Command::Checkpoint(checkpoint), Some(running)) => {
                 running.checkpoint(&mut dev, &checkpoint, network)
             }
+            (Command::Halt(_), Some(running)) => {
+                network.send(Event::Halted(Halted { incarnation, step: running.step }));
+                Ok(())
+            }
             (_, None) => Ok(()), // commands sent before the coordinator learned of a failure
         };
         if let Err(error) = done {
+            if let Error::Interrupted = error {
+                debug!(incarnation, "interrupted");
+                continue;
+            }
             warn!(error = %error, incarnation, "this incarnation failed here");
             let (reason, retry) = (error.to_string(), error.can_retry());
-            let shared = error.is_shared();
+            let (shared, blame) = (error.is_shared(), error.blame().into());
             // Before the connection ends, or the other half would report "peer lost" first.
-            network.send(Event::Failed(Failed { incarnation, reason, retry, shared }));
+            network.send(Event::Failed(Failed { incarnation, reason, retry, shared, blame }));
             if let Error::DeviceFault { .. } = error {
                 return Some(error);
             }
@@ -105,6 +117,17 @@ pub(crate) fn engine<B: Backend>(
 }
 
 impl NetworkThread {
+    /// Waits for the network, unless the incarnation is interrupted meanwhile.
+    fn wait<T>(&self, incarnation: u64, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.handle.block_on(async {
+            tokio::select! {
+                biased;
+                done = work => done,
+                () = self.interrupt.stopped(incarnation) => Err(Error::Interrupted),
+            }
+        })
+    }
+
     fn send(&self, event: Event) {
         // If the network thread is gone the engine's commands end too.
         let _ = self.events.send(WorkerEvent { event: Some(event) });
@@ -120,6 +143,7 @@ struct Running<B: Backend> {
     /// Whether this partition logs evaluations: half A and the whole do.
     reports: bool,
     peer: Option<GrpcPeer>,
+    store: Store,
     feed: Feed,
     /// The fields that all requests of this run share.
     request: BatchRequest,
@@ -135,27 +159,35 @@ impl<B: Backend> Running<B> {
         dev: &mut B,
         begin: Begin,
         peer: Option<GrpcPeer>,
-        old: Option<Self>,
+        store: Store,
         network: &NetworkThread,
     ) -> Result<Self> {
-        drop(old);
         let invalid = |e: &dyn std::fmt::Display| Error::Command(e.to_string());
         let partition = proto::convert::partition(begin.partition).map_err(|e| invalid(&e))?;
         let recipe = proto::convert::recipe(&begin.recipe).map_err(|e| invalid(&e))?;
         let sized = Network::new(&recipe, begin.classes as usize).map_err(|e| invalid(&e))?;
         let name = partition.label();
         let span = info_span!("begin", half = name, incarnation = begin.incarnation).entered();
-        let mean = network
-            .handle
-            .block_on(network.loaders.mean(&begin.data_set, network.data_deadline))?;
+        let pictures = Arc::new(Pictures::of(&begin)?);
+        let mean = network.loaders.clone().mean(pictures.clone(), network.data_deadline);
+        let mean = network.wait(begin.incarnation, mean)?;
+        let working = dev.watch().working();
         let plan = Plan::new(&sized, &recipe, partition);
         let mut half = DeviceNetwork::new(dev, plan, &recipe, begin.seed, &mean)?;
-        if begin.shard.is_empty() {
+        drop(working);
+        let mut begun_anew = Vec::new();
+        if begin.shard.is_empty() && begin.start.is_empty() {
             info!(step = begin.step, device = dev.name(), "initial values");
+        } else if begin.shard.is_empty() {
+            let file = store.get(&begin.start, &begin.start_sha256);
+            let file = network.wait(begin.incarnation, file)?;
+            let _working = dev.watch().working();
+            begun_anew = half.start_from(dev, &begin.start, &file, begin.other_classes)?;
+            info!(device = dev.name(), from = begin.start, "weights of another run");
         } else {
-            let shard =
-                store::get(&network.trust, &network.coordinator, &begin.shard, &begin.shard_sha256);
-            let shard = network.handle.block_on(shard)?;
+            let shard = store.get(&begin.shard, &begin.shard_sha256);
+            let shard = network.wait(begin.incarnation, shard)?;
+            let _working = dev.watch().working();
             half.restore(dev, &begin.shard, &shard)?;
             info!(step = begin.step, device = dev.name(), shard = begin.shard, "restored");
         }
@@ -172,17 +204,20 @@ impl<B: Backend> Running<B> {
             color_noise: recipe.color_noise,
             view: 0,
             traced: false,
+            next_step: None, // chosen for each loader
         };
-        let feed =
-            Feed::new(network.handle.clone(), network.loaders.clone(), network.data_deadline);
+        let (handle, loaders) = (network.handle.clone(), network.loaders.clone());
+        let present = (begin.incarnation, network.interrupt.clone());
+        let feed = Feed::new(handle, loaders, pictures, network.data_deadline, present);
         let (incarnation, step) = (begin.incarnation, begin.step);
-        network.send(Event::Ready(Ready { incarnation, step }));
+        network.send(Event::Ready(Ready { incarnation, step, begun_anew }));
         Ok(Self {
             incarnation,
             half,
             name,
             reports: partition != Partition::Half(halves::Half::B),
             peer,
+            store,
             feed,
             request,
             n_val: begin.n_val,
@@ -196,7 +231,7 @@ impl<B: Backend> Running<B> {
     fn train(&mut self, dev: &mut B, command: &Train, network: &NetworkThread) -> Result<()> {
         let _worker = info_span!("worker", half = self.name).entered();
         let rates = Rates { weights: command.rate, biases: command.bias_rate };
-        while self.step < command.until {
+        while self.step < command.until && !network.interrupt.stops(self.incarnation) {
             let step = self.step;
             let _step = info_span!("step", step).entered();
             for ahead in 0..=AHEAD {
@@ -211,8 +246,11 @@ impl<B: Backend> Running<B> {
             let timed = is_timed(step + 1, self.timing_every);
             let (half, exchange) = self.exchange(BatchId::Train(step), &minibatch);
             half.time(timed);
+            let working = dev.watch().working();
             let mut done = half.step(dev, exchange, &minibatch, step, rates)?;
+            drop(working);
             self.step += 1;
+            network.interrupt.done(self.incarnation, self.step);
             let data_wait_ms = ms(data_wait);
             self.record(&done, data_wait_ms);
             if let Some(timing) = done.timing.take() {
@@ -253,6 +291,8 @@ impl<B: Backend> Running<B> {
             data_wait_ms,
             transfer_ms: done.total(|c| c.transfer_ms),
             exchange_bytes: done.exchange.iter().map(|c| c.bytes).sum(),
+            forward_received: packed(&done.checksums(Direction::Forward)),
+            backward_received: packed(&done.checksums(Direction::Backward)),
         }
     }
 
@@ -330,14 +370,16 @@ impl<B: Backend> Running<B> {
         let _span = info_span!("checkpoint", step = command.step).entered();
         self.check_at(command.step)?;
         self.send_sent_spans(network);
+        let working = dev.watch().working();
         let shard = self.half.shard(dev, self.step)?;
+        drop(working);
         // The upload overlaps with the next steps.
-        let (trust, coordinator) = (network.trust.clone(), network.coordinator.clone());
+        let store = self.store.clone();
         let (events, incarnation) = (network.events.clone(), self.incarnation);
         let Checkpoint { step, shard: name, .. } = command.clone();
         let sent = async move {
             let bytes = shard.len() as u64;
-            let put = store::put(&trust, &coordinator, &name, incarnation, shard.into()).await;
+            let put = store.put(&name, incarnation, shard.into()).await;
             // A checkpoint that can't be stored doesn't end training: earlier ones are intact.
             let (sha256, error) = match put {
                 Ok(sha256) => (sha256, String::new()),

@@ -1,5 +1,7 @@
 //! The errors of a worker, and the reaction to each.
 
+use proto::wire::Blame;
+
 /// Shorthand for this crate's results.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -21,6 +23,23 @@ pub enum Error {
     #[error("the other half is gone ({why})")]
     PeerLost {
         /// The connection's error.
+        why: String,
+    },
+    /// The other half's address can't be reached: return to the last manifest.
+    #[error("{why}")]
+    PeerUnreachable {
+        /// The process that tried, and why it failed.
+        why: String,
+    },
+    /// The coordinator wants no more of this incarnation's work: not a failure.
+    #[error("interrupted: the coordinator wants no more of this work")]
+    Interrupted,
+    /// The coordinator did not say in time that this worker may leave.
+    #[error(
+        "asked to stop, and left without a new checkpoint: {why}; the run resumes from the last one"
+    )]
+    LeftUnkept {
+        /// The coordinator's silence.
         why: String,
     },
     /// A frame of one half broke the exchange's rules: return to the last manifest.
@@ -58,12 +77,12 @@ pub enum Error {
         /// The last loader's error.
         why: String,
     },
-    /// A loader refused a request, or sent an invalid minibatch: stop.
+    /// All loaders refused a request or sent wrong minibatches: stop.
     #[error("loader {loader}: {why}")]
     BadData {
-        /// Address of the loader.
+        /// Address of the loader, the first of several.
         loader: String,
-        /// The problem.
+        /// The problem; with several loaders, addresses and problems of the others follow.
         why: String,
     },
     /// A shard that doesn't fit the plan: stop.
@@ -144,6 +163,14 @@ pub enum Error {
         /// Length in the plan.
         want: usize,
     },
+    /// A name that no layer of the network has.
+    #[error("the network has no layer {layer}; its layers are {layers}")]
+    NoLayer {
+        /// The name.
+        layer: String,
+        /// Names of all layers.
+        layers: String,
+    },
     /// The computer has no memory for the plan: stop.
     #[error("no room for {tensor}: {bytes} bytes requested")]
     OutOfMemory {
@@ -170,8 +197,8 @@ pub enum Error {
         /// Memory of the GPU.
         total_mb: f64,
     },
-    /// The GPU failed during work: no call to it succeeds any more, so the process must end, and a
-    /// new one returns to the last manifest.
+    /// The device failed or hangs during work: no call to it succeeds any more, so the process must
+    /// end, and a new one returns to the last manifest.
     #[error(
         "{device} failed, noticed at {doing}: {why}; this process can't use it any more and ends"
     )]
@@ -238,12 +265,26 @@ impl Error {
         matches!(self, Self::DeviceUnusable { .. } | Self::Kernel { .. } | Self::Address(_))
     }
 
+    /// The machine that the failure belongs to: another one in its place may not have it.
+    pub(crate) fn blame(&self) -> Blame {
+        match self {
+            Self::OutOfMemory { .. }
+            | Self::DeviceFull { .. }
+            | Self::DeviceFault { .. }
+            | Self::Kernel { .. }
+            | Self::System { .. } => Blame::Worker,
+            Self::PeerUnreachable { .. } | Self::PeerSilent { .. } => Blame::Peer,
+            _ => Blame::Unspecified,
+        }
+    }
+
     /// Whether a return to the last manifest can help.
     pub fn can_retry(&self) -> bool {
         matches!(
             self,
             Self::PeerSilent { .. }
                 | Self::PeerLost { .. }
+                | Self::PeerUnreachable { .. }
                 | Self::PeerRefused { .. }
                 | Self::WrongTensor { .. }
                 | Self::TensorSize { .. }

@@ -29,6 +29,8 @@ pub struct ReceivedTensor {
     pub key: TensorKey,
     /// The bytes, in pieces.
     pub parts: Vec<Bytes>,
+    /// CRC-32 of all bytes.
+    pub crc32: u32,
     /// The encoding of the numbers.
     pub encoding: Encoding,
     /// The numbers were multiplied by `2^exponent` before encoding.
@@ -50,7 +52,7 @@ pub trait Peer: Send {
     /// The next tensor, or `None` if it isn't complete after `wait`.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] if no more tensors can come.
+    /// [`Error::PeerLost`] if no more tensors can come, [`Error::Interrupted`] if none is wanted.
     fn next(&mut self, wait: Duration) -> Result<Option<ReceivedTensor>>;
 
     /// The tensors of training steps that were sent since the last call.
@@ -81,6 +83,8 @@ pub struct ExchangeStats {
     pub direction: Direction,
     /// Bytes received.
     pub bytes: u64,
+    /// Checksum of the tensors received, in order.
+    pub checksum: u32,
     /// Time from first to last byte, summed over micro-batches.
     pub transfer_ms: f64,
     /// Time blocked while the other half was sending.
@@ -159,7 +163,7 @@ impl<'a> Exchange<'a> {
         let was_there = tensor.is_some();
         let tensor = match tensor {
             Some(tensor) => tensor,
-            None => peer.next(self.deadline)?.ok_or_else(|| Error::PeerSilent {
+            None => wait(*peer, dev, self.deadline)?.ok_or_else(|| Error::PeerSilent {
                 at: key.to_string(),
                 waited_ms: self.deadline.as_millis() as u64,
             })?,
@@ -176,7 +180,8 @@ impl<'a> Exchange<'a> {
         }
         let bytes = tensor.parts.iter().map(Bytes::len).sum::<usize>() as u64;
         let transfer_ms = ms(tensor.ended - tensor.began);
-        self.count(ExchangeStats { at, direction, bytes, transfer_ms, wait_ms, late_ms });
+        let checksum = tensor.crc32;
+        self.count(ExchangeStats { at, direction, bytes, checksum, transfer_ms, wait_ms, late_ms });
         self.received.push(Transfer { key, bytes, began: tensor.began, ended: tensor.ended });
         let late = if late_ms > 0.0 { late_ms / (late_ms + wait_ms) } else { 0.0 };
         Ok(Received { tensor, late })
@@ -193,6 +198,8 @@ impl<'a> Exchange<'a> {
             None => self.stats.push(new),
             Some(stats) => {
                 stats.bytes += new.bytes;
+                // Swapped micro-batches give another checksum.
+                stats.checksum = stats.checksum.rotate_left(1) ^ new.checksum;
                 stats.transfer_ms += new.transfer_ms;
                 stats.wait_ms += new.wait_ms;
                 stats.late_ms += new.late_ms;
@@ -240,6 +247,25 @@ fn work_until_received<B: Backend>(
     Ok(tensor)
 }
 
+/// Waits for the next tensor in short pieces: between them the peer may learn that none will come.
+fn wait<B: Backend>(
+    peer: &mut dyn Peer,
+    dev: &B,
+    deadline: Duration,
+) -> Result<Option<ReceivedTensor>> {
+    let started = Instant::now();
+    loop {
+        let left = deadline.saturating_sub(started.elapsed());
+        let tensor = peer.next(left.min(ASK_AGAIN))?;
+        dev.watch().mark();
+        if tensor.is_some() || left.is_zero() {
+            return Ok(tensor);
+        }
+    }
+}
+
+/// Longest piece of a wait for a tensor.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// Time between two checks whether a device is still busy.
 const CHECK_AGAIN: Duration = Duration::from_micros(200);
 

@@ -102,8 +102,8 @@ impl<B: Backend> DeviceNetwork<B> {
 
     fn read_pixels(&mut self, dev: &mut B, images: Images) -> Result<()> {
         let crop = self.plan.input.side;
-        let Input { mean_side, mean, pixels, crops, x, .. } = &mut self.input;
-        let side = *mean_side;
+        let Input { mean, pixels, crops, x, .. } = &mut self.input;
+        let (side, mean) = (mean.side, &mean.values);
         dev.run(ops::Input { images, crop, side, pixels, crops, mean, y: x })
     }
 

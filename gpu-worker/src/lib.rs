@@ -3,6 +3,7 @@
 
 pub mod step; // a whole step, top to bottom: start here
 pub mod receive; // the minibatch, from the loader
+mod mean; // what is subtracted from the pixels
 pub mod network; // this partition's weights, activations, gradients
 mod forward;
 pub mod exchange; // with the other half, at the plan's exchange points
@@ -16,7 +17,8 @@ pub mod pair; // both halves in one process: eval, predict, tests
 pub mod ops; // the operations, as values
 pub mod backend; // the devices that run them
 mod dial; // connections that are tried again
-mod watch; // notices a device that hangs
+mod watch; // notices an engine that hangs
+mod interrupt; // what ends the engine's work early
 mod worker; // the process: its two threads, started and stopped
 mod control; // the network thread: the coordinator's control stream
 mod engine; // the engine thread: carries out commands on the device

@@ -11,20 +11,14 @@ use model::layer::{After, Kind};
 use model::params::Param;
 use model::recipe::Recipe;
 use model::shape::Shape;
+use proto::wire::Magnitude;
 
 use crate::backend::{Backend, Download};
 use crate::error::{Error, Result};
+pub use crate::mean::Mean;
+use crate::mean::Subtrahend;
 use crate::ops::{Classes, Conv, Fc, InputRange, Lrn, Pool};
 use crate::timing::Stopwatch;
-
-/// The training set's mean image, which is subtracted from every crop.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Mean {
-    /// Side of the stored pictures.
-    pub side: usize,
-    /// `[3, side, side]`, 0..255.
-    pub values: Vec<f32>,
-}
 
 /// One process's part of the network, with its memory.
 #[derive(Debug)]
@@ -45,8 +39,9 @@ pub struct DeviceNetwork<B: Backend> {
 /// The minibatch on the device.
 #[derive(Debug)]
 pub(crate) struct Input<B: Backend> {
-    pub(crate) mean_side: usize,
-    pub(crate) mean: B::Floats,
+    /// Side of the stored pictures, in which crops lie.
+    pub(crate) picture_side: usize,
+    pub(crate) mean: Subtrahend<B>,
     pub(crate) pixels: B::Bytes,
     pub(crate) crops: B::Floats,
     pub(crate) labels: B::Floats,
@@ -169,17 +164,11 @@ impl<B: Backend> DeviceNetwork<B> {
     /// `[3, side, side]`.
     pub fn new(dev: &mut B, plan: Plan, recipe: &Recipe, seed: u64, mean: &Mean) -> Result<Self> {
         let batch = recipe.batch;
-        let want = 3 * mean.side * mean.side;
-        if mean.values.len() != want {
-            return Err(Error::Shape { tensor: "mean image", got: mean.values.len(), want });
-        }
         let (len, at_once) = transfers(&plan, recipe);
         dev.reserve_transfers(len, at_once)?;
-        let mut on_device = dev.floats("mean image", want)?;
-        upload(dev, &mean.values, &mut on_device)?;
         let input = Input {
-            mean_side: mean.side,
-            mean: on_device,
+            picture_side: mean.side,
+            mean: Subtrahend::new(dev, recipe.mean, mean, plan.input.side)?,
             pixels: dev.bytes("pixels", batch * plan.input.len())?,
             crops: dev.floats("crops", batch * 6)?,
             labels: dev.floats("labels", batch)?,
@@ -188,6 +177,7 @@ impl<B: Backend> DeviceNetwork<B> {
         let mut layers = Vec::with_capacity(plan.layers.len());
         for layer in &plan.layers {
             layers.push(LayerMemory::new(dev, layer, recipe, seed)?);
+            dev.watch().mark();
         }
         let own = plan.own_classes();
         let others = plan.classes - own.len();
@@ -234,6 +224,45 @@ impl<B: Backend> DeviceNetwork<B> {
         self.tensors()
             .map(|t| Ok((t.param.name.clone(), download(dev, &t.gradient, 0..t.param.len())?)))
             .collect()
+    }
+
+    /// Activations of a layer for the first `n` images of the last minibatch, `[n, len]`: own maps
+    /// or units, after all operations that follow the pre-activation.
+    ///
+    /// # Errors
+    /// [`Error::NoLayer`], or the device's.
+    pub fn activations(&self, dev: &mut B, layer: &str, n: usize) -> Result<Vec<f32>> {
+        let named = self.layers.iter().find(|one| one.name == layer);
+        let last = named.map(LayerMemory::last).ok_or_else(|| Error::NoLayer {
+            layer: layer.into(),
+            layers: self.layers.iter().map(|one| one.name).collect::<Vec<_>>().join(", "),
+        })?;
+        download(dev, &last.value, 0..n * last.shape.len())
+    }
+}
+
+impl<B: Backend> DeviceNetwork<B> {
+    /// Sums of |w| and of the last step's |Δw| over the weights of each layer, without biases. The
+    /// authors' program printed the means.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(crate) fn magnitudes(&mut self, dev: &mut B) -> Result<Vec<Magnitude>> {
+        let sum = |dev: &mut B, from: &B::Floats, len| {
+            let values = download(dev, from, 0..len)?;
+            Ok(values.iter().map(|value| f64::from(value.abs())).sum::<f64>())
+        };
+        let magnitude = |layer: &LayerMemory<B>| {
+            let Tensor { param, value, momentum, .. } = &layer.weight;
+            Ok(Magnitude {
+                layer: layer.name.into(),
+                n: param.len() as u64,
+                weights: sum(dev, value, param.len())?,
+                // The update adds the momentum to the weights.
+                updates: sum(dev, momentum, param.len())?,
+            })
+        };
+        self.layers.iter().map(magnitude).collect()
     }
 }
 

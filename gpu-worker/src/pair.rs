@@ -85,6 +85,24 @@ where
         Ok(())
     }
 
+    /// Starts from the weights of a whole network; returns the layers that don't fit, each with the
+    /// reason.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shard`] if the file can't be read or no layer fits, and the device's.
+    pub fn start_from(
+        &mut self,
+        name: &str,
+        file: &Bytes,
+        other_classes: bool,
+    ) -> Result<Vec<String>> {
+        let mut anew = Vec::new();
+        for OnDevice { dev, half, .. } in &mut self.partitions {
+            anew = half.start_from(dev, name, file, other_classes)?;
+        }
+        Ok(anew)
+    }
+
     /// Runs a minibatch forward in evaluation mode; `batch` and `view` are its number.
     ///
     /// # Errors
@@ -97,6 +115,24 @@ where
         Ok(outputs.swap_remove(0))
     }
 
+    /// Activations of a layer for the `n` images of the last [`Pair::test`], `[n, len]`: in each
+    /// image half A's maps or units come first, as the next layer reads them.
+    ///
+    /// # Errors
+    /// [`crate::Error::NoLayer`], or the device's.
+    pub fn activations(&mut self, layer: &str, n: usize) -> Result<Vec<f32>> {
+        let of = |on: &mut OnDevice<B>| on.half.activations(&mut on.dev, layer, n);
+        let parts: Vec<Vec<f32>> = self.partitions.iter_mut().map(of).collect::<Result<_>>()?;
+        let mut joined = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+        for image in 0..n {
+            for part in &parts {
+                let len = part.len() / n;
+                joined.extend_from_slice(&part[image * len..][..len]);
+            }
+        }
+        Ok(joined)
+    }
+
     /// Sets whether the next steps are timed.
     pub fn time(&mut self, timed: bool) {
         self.partitions.iter_mut().for_each(|on| on.half.time(timed));
@@ -107,10 +143,22 @@ where
     /// # Errors
     /// Those of a worker's step.
     pub fn step(&mut self, minibatch: &Minibatch, step: u64, rates: Rates) -> Result<Done> {
-        let mut done = self.each(BatchId::Train(step), minibatch.digest, |on, exchange| {
+        Ok(self.step_of_each(minibatch, step, rates)?.swap_remove(0))
+    }
+
+    /// Trains all partitions on one minibatch; there is a result for each, half A first.
+    ///
+    /// # Errors
+    /// The same errors as a worker's step.
+    pub fn step_of_each(
+        &mut self,
+        minibatch: &Minibatch,
+        step: u64,
+        rates: Rates,
+    ) -> Result<Vec<Done>> {
+        self.each(BatchId::Train(step), minibatch.digest, |on, exchange| {
             on.half.step(&mut on.dev, exchange, minibatch, step, rates)
-        })?;
-        Ok(done.swap_remove(0))
+        })
     }
 
     /// The shard of each partition, half A first.

@@ -1,31 +1,38 @@
 //! Minibatches from the run's loaders, of which any can answer any request.
+//!
+//! Which pictures and crops make up a minibatch follows from the request, so every answer is
+//! checked against it. A loader whose answer is wrong is not asked again; one that is slow is asked
+//! only if no other answers.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+pub(crate) mod check; // what a loader must answer
+mod loaders; // the run's loaders, and this worker's experience with each
+mod ask; // one question, put to one loader after another until one answers
+mod feed; // minibatches that are requested before they are needed
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use model::shape::Shape;
-use net::Backoff;
-use net::{Reaction, reaction};
-use net::{Role, Trust};
 use proto::DESCRIPTION_LIMIT;
 use proto::chunk::{Assembler, mean_image};
+use proto::digest::sha256;
+use proto::wire::batch_chunk::Content;
 use proto::wire::loader_client::LoaderClient;
-use proto::wire::{BatchHead, BatchRequest, DataSet, DescribeRequest, batch_chunk::Content};
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use proto::wire::{BatchHead, BatchRequest, DescribeRequest};
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 
 use crate::error::{Error, Result};
 use crate::network::Mean;
+pub(crate) use ask::Wait;
+use ask::{Answer, Asked, Failure, Sign};
+use check::Pictures;
+pub(crate) use feed::Feed;
+pub(crate) use loaders::Loaders;
 
 /// Longest minibatch accepted: 1,024 crops of 512 × 512.
 const LONGEST: u64 = 1024 * 3 * 512 * 512;
-
-/// Checksum errors after which the disk is to blame, and not the network.
-const DAMAGED_TRIES: usize = 3;
 
 /// A minibatch as loaders send it: u8 crops, and the changes that the first kernel makes to them.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,208 +115,102 @@ impl Minibatch {
     }
 }
 
-/// The loaders of the run; any of them can answer any request.
-#[derive(Debug, Default)]
-pub(crate) struct Loaders {
-    trust: Trust,
-    known: Mutex<Vec<(String, Option<Channel>)>>,
-}
-
 impl Loaders {
-    pub(crate) fn new(trust: Trust) -> Self {
-        Self { trust, known: Mutex::default() }
-    }
-
-    /// Replaces the list of addresses; keeps the connections to those that stay.
-    pub(crate) fn set(&self, addresses: Vec<String>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::take(&mut *known);
-        let kept = |address: &String| {
-            old.iter().find(|(a, _)| a == address).and_then(|(_, channel)| channel.clone())
-        };
-        *known = addresses.into_iter().map(|a| (a.clone(), kept(&a))).collect();
-    }
-
-    fn pick(&self, number: usize) -> Option<(String, Option<Channel>)> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_empty() { None } else { Some(known[number % known.len()].clone()) }
-    }
-
-    fn keep(&self, address: &str, channel: Option<Channel>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = known.iter_mut().find(|(a, _)| a == address) {
-            entry.1 = channel;
-        }
-    }
-
-    fn addresses(&self) -> String {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().map(|(a, _)| a.as_str()).collect::<Vec<_>>().join(", ")
-    }
-
-    /// A connection to the loader whose turn it is.
-    async fn connect(&self, turn: usize) -> std::result::Result<Channel, Status> {
-        let (address, channel) =
-            self.pick(turn).ok_or_else(|| Status::unavailable("no loader has joined the run"))?;
-        if let Some(channel) = channel {
-            return Ok(channel);
-        }
-        // A loader that isn't trusted counts as unreachable: another one may answer.
-        let dialed = self.trust.dial(Role::Loader, &address).await;
-        let channel = dialed.map_err(|e| Status::unavailable(e.by("this worker")))?;
-        self.keep(&address, Some(channel.clone()));
-        Ok(channel)
-    }
-
-    /// Asks one loader after another until one answers.
-    async fn ask<T, F>(
-        &self,
-        first: usize,
-        deadline: Duration,
-        call: impl Fn(Channel) -> F,
-    ) -> Result<T>
-    where
-        F: Future<Output = std::result::Result<T, Status>>,
-    {
-        let started = Instant::now();
-        let mut backoff = Backoff::default();
-        let mut damaged = 0;
-        for turn in first.. {
-            // A loader that hangs must leave time for the others.
-            let limit = (deadline / 4).min(deadline.saturating_sub(started.elapsed()));
-            let loader = self.pick(turn).map(|(address, _)| address).unwrap_or_default();
-            let answer = tokio::time::timeout(limit, async {
-                let channel = self.connect(turn).await?;
-                call(channel).await
-            });
-            let status = match answer.await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(status)) => status,
-                Err(_) => Status::deadline_exceeded("no answer in time"),
-            };
-            damaged += usize::from(status.code() == Code::DataLoss);
-            if reaction(&status) == Reaction::Stop || damaged > DAMAGED_TRIES {
-                return Err(Error::BadData { loader, why: status.message().into() });
-            }
-            self.keep(&loader, None);
-            if started.elapsed() >= deadline {
-                return Err(Error::NoData {
-                    loaders: self.addresses(),
-                    waited_ms: deadline.as_millis() as u64,
-                    why: status.message().into(),
-                });
-            }
-            tracing::debug!(loader, why = status.message(), "asking the next loader");
-            backoff.pause().await;
-        }
-        unreachable!("the range of turns is endless")
-    }
-
     /// Fetches one minibatch.
     pub(crate) async fn batch(
-        &self,
+        self: Arc<Self>,
         request: BatchRequest,
-        deadline: Duration,
+        pictures: Arc<Pictures>,
+        wait: &Wait,
     ) -> Result<Minibatch> {
-        let turn = request.step as usize;
-        self.ask(turn, deadline, |channel| stream_batch(channel, request.clone())).await
+        let turn = request.step;
+        let call = {
+            let (request, pictures) = (request.clone(), pictures.clone());
+            move |channel, to: Asked| {
+                let next_step = (request.view == 0).then(|| request.step.saturating_add(to.stride));
+                let request = BatchRequest { next_step, ..request.clone() };
+                let pictures = pictures.clone();
+                async move { minibatch(channel, request, &pictures, to.sign).await }
+            }
+        };
+        let call = Arc::new(call);
+        let answer = self.ask(turn, wait, call.clone()).await?;
+        self.probe(&call);
+        Ok(answer)
     }
 
-    /// Fetches the mean image and the side of the run's pictures.
-    pub(crate) async fn mean(&self, digest: &str, deadline: Duration) -> Result<Mean> {
-        let set: DataSet = self
-            .ask(0, deadline, |channel| async move {
-                let mut client =
-                    LoaderClient::new(channel).max_decoding_message_size(DESCRIPTION_LIMIT);
-                Ok(client.describe(DescribeRequest {}).await?.into_inner())
-            })
-            .await?;
-        let bad = |why: String| Error::BadData { loader: self.addresses(), why };
-        if set.digest != digest {
-            return Err(bad(format!(
-                "its data set is {}, expected the run's, {digest}",
-                set.digest
-            )));
-        }
-        let side = set.side as usize;
-        let values = mean_image(&set.mean, side).ok_or_else(|| {
-            bad(format!("a mean image of {} bytes for side {side}", set.mean.len()))
-        })?;
-        Ok(Mean { side, values })
+    /// Fetches the mean image of the run's pictures.
+    pub(crate) async fn mean(
+        self: Arc<Self>,
+        pictures: Arc<Pictures>,
+        deadline: Duration,
+    ) -> Result<Mean> {
+        let wait = Wait::new(deadline);
+        wait.begins();
+        let call = move |channel, _| {
+            let pictures = pictures.clone();
+            async move { mean(channel, &pictures).await }
+        };
+        self.ask(0, &wait, Arc::new(call)).await
     }
 }
 
-async fn stream_batch(
+/// Asks a loader for one minibatch, and checks it.
+async fn minibatch(
     channel: Channel,
     request: BatchRequest,
-) -> std::result::Result<Minibatch, Status> {
+    pictures: &Pictures,
+    sign: Sign,
+) -> std::result::Result<Answer<Minibatch>, Failure> {
+    let lie = |why: String| Failure::Wrong(why);
     let mut client = LoaderClient::new(channel).max_decoding_message_size(proto::MESSAGE_LIMIT);
-    let mut stream = client.batch(request).await?.into_inner();
-    let mut head = None;
+    let mut stream = client.batch(request.clone()).await?.into_inner();
+    let (mut head, mut n_read) = (None, None);
     let mut pixels = Assembler::new(LONGEST);
     while let Some(chunk) = stream.message().await? {
         match chunk.content {
+            Some(Content::Making(making)) => {
+                // The same number again means that nothing was read since.
+                if n_read.replace(making.n_read) != Some(making.n_read) {
+                    sign.give();
+                }
+                continue;
+            }
             Some(Content::Head(h)) => head = Some(h),
             Some(Content::Pixels(chunk)) => {
                 pixels.take(chunk).map_err(|e| Status::data_loss(e.to_string()))?;
             }
-            None => return Err(Status::invalid_argument("an empty chunk")),
+            None => return Err(lie("it sent an empty chunk".into())),
         }
+        sign.give();
     }
-    let head = head.ok_or_else(|| Status::data_loss("the stream ended before its head"))?;
+    // A stream that ends too early was given up by a loader that is late, or is just ending.
+    let early = |what| Status::unavailable(format!("the stream ended before its {what}"));
+    let head = head.ok_or_else(|| early("head"))?;
     if !pixels.is_complete() {
-        return Err(Status::data_loss("the stream ended before its last pixels"));
+        return Err(early("last pixels").into());
     }
-    Minibatch::from_wire(head, pixels.into_parts()).map_err(Status::invalid_argument)
+    let bytes = pixels.progress().0;
+    pictures.check(&request, &head, bytes).map_err(lie)?;
+    let made = Duration::from_micros(head.made_us);
+    let value = Minibatch::from_wire(head, pixels.into_parts()).map_err(lie)?;
+    Ok(Answer { value, made: Some(made) })
 }
 
-/// Minibatches that are requested before they are needed.
-#[derive(Debug)]
-pub(crate) struct Feed {
-    network: Handle,
-    loaders: Arc<Loaders>,
-    deadline: Duration,
-    ahead: VecDeque<(BatchRequest, JoinHandle<Result<Minibatch>>)>,
-}
-
-impl Feed {
-    pub(crate) fn new(network: Handle, loaders: Arc<Loaders>, deadline: Duration) -> Self {
-        Self { network, loaders, deadline, ahead: VecDeque::new() }
-    }
-
-    /// Requests a minibatch that will be taken later.
-    pub(crate) fn request(&mut self, request: BatchRequest) {
-        if self.ahead.iter().all(|(asked, _)| *asked != request) {
-            let (loaders, deadline) = (self.loaders.clone(), self.deadline);
-            let asked = request.clone();
-            let task = self.network.spawn(async move { loaders.batch(asked, deadline).await });
-            self.ahead.push_back((request, task));
-        }
-    }
-
-    /// Takes a minibatch; also returns the time that this blocked.
-    pub(crate) fn take(&mut self, request: &BatchRequest) -> Result<(Minibatch, Duration)> {
-        let started = Instant::now();
-        self.request(request.clone());
-        // Earlier requests aren't needed any more (another epoch's color noise).
-        while let Some((asked, task)) = self.ahead.pop_front() {
-            if asked == *request {
-                let minibatch = self.network.block_on(task).unwrap_or_else(|e| {
-                    Err(Error::BadData { loader: "receive".into(), why: e.to_string() })
-                })?;
-                return Ok((minibatch, started.elapsed()));
-            }
-            task.abort();
-        }
-        unreachable!("the request was put on the list above")
-    }
-}
-
-impl Drop for Feed {
-    /// Cancels the requests of an incarnation that has ended.
-    fn drop(&mut self) {
-        for (_, task) in &self.ahead {
-            task.abort();
-        }
-    }
+/// Asks a loader for the mean image, and checks that it is the run's.
+async fn mean(channel: Channel, pictures: &Pictures) -> std::result::Result<Answer<Mean>, Failure> {
+    let mut client = LoaderClient::new(channel).max_decoding_message_size(DESCRIPTION_LIMIT);
+    let set = client.describe(DescribeRequest {}).await?.into_inner();
+    pictures.check_description(&set).map_err(Failure::Wrong)?;
+    let side = set.side as usize;
+    let bytes = set.mean.len();
+    let values = mean_image(&set.mean, side)
+        .filter(|_| sha256(&set.mean) == pictures.mean_sha256)
+        .ok_or_else(|| {
+            Failure::Wrong(format!(
+                "its mean image ({bytes} bytes) is not the run's; expected {}",
+                pictures.mean_sha256
+            ))
+        })?;
+    Ok(Answer { value: Mean { side, values }, made: None })
 }

@@ -7,7 +7,7 @@ use tracing::debug_span;
 
 use crate::backend::{Backend, Download};
 use crate::error::Result;
-use crate::exchange::{Exchange, ExchangeStats, Transfer, ms};
+use crate::exchange::{Direction, Exchange, ExchangeStats, Transfer, ms};
 use crate::forward::Mode;
 use crate::network::{DeviceNetwork, floats, upload};
 use crate::receive::Minibatch;
@@ -26,6 +26,8 @@ pub struct Done {
     pub top1_error: f64,
     /// Share of images whose label was not among the five most probable.
     pub top5_error: f64,
+    /// Probability of each class and loss of each image, before the update.
+    pub output: Output,
     /// Time of the whole step, without the wait for the minibatch.
     pub step_ms: f64,
     /// Device time of forward, backward and update, without stalls.
@@ -42,6 +44,12 @@ impl Done {
     /// A sum over all exchange points.
     pub fn total(&self, of: impl Fn(&ExchangeStats) -> f64) -> f64 {
         self.exchange.iter().map(of).sum()
+    }
+
+    /// Checksums of what was received in one direction, one per exchange point.
+    pub fn checksums(&self, direction: Direction) -> Vec<u32> {
+        let points = self.exchange.iter().filter(|point| point.direction == direction);
+        points.map(|point| point.checksum).collect()
     }
 }
 
@@ -104,6 +112,7 @@ impl<B: Backend> DeviceNetwork<B> {
             loss,
             top1_error,
             top5_error,
+            output,
             step_ms: ms(started.elapsed()),
             compute_ms: 0.0,
             timing: laps.map(|laps| timing::by_layer(&self.plan, n, laps, &exchange)),
@@ -135,11 +144,12 @@ impl<B: Backend> DeviceNetwork<B> {
         minibatch.check(
             self.plan.input,
             self.recipe.batch,
-            self.input.mean_side,
+            self.input.picture_side,
             self.plan.classes,
         )?;
         dev.upload_bytes(&minibatch.pixels, &mut self.input.pixels)?;
-        upload(dev, minibatch.crops.as_flattened(), &mut self.input.crops)?;
+        let crops = self.input.mean.places(&minibatch.crops);
+        upload(dev, crops.as_flattened(), &mut self.input.crops)?;
         let labels: Vec<f32> = minibatch.labels.iter().map(|label| *label as f32).collect();
         upload(dev, &labels, &mut self.input.labels)
     }

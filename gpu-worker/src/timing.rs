@@ -178,6 +178,7 @@ impl<B: Backend> Stopwatch<B> {
         pass: Pass,
         late: Option<f64>,
     ) -> Result<()> {
+        dev.watch().mark();
         if self.start.is_some() {
             self.laps.push(Marked { end: dev.mark()?, layer, pass, late });
         }

@@ -18,8 +18,7 @@ pub struct Rates {
 impl<B: Backend> DeviceNetwork<B> {
     /// Takes one step along the gradients.
     pub(crate) fn update(&mut self, dev: &mut B, rates: Rates) -> Result<()> {
-        let (decay, momentum) = (self.recipe.decay, self.recipe.momentum as f32);
-        let (decay_biases, decay_softmax) = (self.recipe.decay_biases, self.recipe.decay_softmax);
+        let (recipe, momentum) = (&self.recipe, self.recipe.momentum as f32);
         let last = 2 * self.layers.len() - 2; // the softmax layer's weights; its biases follow
         let stopwatch = &mut self.stopwatch;
         let tensors = self
@@ -27,12 +26,14 @@ impl<B: Backend> DeviceNetwork<B> {
             .iter_mut()
             .flat_map(|layer| [(layer.name, &mut layer.weight), (layer.name, &mut layer.bias)]);
         for (i, (layer, tensor)) in tensors.enumerate() {
-            let is_bias = tensor.param.is_bias;
-            let decays = if is_bias { decay_biases } else { i != last || decay_softmax };
+            let (name, is_bias) = (&tensor.param.name, tensor.param.is_bias);
+            let decays =
+                if is_bias { recipe.decay_biases } else { i != last || recipe.decay_softmax };
+            let rate = if is_bias { rates.biases } else { rates.weights };
             let rates = SgdRates {
-                rate: if is_bias { rates.biases } else { rates.weights } as f32,
+                rate: (rate * recipe.rate_factor_of(name)) as f32,
                 momentum,
-                decay: if decays { decay as f32 } else { 0.0 },
+                decay: if decays { recipe.decay_of(name) as f32 } else { 0.0 },
             };
             let (g, w, v) = (&tensor.gradient, &mut tensor.value, &mut tensor.momentum);
             dev.run(Sgd { rates: &rates, g, w, v })?;

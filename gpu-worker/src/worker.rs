@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use net::{BoxFuture, advertised, server};
+use net::{BoxFuture, advertised, patient_server};
+use proto::wire::{Failed, WorkerEvent, worker_event::Event};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -20,13 +21,16 @@ use crate::control::{ControlSession, engine_panicked};
 use crate::engine::{Command, NetworkThread, engine};
 use crate::error::{Error, Result};
 use crate::exchange::grpc::ExchangeService;
+use crate::interrupt::Interrupt;
 use crate::receive::Loaders;
 use crate::watch::Watch;
 
 /// Time between two checks for a device call that hangs.
 const CHECK_CALLS: Duration = Duration::from_millis(500);
-/// Longest wait for the engine thread to finish its present command at the end.
-const ENGINE_ENDS: Duration = Duration::from_secs(20);
+/// Longest wait for the engine thread at the end: it may compute, or wait for its device.
+const ENGINE_ENDS: Duration = Duration::from_secs(3);
+/// Longest time to tell the coordinator that the device hangs.
+const TELL: Duration = Duration::from_secs(1);
 
 /// Carries out the coordinator's commands until the run ends or `shutdown` resolves.
 ///
@@ -47,18 +51,24 @@ async fn run_until(config: Config, listener: TcpListener, shutdown: BoxFuture<()
         .local_addr()
         .map_err(|why| Error::System { doing: "reading the listener's address", why })?;
     let address = advertised(own, config.advertise.as_deref()).map_err(Error::Address)?;
-    let exchange = ExchangeService::new(config.trust.clone(), format!("this worker ({address})"));
-    let loaders = Arc::new(Loaders::new(config.trust.clone()));
+    let interrupt = Interrupt::new();
+    let exchange = ExchangeService::new(
+        config.trust.clone(),
+        format!("this worker ({address})"),
+        interrupt.clone(),
+        config.peer_deadline,
+    );
     let (to_engine, commands) = channel();
     let (events, from_engine) = mpsc::unbounded_channel();
+    let tell = events.downgrade(); // the engine's end closes the channel
+    let loaders = Arc::new(Loaders::new(config.trust.clone(), events.downgrade()));
     let network = NetworkThread {
         handle: Handle::current(),
         events,
         loaders: loaders.clone(),
-        coordinator: config.coordinator.clone(),
-        trust: config.trust.clone(),
         peer_deadline: config.peer_deadline,
         data_deadline: config.data_deadline,
+        interrupt: interrupt.clone(),
     };
     let (opened, device) = oneshot::channel();
     let (ended, engine_ended) = oneshot::channel();
@@ -69,41 +79,69 @@ async fn run_until(config: Config, listener: TcpListener, shutdown: BoxFuture<()
             let _ = ended.send(on_device(&settings, opened, &commands, &network));
         })
         .map_err(|why| Error::System { doing: "starting the engine thread", why })?;
-    tokio::pin!(shutdown);
+    let mut shutdown = shutdown;
     let (device, watch) = tokio::select! {
         device = device => device.unwrap_or_else(|_| Err(engine_panicked(&config))),
         () = &mut shutdown => return Ok(()),
     }?;
-    let deadline = config.device_deadline;
+    let (deadline, on) = (config.device_deadline, config.device.clone());
     let hangs = async {
         let waited = hung(&watch, deadline).await;
         Error::DeviceFault {
             device: device.clone(),
-            doing: "call".into(),
+            doing: "work".into(),
             why: format!(
-                "it has not returned for {:.0} s: the device hangs. The kernel log (dmesg, lines \
-                 with Xid) may say why; nvidia-smi --gpu-reset or a restart of the machine may help",
-                waited.as_secs_f64()
+                "no progress for {:.0} s: the device hangs{}",
+                waited.as_secs_f64(),
+                match on {
+                    Device::Cpu { .. } => "",
+                    Device::Cuda(_) =>
+                        ". The kernel log (dmesg, lines with Xid) may say why; nvidia-smi \
+                         --gpu-reset or a restart of the machine may help",
+                }
             ),
         }
     };
     let served = tokio::spawn(
-        server().add_service(exchange.service()).serve_with_incoming(config.trust.accept(listener)),
+        patient_server(config.peer_deadline)
+            .add_service(exchange.service())
+            .serve_with_incoming(config.trust.accept(listener)),
     );
-    let device = device.clone();
-    let mut session =
-        ControlSession { config, address, device, exchange, loaders, to_engine, from_engine };
-    let result = tokio::select! {
-        result = session.work() => result,
-        () = &mut shutdown => Ok(()),
-        // The engine thread is stuck in the device's driver: the process ends without it.
-        fault = hangs => return Err(fault),
+    let mut session = ControlSession {
+        config,
+        address,
+        device: device.clone(),
+        exchange,
+        loaders,
+        to_engine,
+        from_engine,
+        interrupt: interrupt.clone(),
     };
+    let mut work = Box::pin(session.work(shutdown));
+    let result = tokio::select! {
+        result = &mut work => result,
+        // The engine thread is stuck: the process ends without it.
+        fault = hangs => {
+            let failed = Failed {
+                incarnation: interrupt.incarnation(),
+                reason: fault.to_string(),
+                retry: true,
+                blame: fault.blame().into(),
+                ..Failed::default()
+            };
+            if let Some(events) = tell.upgrade() {
+                let _ = events.send(WorkerEvent { event: Some(Event::Failed(failed)) });
+            }
+            let _ = tokio::time::timeout(TELL, &mut work).await;
+            return Err(fault);
+        }
+    };
+    drop(work);
+    interrupt.end();
     session.exchange.end();
-    drop(session); // no more commands: the engine finishes the present one and ends
+    drop(session); // no more commands: the engine ends
     served.abort();
-    // An engine that waits for a loader or the store may wait until that deadline: the process ends
-    // without it.
+    // The process ends without an engine that is slow to notice.
     match tokio::time::timeout(ENGINE_ENDS, engine_ended).await {
         Ok(Ok(Some(fault))) => Err(fault),
         _ => result,
@@ -137,7 +175,7 @@ fn on_device(
     ) -> Option<Error> {
         match dev {
             Ok(dev) => {
-                let _ = opened.send(Ok((dev.name(), dev.watch())));
+                let _ = opened.send(Ok((dev.name(), dev.watch().clone())));
                 engine(dev, commands, network)
             }
             Err(error) => {

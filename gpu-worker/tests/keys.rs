@@ -114,6 +114,38 @@ fn assert_close(got: &[f32], want: &[Vec<f64>]) {
     }
 }
 
+/// The authors' program: `cropped -= data_mean`, with the inner pixels of the mean image, after the
+/// crop was mirrored.
+#[test]
+fn the_center_of_the_mean_image_is_subtracted_from_every_crop_unmirrored() {
+    let border = (SIDE - CROP) / 2;
+    let values = mean().values;
+    let mut pair = network(&recipe(&["mean=center"]));
+    let weights = tensors(&mut pair);
+    assert_eq!(weights, tensors(&mut network(&recipe(&[]))), "no starting value changes");
+    for (row, column, flip) in [(0, 0, false), (8, 3, false), (2, 7, true), (border, border, true)]
+    {
+        let input = |image: usize| {
+            let places =
+                (0..3 * CROP * CROP).map(|i| (i / (CROP * CROP), i / CROP % CROP, i % CROP));
+            let value = |(color, y, x): (usize, usize, usize)| {
+                let from = if flip { CROP - 1 - x } else { x };
+                let mean = values[(color * SIDE + border + y) * SIDE + border + x];
+                f64::from(pixel(image, color, row + y, column + from)) - f64::from(mean)
+            };
+            places.map(value).collect()
+        };
+        let of = |image| reference::probabilities(&weights, Order::Paper, input(image), CROP);
+        let want: Vec<_> = (0..IMAGES).map(of).collect();
+        let got = pair.test(&minibatch((row, column, flip)), 0, 0).unwrap();
+        assert_close(&got.probabilities, &want);
+        let elsewhere = expected(&weights, Order::Paper, (row, column, flip)).concat();
+        let apart = elsewhere.iter().zip(want.concat()).map(|(a, b)| (a - b).abs());
+        let same_place = (row, column, flip) == (border, border, false);
+        assert!(same_place || apart.fold(0.0, f64::max) > 10.0 * CLOSE, "no difference to see");
+    }
+}
+
 #[test]
 fn the_order_as_run_is_normalization_pooling_activation_in_conv1_and_conv5() {
     let place = (0, 0, false);
@@ -174,8 +206,12 @@ fn two_steps(changes: &[&str]) -> Tensors {
             let has = |change: &str| changes.contains(&change);
             let exempt = is_bias && has("decay_biases=false")
                 || name == "fc8.weight" && has("decay_softmax=false");
+            let of = |change: &str, layer: &str| name.starts_with(layer) && has(change);
             let decay = if exempt { 0.0 } else { 0.0005 };
+            let decay = if of("decays.conv3=4", "conv3") { 4.0 * decay } else { decay };
             let rate = if is_bias && has("bias_rate=2") { 0.002 } else { 0.001 };
+            let rate = if of("rates.fc7=3", "fc7") { 3.0 * rate } else { rate };
+            let rate = if of("rates.fc7.bias=2", "fc7.bias") { rate * 2.0 / 3.0 } else { rate };
             for (i, g) in gradient.iter().enumerate() {
                 let momentum = format!("{name}{MOMENTUM}");
                 let [w, v] = [&before[name][i], &before[&momentum][i]].map(|n| f64::from(*n));
@@ -234,4 +270,29 @@ fn a_bias_rate_is_that_of_all_biases_and_of_nothing_else() {
     two_steps(&["rate=0.001", "bias_rate=2"]);
     let layers = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"];
     assert_eq!(changed_by("bias_rate=2"), layers.map(|layer| format!("{layer}.bias")));
+}
+
+#[test]
+fn rates_and_decays_are_factors_for_their_layer_or_parameter_alone() {
+    two_steps(&["rate=0.001", "rates.fc7=3", "bias_rate=2"]);
+    two_steps(&["rate=0.001", "rates.fc7=3", "rates.fc7.bias=2"]);
+    two_steps(&["rate=0.001", "decays.conv3=4"]);
+    assert_eq!(changed_by("rates.fc7=3"), ["fc7.bias", "fc7.weight"]);
+    // conv3's biases start at 0 and have nothing to lose in the first step.
+    assert_eq!(changed_by("decays.conv3=4"), ["conv3.weight"]);
+}
+
+#[test]
+fn a_layer_of_rate_0_keeps_its_values_while_the_others_learn() {
+    let recipe = recipe(&["rate=0.001", "rates.conv1=0"]);
+    let mut pair = network(&recipe);
+    let rates = Rates { weights: recipe.rate_after(0), biases: recipe.bias_rate_after(0) };
+    let before = tensors(&mut pair);
+    for step in 0..2 {
+        pair.step(&minibatch((1, 2, false)), step, rates).unwrap();
+    }
+    for (name, values) in tensors(&mut pair).iter().filter(|(name, _)| !name.ends_with(MOMENTUM)) {
+        let frozen = name.starts_with("conv1.");
+        assert_eq!(*values == before[name], frozen, "{name}");
+    }
 }

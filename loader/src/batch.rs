@@ -1,17 +1,21 @@
-//! Minibatches: one per request. The last few are kept, and the next one is made ahead.
+//! Minibatches: one per request. The last few are kept, and the one that the same worker will ask
+//! this loader for next is made ahead.
 //!
 //! Both halves ask for the same minibatch within moments of each other: the second request gets the
 //! minibatch that was made, or is being made, for the first.
 
 mod recent; // the last few minibatches
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
+use model::augment::{self, Sample, Variation};
+use model::images::Images;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::augment::{self, Sample, Variation};
 use crate::source::Scratch;
-use crate::{Description, Error, Source, Split, shuffle};
+use crate::{Description, Error, Source, Split};
 
 pub use recent::{Recent, TimedMinibatch};
 
@@ -31,7 +35,7 @@ pub struct Request {
     pub seed: u64,
     /// Side of the crop.
     pub crop: usize,
-    /// Crops start at `0..crop_offsets` in each direction; 0 = everywhere.
+    /// Crops start at `0..crop_offsets` in each direction; 0 = everywhere, 1 = the center.
     pub crop_offsets: usize,
     /// Whether half of the crops are mirrored.
     pub flip: bool,
@@ -57,9 +61,34 @@ impl Request {
         }
     }
 
-    /// The request for the minibatch after this one.
-    pub fn next(&self) -> Self {
-        Self { step: self.step.saturating_add(1), ..self.clone() }
+    /// The same request for another step.
+    pub fn at(&self, step: u64) -> Self {
+        Self { step, ..self.clone() }
+    }
+
+    /// Checks that there is such a minibatch.
+    ///
+    /// # Errors
+    /// [`Error::Request`] and [`Error::Crop`].
+    pub fn check(&self, data: &Description) -> Result<(), Error> {
+        range(self, data).map(|_| ())
+    }
+
+    /// The rule that chooses the images of this request.
+    fn images(&self, data: &Description) -> Images {
+        match self.split {
+            Split::Train => Images::Training {
+                seed: self.seed,
+                n_train: data.n_train,
+                vary: Variation {
+                    offsets: self.crop_offsets,
+                    flip: self.flip,
+                    color_noise: self.color_noise,
+                },
+                colors: data.colors,
+            },
+            Split::Val | Split::Test => Images::InOrder { view: self.view },
+        }
     }
 }
 
@@ -95,10 +124,23 @@ impl Source {
     /// [`Error::Request`] and [`Error::Crop`] if there is no such minibatch, [`Error::Damaged`] if
     /// a picture can't be read.
     pub fn minibatch(&self, request: &Request) -> Result<Minibatch, Error> {
+        self.minibatch_counted(request, &AtomicU64::new(0))
+    }
+
+    /// As [`Source::minibatch`]; adds to `n_read` after each picture.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn minibatch_counted(
+        &self,
+        request: &Request,
+        n_read: &AtomicU64,
+    ) -> Result<Minibatch, Error> {
         let description = self.describe();
         let (first, n) = range(request, description)?;
-        let picked: Vec<(u64, Sample)> =
-            (first..first + n as u64).map(|g| choose(request, description, g)).collect();
+        let (images, room) = (request.images(description), description.side - request.crop);
+        let at = |g| images.at(g, room).expect("the view was checked in `range`");
+        let picked: Vec<(u64, Sample)> = (first..first + n as u64).map(at).collect();
 
         let (crop, side) = (request.crop, description.side);
         let mut pixels = vec![0; n * 3 * crop * crop];
@@ -109,6 +151,7 @@ impl Source {
                 <(Scratch, Vec<u8>)>::default,
                 |(scratch, picture), (out, (image, sample))| {
                     let label = self.read(request.split, *image, scratch, picture)?;
+                    n_read.fetch_add(1, Ordering::Relaxed);
                     copy_crop(picture, side, sample, crop, out);
                     Ok((label, crc32fast::hash(out)))
                 },
@@ -167,25 +210,6 @@ fn range(request: &Request, data: &Description) -> Result<(u64, usize), Error> {
             bad("step", format!("{step}, there are {n} {name} batches of {n_images}"))
         }
         Split::Val | Split::Test => Ok((first, (end.min(have) - first) as usize)),
-    }
-}
-
-/// The picture at position `g`, and the crop that is taken of it.
-fn choose(request: &Request, data: &Description, g: u64) -> (u64, Sample) {
-    let room = data.side - request.crop;
-    match request.split {
-        Split::Train => {
-            let vary = Variation {
-                offsets: request.crop_offsets,
-                flip: request.flip,
-                color_noise: request.color_noise,
-            };
-            let sample = augment::train(request.seed, g, room, &vary, &data.colors);
-            (shuffle::entry(request.seed, data.n_train, g).picture, sample)
-        }
-        Split::Val | Split::Test => {
-            (g, augment::view(request.view, room).expect("checked in `range`"))
-        }
     }
 }
 

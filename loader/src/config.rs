@@ -20,6 +20,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// Certificates for connections, or none for plain connections.
     pub trust: Trust,
+    /// Name of this build of the program, which must be the coordinator's.
+    pub version: &'static str,
     /// Threads that decode; 0 = one per core.
     pub threads: usize,
 }
@@ -27,7 +29,14 @@ pub struct Config {
 impl Config {
     /// Settings for `data` with all others at their defaults: no coordinator, all cores.
     pub fn new(data: DataSpec) -> Self {
-        Self { data, coordinator: None, advertise: None, trust: Trust::default(), threads: 0 }
+        Self {
+            data,
+            coordinator: None,
+            advertise: None,
+            trust: Trust::default(),
+            version: proto::VERSION,
+            threads: 0,
+        }
     }
 }
 

@@ -118,12 +118,9 @@ impl DataSet {
             return Err(bad(format!("checksum {crc:08x}, written {:08x}", record.crc32)));
         }
         pixels.resize(3 * self.summary.side * self.summary.side, 0);
-        match self.summary.encoding {
+        match self.summary.encoding.of_record(stored.len(), self.summary.side) {
             PictureEncoding::Jpeg => picture::stored_jpeg(stored, pixels).map_err(bad)?,
-            PictureEncoding::Raw if stored.len() == pixels.len() => pixels.copy_from_slice(stored),
-            PictureEncoding::Raw => {
-                return Err(bad(format!("{} bytes, expected {}", stored.len(), pixels.len())));
-            }
+            PictureEncoding::Raw => pixels.copy_from_slice(stored),
         }
         Ok(record.label)
     }

@@ -10,8 +10,6 @@
 //! ```
 
 pub mod batch; // a request → a minibatch; the last few kept, the next one made ahead: start here
-pub mod shuffle; // which picture is n-th in the endless stream
-pub mod augment; // crop, flip and color shift of a picture
 pub mod description; // the properties of a data set that a network depends on
 pub mod source; // a prepared data set or synthetic pictures, behind one interface
 pub mod dataset; // shards on disk, read at random and checked

@@ -205,9 +205,10 @@ pub fn store(
 
 /// Keeps or removes what was written before an error.
 fn interrupted(error: Error, folder: Partial) -> Error {
-    let stored = writer::stored(&folder);
+    // What can't be read now may be there the next time.
+    let (stored, is_known) = writer::stored(&folder).map_or((0, false), |stored| (stored, true));
     let again = matches!(error, Error::Stopped { .. } | Error::Io { .. });
-    let kept = (again && stored > 0).then(|| folder.path().to_owned());
+    let kept = (again && (stored > 0 || !is_known)).then(|| folder.path().to_owned());
     if kept.is_none() {
         folder.abandon();
     }

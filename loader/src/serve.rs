@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use net::{BoxFuture, Role, require_role};
 use proto::chunk::{chunks, floats_to_bytes};
-use proto::wire;
 use proto::wire::batch_chunk::Content;
 use proto::wire::loader_server::{Loader, LoaderServer};
+use proto::wire::{self, Making};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Response, Status};
 use tracing::{Instrument, debug, debug_span, info};
 
-use crate::batch::{Recent, Request};
+use crate::batch::{Recent, Request, TimedMinibatch};
 use crate::{Config, Error, Source};
 pub use convert::request;
 use trace::Trace;
@@ -33,6 +33,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_MIB: u32 = 1024;
 /// Time within which a client must take the next chunk of its minibatch.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between two signs of life to a client that waits for its minibatch.
+const SIGN_EVERY: Duration = Duration::from_millis(250);
 /// Chunks queued between a minibatch and the network.
 const QUEUED_CHUNKS: usize = 2;
 /// Receive window of HTTP/2, small because requests are small.
@@ -112,12 +114,15 @@ fn serving(address: std::net::SocketAddr, ended: Served) -> Result<(), Error> {
     Err(Error::Network { address: address.to_string(), why })
 }
 
+#[derive(Clone)]
 struct Service {
     recent: Recent,
     trace: Trace,
     /// Memory for minibatches: one permit per MiB.
     memory: Arc<Semaphore>,
 }
+
+type Chunk = Result<wire::BatchChunk, Status>;
 
 impl Service {
     /// Waits until there is memory for the minibatch of a request.
@@ -127,26 +132,80 @@ impl Service {
         let permit = self.memory.clone().acquire_many_owned(mib).await;
         permit.map_err(|_| Status::unavailable("this loader ends"))
     }
+
+    /// Sends the minibatch of a request, until all is sent or the client stops taking it.
+    async fn answer(
+        self,
+        asked: wire::BatchRequest,
+        request: Request,
+        to_network: mpsc::Sender<Chunk>,
+    ) {
+        let (made, _permit) = match self.made(&asked, &request, &to_network).await {
+            Some(Ok(made)) => made,
+            Some(Err(status)) => return drop(to_network.send(Err(status)).await),
+            None => return,
+        };
+        let minibatch = &made.minibatch;
+        debug!(bytes = minibatch.pixels.len(), "sending minibatch");
+        let head = Content::Head(wire::BatchHead {
+            data_set: asked.data_set,
+            made_us: made.took().as_micros() as u64,
+            ..minibatch.into()
+        });
+        let pixels = chunks(minibatch.pixels.clone()).map(Content::Pixels);
+        let contents = std::iter::once(head).chain(pixels);
+        let chunks = tokio_stream::iter(contents).map(chunk);
+        if !asked.traced {
+            return forward(chunks, to_network).await;
+        }
+        let step = request.step.saturating_add(1); // the number of the step once it is done
+        self.trace.made(&made, step);
+        let chunks = self.trace.clone().sending(chunks, step, minibatch.pixels.len());
+        forward(chunks, to_network).await;
+    }
+
+    /// The minibatch of a request and the permit for its memory; `None` once the client has gone.
+    ///
+    /// While the client waits, it learns how many pictures this loader has read.
+    async fn made(
+        &self,
+        asked: &wire::BatchRequest,
+        request: &Request,
+        to_network: &mpsc::Sender<Chunk>,
+    ) -> Option<Result<(Arc<TimedMinibatch>, Arc<OwnedSemaphorePermit>), Status>> {
+        let making = async {
+            let permit = Arc::new(self.reserve(request).await?);
+            let made = self.recent.get(request, asked.next_step, permit.clone()).await;
+            Ok((made.map_err(|e| status(&e))?, permit))
+        };
+        tokio::pin!(making);
+        let mut signs = tokio::time::interval_at(Instant::now() + SIGN_EVERY, SIGN_EVERY);
+        loop {
+            tokio::select! {
+                made = &mut making => return Some(made),
+                () = to_network.closed() => return None,
+                _ = signs.tick() => {
+                    let n_read = self.recent.n_read();
+                    // A client that does not read needs no sign.
+                    let _ = to_network.try_send(chunk(Content::Making(Making { n_read })));
+                }
+            }
+        }
+    }
+}
+
+fn chunk(content: Content) -> Chunk {
+    Ok(wire::BatchChunk { content: Some(content) })
 }
 
 /// Forwards chunks to the network until all are sent or the client stops taking them.
-fn forward(
-    mut chunks: impl Stream<Item = Result<wire::BatchChunk, Status>> + Unpin + Send + 'static,
-    permit: OwnedSemaphorePermit,
-) -> Chunks {
-    let (to_network, stream) = mpsc::channel(QUEUED_CHUNKS);
-    tokio::spawn(async move {
-        let _permit = permit;
-        while let Some(chunk) = chunks.next().await {
-            if !matches!(timeout(SEND_TIMEOUT, to_network.send(chunk)).await, Ok(Ok(()))) {
-                return;
-            }
+async fn forward(mut chunks: impl Stream<Item = Chunk> + Unpin, to_network: mpsc::Sender<Chunk>) {
+    while let Some(chunk) = chunks.next().await {
+        if !matches!(timeout(SEND_TIMEOUT, to_network.send(chunk)).await, Ok(Ok(()))) {
+            return;
         }
-    });
-    ReceiverStream::new(stream)
+    }
 }
-
-type Chunks = ReceiverStream<Result<wire::BatchChunk, Status>>;
 
 #[tonic::async_trait]
 impl Loader for Service {
@@ -168,7 +227,7 @@ impl Loader for Service {
         }))
     }
 
-    type BatchStream = Chunks;
+    type BatchStream = ReceiverStream<Chunk>;
 
     async fn batch(
         &self,
@@ -182,23 +241,11 @@ impl Loader for Service {
             return Err(status(&Error::OtherDataSet { want: asked.data_set, got, name }));
         }
         let request = convert::request(&asked).map_err(|e| status(&e))?;
+        request.check(data).map_err(|e| status(&e))?;
         let span = debug_span!("batch", step = request.step, n_images = request.n_images);
-        let permit = self.reserve(&request).await?;
-        let made = self.recent.get(&request).instrument(span).await.map_err(|e| status(&e))?;
-        let minibatch = &made.minibatch;
-        debug!(bytes = minibatch.pixels.len(), "sending minibatch");
-        let head = Content::Head(minibatch.into());
-        let pixels = chunks(minibatch.pixels.clone()).map(Content::Pixels);
-        let contents = std::iter::once(head).chain(pixels);
-        let chunks = tokio_stream::iter(contents)
-            .map(|content| Ok(wire::BatchChunk { content: Some(content) }));
-        if !asked.traced {
-            return Ok(Response::new(forward(chunks, permit)));
-        }
-        let step = request.step.saturating_add(1); // the number of the step once it is done
-        self.trace.made(&made, step);
-        let chunks = self.trace.clone().sending(chunks, step, minibatch.pixels.len());
-        Ok(Response::new(forward(chunks, permit)))
+        let (to_network, stream) = mpsc::channel(QUEUED_CHUNKS);
+        tokio::spawn(self.clone().answer(asked, request, to_network).instrument(span));
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 

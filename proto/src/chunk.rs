@@ -85,13 +85,14 @@ pub struct ChunkChecker {
     total: Option<u64>,
     have: u64,
     chunks: u64,
+    crc32: u32,
     is_over: bool,
 }
 
 impl ChunkChecker {
     /// A checker for at most `limit` bytes.
     pub fn new(limit: u64) -> Self {
-        Self { limit, total: None, have: 0, chunks: 0, is_over: false }
+        Self { limit, total: None, have: 0, chunks: 0, crc32: 0, is_over: false }
     }
 
     /// Checks the next chunk; returns whether it was the last one.
@@ -124,6 +125,7 @@ impl ChunkChecker {
             return Err(ChunkError::Checksum { offset, got: crc32, want });
         }
         (self.have, self.chunks) = (end, got);
+        self.crc32 = joined(self.crc32, crc32, chunk.payload.len() as u64);
         self.is_over = end == total;
         Ok(self.is_over)
     }
@@ -137,6 +139,23 @@ impl ChunkChecker {
     pub fn progress(&self) -> (u64, Option<u64>) {
         (self.have, self.total)
     }
+
+    /// CRC-32 of all bytes so far, wherever the chunks were cut.
+    pub fn crc32(&self) -> u32 {
+        self.crc32
+    }
+}
+
+/// The checksum of chunks and of what they make up: CRC-32.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes)
+}
+
+/// The CRC-32 of bytes with this one, followed by `len` bytes with that of `after`.
+fn joined(before: u32, after: u32, len: u64) -> u32 {
+    let mut both = crc32fast::Hasher::new_with_initial(before);
+    both.combine(&crc32fast::Hasher::new_with_initial_len(after, len));
+    both.finalize()
 }
 
 /// Puts chunks together, without copying them until all bytes are asked for in one piece.
@@ -181,6 +200,11 @@ impl Assembler {
     /// Bytes so far, and bytes announced.
     pub fn progress(&self) -> (u64, Option<u64>) {
         self.checker.progress()
+    }
+
+    /// CRC-32 of all bytes so far, wherever the chunks were cut.
+    pub fn crc32(&self) -> u32 {
+        self.checker.crc32()
     }
 
     /// The payloads, in order.

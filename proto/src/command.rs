@@ -2,4 +2,4 @@
 //! machine makes them, the worker's engine obeys them.
 
 pub use crate::wire::worker_command::Command;
-pub use crate::wire::{Begin, Checkpoint, Evaluate, Finish, Loaders, Train};
+pub use crate::wire::{Begin, Checkpoint, Evaluate, Finish, Halt, KnownLoader, Loaders, Train};

@@ -13,7 +13,8 @@ pub mod status; // how a run and its workers stand
 pub mod command; // what the coordinator tells a worker
 pub mod timing; // which steps are timed; each process's clock
 
-/// Version of the program; both ends of every connection must run the same.
+/// Version of the program. Both ends of every connection must be the same build, which the program
+/// names in more detail than this.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Largest message that a service accepts: one chunk and its header, with room to spare.

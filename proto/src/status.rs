@@ -7,7 +7,7 @@ use model::halves::Partition;
 
 use crate::convert;
 use crate::wire;
-pub use crate::wire::DeviceKind;
+pub use crate::wire::{DeviceKind, Standing};
 
 /// The present work of a run, or the members that it waits for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Phase {
     Starting,
     /// Workers train.
     Training,
-    /// Workers finish the steps granted to them; then the run stops.
+    /// Workers finish the step that they compute; then the run stops, or one of them leaves.
     Stopping,
     /// Workers evaluate the validation pictures.
     Evaluating,
@@ -167,6 +167,42 @@ impl From<WorkerStatus> for wire::WorkerStatus {
     }
 }
 
+/// A connected loader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoaderStatus {
+    /// Address at which workers reach the loader.
+    pub address: String,
+    /// Experience of the workers with the loader.
+    pub standing: Standing,
+    /// Reason for a standing that is not good.
+    pub why: String,
+}
+
+/// `127.0.0.1:4001`, or `127.0.0.1:4001, slow: …`.
+impl fmt::Display for LoaderStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, standing, why } = self;
+        match standing {
+            Standing::Slow => write!(f, "{address}, slow: {why}"),
+            Standing::Refused => write!(f, "{address}, refused: {why}"),
+            Standing::Good | Standing::Unspecified => f.write_str(address),
+        }
+    }
+}
+
+impl From<wire::LoaderStatus> for LoaderStatus {
+    fn from(status: wire::LoaderStatus) -> Self {
+        Self { standing: status.standing(), address: status.address, why: status.why }
+    }
+}
+
+impl From<LoaderStatus> for wire::LoaderStatus {
+    fn from(status: LoaderStatus) -> Self {
+        let LoaderStatus { address, standing, why } = status;
+        Self { address, standing: standing.into(), why }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +244,19 @@ mod tests {
             let worker = WorkerStatus { partition, device: "cpu".into(), address: "h:1".into() };
             assert_eq!(worker.to_string(), sentence);
             assert_eq!(WorkerStatus::from(wire::WorkerStatus::from(worker.clone())), worker);
+        }
+    }
+
+    #[test]
+    fn a_loader_comes_back_from_its_message_and_says_why_it_is_not_good() {
+        for (standing, why, sentence) in [
+            (Standing::Good, "", "h:1"),
+            (Standing::Slow, "why", "h:1, slow: why"),
+            (Standing::Refused, "why", "h:1, refused: why"),
+        ] {
+            let loader = LoaderStatus { address: "h:1".into(), standing, why: why.into() };
+            assert_eq!(loader.to_string(), sentence);
+            assert_eq!(LoaderStatus::from(wire::LoaderStatus::from(loader.clone())), loader);
         }
     }
 }

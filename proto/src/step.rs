@@ -109,6 +109,28 @@ impl StepFigures {
     }
 }
 
+/// Packs checksums into one number: of each the lowest `64 / n` bits, at most 32, that of the first
+/// one lowest.
+pub fn packed(checksums: &[u32]) -> u64 {
+    let bits = bits_of(checksums.len());
+    let place = |(i, checksum): (usize, &u32)| (u64::from(*checksum) & mask(bits)) << (i * bits);
+    checksums.iter().enumerate().map(place).fold(0, std::ops::BitOr::bitor)
+}
+
+/// The first of `n` packed checksums in which two numbers differ.
+pub fn first_difference(a: u64, b: u64, n: usize) -> Option<usize> {
+    let bits = bits_of(n);
+    (0..n).find(|i| (a ^ b) >> (i * bits) & mask(bits) != 0)
+}
+
+fn bits_of(n: usize) -> usize {
+    (64 / n.max(1)).min(32)
+}
+
+fn mask(bits: usize) -> u64 {
+    (1 << bits) - 1
+}
+
 /// Whether a field of [`LayerTime`] is left out of `timing.jsonl`.
 pub(crate) fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -151,6 +173,21 @@ mod tests {
         let names = FIGURES.map(|figure| figure.name);
         let text = format!("{figures:?}");
         let fields = text.matches(": ").count();
-        assert_eq!(fields, names.len() + 2, "incarnation, step and one row per figure: {text}");
+        let others = ["incarnation", "step", "forward_received", "backward_received"];
+        assert_eq!(fields, names.len() + others.len(), "one row per figure: {text}");
+    }
+
+    #[test]
+    fn the_first_of_packed_checksums_that_differs_is_found() {
+        let all = [0xdead_beef, 7, 0, u32::MAX, 0x1234_5678];
+        for n in 1..=all.len() {
+            let checksums = &all[..n];
+            assert_eq!(first_difference(packed(checksums), packed(checksums), n), None);
+            for i in 0..n {
+                let mut other = checksums.to_vec();
+                other[i..].iter_mut().for_each(|checksum| *checksum ^= 0x0800);
+                assert_eq!(first_difference(packed(checksums), packed(&other), n), Some(i));
+            }
+        }
     }
 }

@@ -23,6 +23,8 @@ const WORDS: &[&str] = &[
     "pool_stride",
     "biases",
     "weight_stds",
+    "rates",
+    "decays",
     "rate_epochs",
     "plateau",
     "halve",

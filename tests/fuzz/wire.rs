@@ -125,6 +125,8 @@ fn head() -> wire::BatchHead {
         shift: vec![0.5; 6],
         image: vec![7, 8],
         digest: 99,
+        data_set: "d".into(),
+        made_us: 5,
     }
 }
 
@@ -150,6 +152,7 @@ fn request() -> wire::BatchRequest {
         color_noise: 0.1,
         view: 0,
         traced: true,
+        next_step: Some(4),
     }
 }
 
@@ -187,7 +190,7 @@ fn begin() -> wire::WorkerCommand {
         recipe,
         classes: 10,
         peer: "h:1".into(),
-        loaders: vec!["l:1".into()],
+        loaders: vec![wire::KnownLoader { address: "l:1".into(), ..Default::default() }],
         ..Default::default()
     };
     wire::WorkerCommand { command: Some(wire::worker_command::Command::Begin(begin)) }
@@ -223,6 +226,8 @@ fn any(bytes: &[u8]) -> bool {
         LayerTime,
         Span,
         WorkerEvent,
+        Halt,
+        Halted,
         WorkerCommand,
         LoaderEvent,
         LoaderCommand,

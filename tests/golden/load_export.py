@@ -49,6 +49,7 @@ class AlexNet(nn.Module):
 
 def main():
     net, batch = load_file(sys.argv[1]), load_file(sys.argv[2])
+    net.pop("mean", None)  # the batch's `input` has it subtracted already
     lrn = sys.argv[3] if len(sys.argv) > 3 else "paper"
     k = float(sys.argv[4]) if len(sys.argv) > 4 else 2.0
     dropout = float(sys.argv[5]) if len(sys.argv) > 5 else 0.5

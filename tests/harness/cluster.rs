@@ -131,6 +131,7 @@ impl Cluster {
         change: impl FnOnce(&mut coordinator::Config),
     ) -> (Role<Result<Outcome, coordinator::Error>>, Progress) {
         let mut config = coordinator::Config::new(&self.run_dir, self.recipe.clone(), self.seed);
+        config.version = alexnet::BUILD; // real processes may join
         config.until = Some(self.until);
         config.checkpoint_every = self.checkpoint_every;
         config.trust = self.trust(Certified::Coordinator);
@@ -146,6 +147,7 @@ impl Cluster {
         let mut config = loader::Config::new(self.data.clone());
         config.coordinator = Some(coordinator.to_string());
         config.threads = 1;
+        config.version = alexnet::BUILD;
         config.trust = self.trust(Certified::Loader);
         start(move |listener, stop| loader::run(config, listener, stop))
     }
@@ -153,6 +155,7 @@ impl Cluster {
     /// Starts one worker.
     pub fn worker(&self, coordinator: &str) -> Role<gpu_worker::Result<()>> {
         let mut config = gpu_worker::Config::new(coordinator, Device::Cpu { threads: 1 });
+        config.version = alexnet::BUILD;
         config.trust = self.trust(Certified::Worker);
         start(move |listener, stop| gpu_worker::run(config, listener, stop))
     }

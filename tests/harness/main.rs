@@ -9,6 +9,10 @@ fn main() -> ExitCode {
         harness::proxy::main(&args[1..]);
         return ExitCode::SUCCESS;
     }
+    if args.first().is_some_and(|word| word == harness::erring_disk::WORD) {
+        harness::erring_disk::main(&args[1..]);
+        return ExitCode::SUCCESS;
+    }
     let environment = alexnet::Environment::read(|name| std::env::var_os(name));
     alexnet::run(std::env::args_os(), &environment)
 }

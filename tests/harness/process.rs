@@ -20,6 +20,10 @@ pub struct Up {
     child: Child,
 }
 
+/// Arguments of a run that trains until it is stopped: a plateau of the validation error, which
+/// ends a run of the small network after some hundred steps, does not end it.
+pub const ENDLESS: [&str; 4] = ["--steps", "1000000", "--set", "patience=1000000"];
+
 /// The arguments that train the small network in `folder/run`.
 pub fn small_run(folder: &Path) -> Vec<String> {
     small_run_on(folder, "synthetic:72:200:40")
@@ -110,9 +114,7 @@ impl Up {
 
     /// The last step on record; 0 before the first.
     pub fn last_step(&self) -> u64 {
-        let text = self.read("metrics.jsonl");
-        let step = |line: &str| line.split_once("\"step\":")?.1.split_once(',')?.0.parse().ok();
-        text.lines().rev().find_map(step).unwrap_or(0)
+        last_step(&self.run_dir())
     }
 
     /// Length of `metrics.jsonl`, in bytes.
@@ -133,24 +135,40 @@ impl Up {
 
     /// Kills a process by SIGKILL and returns whether it existed. Use [`Self::signal`] for `up`.
     pub fn kill(&self, who: Process) -> bool {
+        who != Process::Up && self.send(who, "KILL")
+    }
+
+    /// Sends a signal to a process and returns whether it existed.
+    pub fn send(&self, who: Process, name: &str) -> bool {
         let (role, which) = match who {
             Process::FirstWorker => ("worker", 0),
             Process::SecondWorker => ("worker", 1),
             Process::Loader => ("loader", 0),
             Process::Coordinator => ("coordinator", 0),
-            Process::Up => return false,
+            Process::Up => return send(self.child.id(), name),
         };
         let mut found = children(self.child.id());
         found.retain(|pid| is_role(*pid, role));
         found.sort_unstable();
         let Some(pid) = found.get(which) else { return false };
-        let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
-        killed.is_ok_and(|status| status.success())
+        send(*pid, name)
+    }
+
+    /// Sends a signal to `up` and all its processes at once.
+    pub fn send_to_all(&self, name: &str) {
+        let all = self.roles().into_iter().chain([self.child.id()]).map(|pid| pid.to_string());
+        // One that has just ended makes `kill` fail after it has sent to the others.
+        let _ = Command::new("kill").arg(format!("-{name}")).args(all).status();
     }
 
     /// All processes that `up` started.
     pub fn roles(&self) -> Vec<u32> {
         children(self.child.id())
+    }
+
+    /// All processes of the run, `up` included.
+    pub fn everybody(&self) -> Vec<u32> {
+        [self.roles(), vec![self.child.id()]].concat()
     }
 
     /// Sends a signal to `up`.
@@ -174,6 +192,13 @@ impl Up {
     }
 }
 
+/// The last step on record in a run directory; 0 before the first.
+pub fn last_step(run: &Path) -> u64 {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
+    let step = |line: &str| line.split_once("\"step\":")?.1.split_once(',')?.0.parse().ok();
+    text.lines().rev().find_map(step).unwrap_or(0)
+}
+
 /// A command for the program without root's privilege to ignore file modes.
 pub fn unprivileged(program: &str) -> Command {
     let own = std::fs::metadata("/proc/self").expect("a process");
@@ -186,10 +211,22 @@ pub fn unprivileged(program: &str) -> Command {
     command
 }
 
+fn send(pid: u32, name: &str) -> bool {
+    let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+    sent.is_ok_and(|status| status.success())
+}
+
 /// Sends a signal with the command `kill`.
 pub fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
     assert!(sent.expect("kill runs").success(), "kill -{name} {pid}");
+}
+
+/// Sends a signal to several processes at once.
+pub fn signal_all(pids: &[u32], name: &str) {
+    let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
+    let sent = Command::new("kill").arg(format!("-{name}")).args(&pids).status();
+    assert!(sent.expect("kill runs").success(), "kill -{name} {pids:?}");
 }
 
 /// Waits for a condition; panics with its name if it does not become true in time.

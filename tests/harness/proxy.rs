@@ -60,6 +60,11 @@ impl Proxy {
         self.says("cut");
     }
 
+    /// Ends all connections at once, as a router does that was started again (RST).
+    pub fn reset(&mut self) {
+        self.send("reset");
+    }
+
     /// Lets bytes pass again.
     pub fn heal(&mut self) {
         self.send("heal");
@@ -98,6 +103,8 @@ struct State {
     is_cut: bool,
     /// Number of bytes after which the cable is cut.
     left: Option<u64>,
+    /// Both ends of every connection since the last reset.
+    ends: Vec<TcpStream>,
 }
 
 impl Cable {
@@ -124,8 +131,8 @@ impl Cable {
     }
 }
 
-/// Runs `byte-proxy LISTEN`, which obeys `to ADDRESS`, `delay MICROSECONDS`, `cut`, `after BYTES`
-/// and `heal` on standard input, and ends with it.
+/// Runs `byte-proxy LISTEN`, which obeys `to ADDRESS`, `delay MICROSECONDS`, `cut`, `after BYTES`,
+/// `reset` and `heal` on standard input, and ends with it.
 pub fn main(args: &[String]) {
     let [listen] = args else { panic!("LISTEN, not {args:?}") };
     let listener = TcpListener::bind(listen).expect("an address to listen on");
@@ -138,6 +145,7 @@ pub fn main(args: &[String]) {
             if let Ok(server) = TcpStream::connect(&target) {
                 join(&client, &server, &accepting);
                 join(&server, &client, &accepting);
+                accepting.change(|state| state.ends.extend([client, server]));
             }
         }
     });
@@ -150,6 +158,7 @@ pub fn main(args: &[String]) {
             "delay" => state.delay = Duration::from_micros(number()),
             "after" => state.left = Some(number()),
             "cut" => state.is_cut = true,
+            "reset" => state.ends.drain(..).for_each(|end| reset(&end)),
             _ => (state.is_cut, state.left) = (false, None),
         });
     }
@@ -157,6 +166,12 @@ pub fn main(args: &[String]) {
 
 fn println(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Ends a connection in a way that its other end takes for an error.
+fn reset(end: &TcpStream) {
+    let _ = socket2::SockRef::from(end).set_linger(Some(Duration::ZERO));
+    let _ = end.shutdown(Shutdown::Both);
 }
 
 /// One direction of a connection.

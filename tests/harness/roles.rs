@@ -15,6 +15,7 @@ pub struct Machine {
     folder: PathBuf,
     /// Log filter, as for `RUST_LOG`.
     filter: &'static str,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// A running role that listens.
@@ -34,7 +35,13 @@ impl Machine {
             namespace: None,
             folder: folder.into(),
             filter: "info,gpu_worker::engine=debug",
+            environment: Vec::new(),
         }
+    }
+
+    /// The same machine for processes with these environment variables.
+    pub fn with(&self, environment: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        Self { environment: environment.into_iter().collect(), ..self.clone() }
     }
 
     /// The same machine with another log filter.
@@ -59,6 +66,7 @@ impl Machine {
         };
         command.args(args).env_remove("ALEXNET_CERTS").env("NO_COLOR", "1");
         command.env("RUST_LOG", self.filter);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -101,6 +109,11 @@ impl Running {
     /// The log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// File of the log.
+    pub fn log_file(&self) -> PathBuf {
+        self.log.clone()
     }
 
     /// Waits until the log contains `words`.

@@ -10,14 +10,14 @@ use crate::process::{Up, sleep};
 
 /// Steps of a run under a schedule.
 pub const STEPS: u64 = 120;
-const CHECKPOINT_EVERY: &str = "15";
+pub(crate) const CHECKPOINT_EVERY: &str = "15";
 /// Stream of random numbers that no synthetic picture uses.
 const STREAM: u32 = 0x5c4e_d01e;
 /// Time after which a run counts as hung.
-const HUNG: Duration = Duration::from_secs(60);
+pub(crate) const HUNG: Duration = Duration::from_secs(60);
 
 /// Interval of polling, and so the precision of measured recoveries.
-const LOOK_EVERY: Duration = Duration::from_millis(4);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(4);
 
 /// A process of `alexnet up`, or `up` itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,23 +72,14 @@ pub struct Outcome {
 impl Schedule {
     /// One to three kills, half of them at two processes at once, each at a random instant.
     pub fn new(seed: u64) -> Self {
-        let (random, mut drawn) = (Random::new(seed, Purpose::Synthetic), 0);
-        let mut draw = |below: u32| {
-            drawn += 1;
-            random.below(STREAM, drawn, below)
-        };
-        let n = 1 + draw(3);
-        let last = STEPS as u32 * 5 / 6;
-        let mut steps: Vec<u64> = (0..n).map(|_| draw(last).into()).collect();
-        steps.sort_unstable();
+        let mut draw = draws(seed, STREAM);
+        let steps = steps(3, &mut draw);
         let kills = steps.into_iter().map(|step| {
             let first = draw(5) as usize;
             let second = (first + 1 + draw(4) as usize) % 5;
             let both = draw(2) == 0;
             let processes = [first, second].into_iter().take(1 + usize::from(both));
-            // A start takes half a second, a step of this network some milliseconds.
-            let after =
-                Duration::from_micros(draw(if step == 0 { 800_000 } else { 60_000 }).into());
+            let after = after(step, &mut draw);
             Kill { step, after, processes: processes.map(|i| Process::ALL[i]).collect() }
         });
         Self { seed, kills: kills.collect() }
@@ -151,8 +142,32 @@ impl Schedule {
     }
 }
 
+/// Random numbers below a limit, from a seed and a stream of its own.
+pub(crate) fn draws(seed: u64, stream: u32) -> impl FnMut(u32) -> u32 {
+    let (random, mut drawn) = (Random::new(seed, Purpose::Synthetic), 0);
+    move |below| {
+        drawn += 1;
+        random.below(stream, drawn, below)
+    }
+}
+
+/// One to `most` steps in the first five sixths of a run, in order.
+pub(crate) fn steps(most: u32, draw: &mut impl FnMut(u32) -> u32) -> Vec<u64> {
+    let n = 1 + draw(most);
+    let last = STEPS as u32 * 5 / 6;
+    let mut steps: Vec<u64> = (0..n).map(|_| draw(last).into()).collect();
+    steps.sort_unstable();
+    steps
+}
+
+/// A random time after a step was recorded, at which something happens.
+pub(crate) fn after(step: u64, draw: &mut impl FnMut(u32) -> u32) -> Duration {
+    // A start takes half a second, a step of this network some milliseconds.
+    Duration::from_micros(draw(if step == 0 { 800_000 } else { 60_000 }).into())
+}
+
 /// Waits for a condition; false if the run counts as hung before.
-fn until(is: impl FnMut() -> bool) -> bool {
+pub(crate) fn until(is: impl FnMut() -> bool) -> bool {
     let since = Instant::now();
     let mut is = is;
     while !is() {

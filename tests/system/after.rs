@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::program;
 use harness::gpu::Gpus;
-use harness::process::Up;
+use harness::process::{ENDLESS, Up};
 
 fn alexnet(folder: &Path, args: &[&str]) -> Output {
     Command::new(program()).current_dir(folder).args(args).output().expect("the program starts")
@@ -166,8 +166,8 @@ fn eval_on_two_gpus_has_the_cpus_errors() {
 #[test]
 fn a_training_that_keeps_one_checkpoint_does_not_disturb_predict_and_export() {
     let folder = tempfile::tempdir().unwrap();
-    trained(folder.path(), &[], 1);
-    let more = ["--steps", "1000000", "--checkpoint-every", "1", "--keep", "1"];
+    trained(folder.path(), &ENDLESS[2..], 1);
+    let more = [&ENDLESS[..], &["--checkpoint-every", "1", "--keep", "1"]].concat();
     let up = Up::start(program(), folder.path(), &more);
     up.wait_for_step(5);
     for _ in 0..10 {

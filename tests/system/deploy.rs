@@ -156,7 +156,7 @@ fn questions(project: &Project) {
     let export = ["run", "--rm", "--user", "0", "--volume", &volume, "export", "out.safetensors"];
     project.done(&export);
     let bytes = std::fs::read(folder.path().join("out.safetensors")).unwrap();
-    assert_eq!(safetensors::SafeTensors::deserialize(&bytes).unwrap().len(), 16);
+    assert_eq!(safetensors::SafeTensors::deserialize(&bytes).unwrap().len(), 17);
     // No coordinator answers any more: the run directory does.
     let said = project.done(&["run", "--rm", "status"]);
     for words in ["finished", "step 1,000/1,000", "loss ", "to continue"] {

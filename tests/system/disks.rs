@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use crate::program;
 use coordinator::Until;
 use harness::cluster::{Cluster, shards};
-use harness::process::{Up, wait};
+use harness::process::{Up, signal, wait};
 
 const STEPS: u64 = 60;
 
@@ -46,12 +46,12 @@ fn mount(args: &[&str]) -> bool {
     Command::new("mount").args(args).output().is_ok_and(|output| output.status.success())
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     let both = [&output.stdout[..], &output.stderr[..]].concat();
     String::from_utf8_lossy(&both).into_owned()
 }
 
-fn assert_undisturbed(run: &Path) {
+pub(crate) fn assert_undisturbed(run: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::small(&folder.path().join("undisturbed"));
     cluster.until = Until::Steps(STEPS);
@@ -64,29 +64,35 @@ fn assert_undisturbed(run: &Path) {
     }
 }
 
-/// The disk fills in mid-run: checkpoints fail and are said to, training goes on; once there is
-/// room again the run ends as if nothing had been.
+/// The disk fills in mid-run: checkpoints fail and are said to, and after three of them training
+/// pauses; once there is room again the run ends as if nothing had been.
 #[test]
-fn a_disk_that_fills_costs_checkpoints_and_no_bits() {
+fn a_disk_that_fills_makes_training_pause_and_costs_no_bits() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Disk::new(&folder.path().join("run"), 64 << 20) else { return };
     let more = ["--steps", "60", "--checkpoint-every", "5", "--timing-every", "0"];
     let up = Up::start(program(), folder.path(), &more);
     up.wait_for_step(12);
     let filler = disk.at.join("filler");
-    // Until nothing more fits.
+    // Until nothing more fits. Without minibatches, the run can't get to its end meanwhile.
+    let loader = up.role("loader");
+    signal(loader, "STOP");
     let _ = std::fs::write(&filler, vec![0; 64 << 20]);
-    let log = disk.at.join("logs/coordinator.log");
-    let step = up.last_step();
-    let full = up.role("coordinator");
-    wait("three more checkpoints that fail", || {
-        up.is_over() || !harness::process::lives(full) || steps_of(&up) >= step + 15
+    signal(loader, "CONT");
+    let mut said = String::new();
+    wait("a pause that `status` knows of", || {
+        said = status(&up);
+        up.is_over() || said.contains("training pauses")
     });
+    let paused = status(&up);
+    assert!(step_in(&said) < STEPS && step_in(&said) == step_in(&paused), "{said}\n{paused}");
     std::fs::remove_file(&filler).unwrap();
     let output = up.end();
-    let log = std::fs::read_to_string(log).unwrap_or_default();
-    assert!(output.status.success(), "{}\n{log}", text(&output));
-    assert!(text(&output).contains("No space left on device"), "{}\n{log}", text(&output));
+    let said = text(&output);
+    assert!(output.status.success(), "{said}\n{}", log_in(&disk.at));
+    for words in ["No space left on device", "training pauses", "the run continues"] {
+        assert!(said.contains(words), "{said}\n{}", log_in(&disk.at));
+    }
     assert_undisturbed(&disk.at);
 }
 
@@ -115,15 +121,23 @@ fn permissions_that_change_cost_checkpoints_and_no_bits() {
     assert_undisturbed(&run);
 }
 
-/// The last step by what `status` says, since a full disk has no room for the record.
-fn steps_of(up: &Up) -> u64 {
+/// The answer of `status`, since a full disk has no room for records.
+fn status(up: &Up) -> String {
     let memory = std::fs::read_to_string(up.run_dir().join("up.json")).unwrap_or_default();
     let memory: serde_json::Value = serde_json::from_str(&memory).unwrap_or_default();
-    let Some(at) = memory["coordinator"].as_str() else { return 0 };
-    let output = Command::new(program()).args(["status", at]).output().unwrap();
-    let said = text(&output);
+    let Some(at) = memory["coordinator"].as_str() else { return String::new() };
+    let certs = up.run_dir().join("certs");
+    text(&Command::new(program()).args(["status", at, "--certs"]).arg(certs).output().unwrap())
+}
+
+/// The last step by what `status` says.
+fn step_in(said: &str) -> u64 {
     let step = said.split_once("step ").and_then(|(_, rest)| rest.split(['/', ' ', ',']).next());
     step.and_then(|step| step.trim().parse().ok()).unwrap_or(0)
+}
+
+pub(crate) fn log_in(run: &Path) -> String {
+    std::fs::read_to_string(run.join("logs/coordinator.log")).unwrap_or_default()
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use harness::process::{Up, signal, wait};
+use harness::process::{ENDLESS, Up, signal, wait};
 
 use crate::program;
 
@@ -58,7 +58,7 @@ fn a_hangup_writes_a_checkpoint_even_if_it_comes_twice() {
         return eprintln!("skipped: these tests run under nohup");
     }
     let folder = tempfile::tempdir().unwrap();
-    let run = Up::start(program(), folder.path(), &["--steps", "100000"]);
+    let run = Up::start(program(), folder.path(), &ENDLESS);
     run.wait_for_step(3);
     run.signal("HUP");
     run.signal("HUP");

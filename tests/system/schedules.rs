@@ -11,6 +11,7 @@ use crate::program;
 use coordinator::Until;
 use harness::cluster::Cluster;
 use harness::schedule::{Process, STEPS, Schedule};
+use harness::trouble::{Trouble, Troubles};
 
 /// From the last death to the next step, starting processes included.
 const LONGEST: Duration = Duration::from_secs(15);
@@ -23,13 +24,18 @@ fn seeds() -> Range<u64> {
     from.parse().expect("a number")..to.parse().expect("a number")
 }
 
-#[test]
-fn a_run_ends_with_the_same_bits_under_any_schedule_of_kills() {
+/// The shards of a run to which nothing happens.
+fn undisturbed() -> Vec<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     let mut calm = Cluster::small(&folder.path().join("undisturbed"));
     calm.until = Until::Steps(STEPS);
     calm.run();
-    let undisturbed = calm.shards(STEPS);
+    calm.shards(STEPS)
+}
+
+#[test]
+fn a_run_ends_with_the_same_bits_under_any_schedule_of_kills() {
+    let undisturbed = undisturbed();
     let (mut times, mut wrong, mut doubles) = (Vec::new(), Vec::new(), 0);
     let seeds = seeds();
     for seed in seeds.clone() {
@@ -59,6 +65,60 @@ fn a_run_ends_with_the_same_bits_under_any_schedule_of_kills() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(worst <= LONGEST, "a recovery took {worst:?}");
     assert!(median <= USUAL, "half of the recoveries took over {median:?}");
+}
+
+#[test]
+fn a_run_loses_nothing_under_any_schedule_of_mixed_trouble() {
+    let undisturbed = undisturbed();
+    let (mut times, mut wrong, mut starts, mut failed) = (Vec::new(), Vec::new(), 0, 0);
+    let seeds = seeds();
+    for seed in seeds.clone() {
+        let troubles = Troubles::new(seed);
+        let folder = tempfile::tempdir().unwrap();
+        match troubles.play(program(), folder.path(), &undisturbed) {
+            Ok(outcome) => {
+                eprintln!("trouble {seed}: {outcome:?}");
+                starts += outcome.starts;
+                failed += outcome.failed_calls;
+                times.extend(outcome.recoveries.into_iter().map(|(_, time)| time));
+                if !outcome.equal {
+                    wrong.push(format!("trouble {seed}: other bits"));
+                }
+            }
+            Err(why) => wrong.push(format!("trouble {seed}: {why}; {troubles:?}")),
+        }
+    }
+    times.sort_unstable();
+    let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+    eprintln!(
+        "{} schedules, {} blows, {starts} further starts, {failed} failed calls to the disk: median \
+         {median:.2?}, worst {worst:.2?} to the next step; {} wrong",
+        seeds.count(),
+        times.len(),
+        wrong.len()
+    );
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn two_hundred_schedules_have_every_kind_of_trouble() {
+    let schedules: Vec<_> = (0..200).map(Troubles::new).collect();
+    let blows = || schedules.iter().flat_map(|s| &s.blows).map(|blow| &blow.trouble);
+    let kinds: [fn(&Trouble) -> bool; 9] = [
+        |t| matches!(t, Trouble::Kill(_)),
+        |t| matches!(t, Trouble::Terminate(_)),
+        |t| matches!(t, Trouble::TerminateAll),
+        |t| matches!(t, Trouble::Stop(..)),
+        |t| matches!(t, Trouble::Disk(..)),
+        |t| matches!(t, Trouble::Hole(..)),
+        |t| matches!(t, Trouble::Reset(_)),
+        |t| matches!(t, Trouble::BadLoader(..)),
+        |t| matches!(t, Trouble::Expiry(..)),
+    ];
+    for kind in kinds {
+        let n = blows().filter(|trouble| kind(trouble)).count();
+        assert!(n >= 25, "{n} of a kind");
+    }
 }
 
 /// The hundred schedules of the documentation kill every process, and often two at once.

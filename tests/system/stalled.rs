@@ -8,13 +8,13 @@ use crate::program;
 use coordinator::Until;
 use harness::certs::certificates;
 use harness::cluster::{Cluster, shards};
-use harness::process::{Up, lives, signal, sleep, wait, wait_long};
+use harness::process::{Up, last_step, lives, signal, sleep, wait, wait_long};
 use harness::proxy::{Proxy, WORD};
 use harness::roles::{Machine, Running};
 
 use crate::trust::{coordinator, loader, text, worker};
 
-const STEPS: u64 = 60;
+const STEPS: u64 = 120;
 
 /// Roles of a small run, each a process with TLS, half A behind a stretch of cable.
 struct Run {
@@ -29,20 +29,27 @@ struct Run {
 
 impl Run {
     fn start() -> Self {
+        Self::start_with(&[], &[])
+    }
+
+    /// With more options of the coordinator and of each worker.
+    fn start_with(of_coordinator: &[&str], of_workers: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let machine = Machine::here(program(), folder.path());
         let certs = certificates(folder.path(), "certs");
         let steps = STEPS.to_string();
         let more = ["--steps", &steps, "--checkpoint-every", "10", "--certs", text(&certs)];
+        let more = [&more[..], of_coordinator].concat();
         let coordinator = coordinator(&machine, folder.path(), "127.0.0.1:0", &more);
         let mut cable = Proxy::start(machine.command(&[WORD, "127.0.0.1:0"]));
         let (at, secure) = (coordinator.address.clone(), ["--certs", text(&certs)]);
         let loader = Some(loader(&machine, &at, "127.0.0.1:0", &secure));
-        let advertise = [&secure[..], &["--advertise", &cable.address]].concat();
+        let others = [&secure[..], of_workers].concat();
+        let advertise = [&others[..], &["--advertise", &cable.address]].concat();
         let first = worker(&machine, "first", &at, &advertise);
         cable.leads_to(&first.address, 0);
         first.wait_for("joined");
-        let second = worker(&machine, "second", &at, &secure);
+        let second = worker(&machine, "second", &at, &others);
         let workers = vec![first, second];
         Self { folder, machine, certs: certs.clone(), cable, coordinator, loader, workers }
     }
@@ -60,10 +67,7 @@ impl Run {
     }
 
     fn last_step(&self) -> u64 {
-        let file = self.folder.path().join("run/metrics.jsonl");
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        let step = |line: &str| line.split_once("\"step\":")?.1.split_once(',')?.0.parse().ok();
-        text.lines().rev().find_map(step).unwrap_or(0)
+        last_step(&self.folder.path().join("run"))
     }
 
     fn wait_for_step(&self, step: u64) {
@@ -122,6 +126,18 @@ fn a_worker_asleep_for_five_seconds_is_kept_and_one_asleep_for_sixty_is_replaced
     run.ends();
 }
 
+/// Whoever sets the deadlines above the usual ten seconds is obeyed by the connections, too.
+#[test]
+fn a_worker_asleep_for_less_than_longer_deadlines_is_waited_for() {
+    let run = Run::start_with(&["--silence", "30"], &["--peer-deadline", "40"]);
+    run.wait_for_step(15);
+    let sleeper = run.workers[1].pid();
+    signal(sleeper, "STOP");
+    sleep(Duration::from_secs(13));
+    signal(sleeper, "CONT");
+    assert_eq!(run.ends(), 1, "slow, not lost");
+}
+
 #[test]
 fn a_cable_cut_for_thirty_seconds_and_healed_costs_no_bits() {
     let mut run = Run::start();
@@ -156,7 +172,8 @@ fn half_a_second_of_delay_only_slows() {
 #[test]
 fn up_replaces_a_sleeping_process() {
     let folder = tempfile::tempdir().unwrap();
-    let more = ["--steps", "60", "--checkpoint-every", "10", "--silence", "3"];
+    let steps = STEPS.to_string();
+    let more = ["--steps", &steps, "--checkpoint-every", "10", "--silence", "3"];
     let up = Up::start(program(), folder.path(), &more);
     for (role, step) in [("worker", 12), ("loader", 22), ("coordinator", 32)] {
         up.wait_for_step(step);

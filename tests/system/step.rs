@@ -112,6 +112,29 @@ fn ten_steps_match_pytorch() {
     }
 }
 
+/// `features` and `similar` read these; half A's maps come first.
+#[test]
+fn activations_of_both_halves_joined_are_those_of_the_whole_network() {
+    let (recipe, minibatch) = (small::recipe(), small::minibatch());
+    let tested = |whole| {
+        let mut pair = small::network(&recipe, small::SEED, whole);
+        pair.test(&minibatch, 0, 0).unwrap();
+        pair
+    };
+    let (mut halves, mut whole) = (tested(false), tested(true));
+    for layer in Network::new(&recipe, small::CLASSES).unwrap().layers {
+        let n = minibatch.n_images();
+        let [got, want] = [&mut halves, &mut whole].map(|p| p.activations(layer.name, n).unwrap());
+        assert_eq!(want.len(), n * layer.output.len(), "{}", layer.name);
+        assert!(golden::distance(&got, &want) <= LOSS, "{}", layer.name);
+        // The first five images alone: rows stay together.
+        let five = halves.activations(layer.name, 5).unwrap();
+        assert_eq!(five, got[..5 * layer.output.len()], "{}", layer.name);
+    }
+    let refused = whole.activations("fc9", 1).unwrap_err().to_string();
+    assert!(refused.contains("no layer fc9") && refused.contains("conv1, conv2"), "{refused}");
+}
+
 /// The comparison above would see any one layer's gradient off by a hundredth.
 #[test]
 fn a_gradient_scaled_by_1_01_would_be_seen() {
@@ -127,10 +150,20 @@ fn a_gradient_scaled_by_1_01_would_be_seen() {
 
 #[test]
 fn two_halves_step_like_one_whole() {
-    let recipe = small::recipe();
-    let whole = whole(&recipe);
-    let halves = halves(&recipe);
-    assert_close(&halves, &whole.gradient, &whole.momentum, &whole.update, &whole.losses);
+    let changes = [
+        &[][..],
+        &["without=conv4"],
+        &["without=[conv3, conv5]"],
+        &["unlinked=conv3"],
+        &["conv6=true", "biases.conv6=0.1"],
+    ];
+    for change in changes {
+        let mut recipe = small::recipe();
+        recipe.set_all(change).unwrap();
+        let whole = whole(&recipe);
+        let halves = halves(&recipe);
+        assert_close(&halves, &whole.gradient, &whole.momentum, &whole.update, &whole.losses);
+    }
 }
 
 /// Half floats have eleven bits: each of the ten crossings between conv1 and the loss and back may

@@ -3,14 +3,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::program;
-use harness::certs::{certificates, certificates_until};
+use harness::certs::{certificates, certificates_until, renew};
 use harness::cluster::{Cluster, shards};
-use harness::process::wait;
+use harness::process::{ENDLESS, Up, wait};
 use harness::roles::{Machine, Running};
 use net::{AUTHORITY, Role, Trust};
 use proto::wire::coordinator_client::CoordinatorClient;
@@ -142,15 +143,9 @@ fn a_certificate_that_expires_is_refused_at_the_next_connection() {
     let folder = folder.path();
     let certs = certificates(folder, "certs");
     let until = SystemTime::now() + Duration::from_secs(3);
-    let short = alexnet::CertificateRequest {
-        folder: copy(&certs, &folder.join("short")),
-        roles: vec![Role::Worker],
-        renew: true,
-        from: until - Duration::from_secs(60),
-        until,
-    };
-    short.make().unwrap();
-    let trust = Trust::read(&short.folder, Role::Worker).unwrap();
+    let short = copy(&certs, &folder.join("short"));
+    renew(&short, &[Role::Worker], until);
+    let trust = Trust::read(&short, Role::Worker).unwrap();
     let machine = Machine::here(program(), folder);
     let coordinator =
         coordinator(&machine, folder, "127.0.0.1:0", &["--certs", text(&certs), "--steps", "10"]);
@@ -161,8 +156,142 @@ fn a_certificate_that_expires_is_refused_at_the_next_connection() {
     assert!(refused.permanent, "trying again is of no use");
     says(&refused.to_string(), &["this worker's certificate", "expired on", "--roles worker"]);
     coordinator.wait_for("its certificate expired on");
-    let said = Trust::read(&short.folder, Role::Worker).unwrap_err().to_string();
+    let said = Trust::read(&short, Role::Worker).unwrap_err().to_string();
     says(&said, &["worker.pem", "expired on", "--renew"]);
+}
+
+/// A run outlives its certificates, since a seated worker needs no new connection to keep a
+/// checkpoint. Renewed ones are read by the processes that run. Meanwhile an operator's connections
+/// that stay open take no place of a worker.
+#[test]
+fn checkpoints_outlive_certificates_and_renewed_ones_are_read_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let until = SystemTime::now() + Duration::from_secs(8);
+    let certs = certificates_until(folder, "certs", until);
+    let machine = Machine::here(program(), folder);
+    let secure = ["--certs", text(&certs)];
+    let long = [&ENDLESS[..], &["--checkpoint-every", "40"]].concat();
+    let coordinator =
+        coordinator(&machine, folder, "127.0.0.1:0", &[&secure[..], &long[..]].concat());
+    let at = &coordinator.address;
+    let loader = loader(&machine, at, "127.0.0.1:0", &secure);
+    let seated = ["worker-0", "worker-1"].map(|name| worker(&machine, name, at, &secure));
+    let kept = || newest_checkpoint(&folder.join("run"));
+    wait("a first checkpoint", || kept() > 0);
+    wait("the end of the certificates", || SystemTime::now() > until + Duration::from_secs(1));
+    // Two more, since one may have been on its way.
+    let before = kept();
+    wait("checkpoints without new connections", || kept() > before + 80);
+
+    renew(&certs, &Role::ALL, SystemTime::now() + Duration::from_secs(3600));
+    let operator = Trust::read(&certs, Role::Operator).unwrap();
+    let runtime = runtime();
+    // It looks once a second.
+    wait("the renewed certificate", || {
+        runtime.block_on(operator.dial(Role::Coordinator, at)).is_ok()
+    });
+    coordinator.wait_for("the certificates have changed and were read anew");
+    let visitors: Vec<_> = (0..300)
+        .map(|_| {
+            runtime.block_on(async {
+                let channel = operator.dial(Role::Coordinator, at).await.expect("renewed");
+                let mut client = CoordinatorClient::new(channel);
+                client.status(proto::wire::StatusRequest {}).await.expect("an answer");
+                client
+            })
+        })
+        .collect();
+    // A new worker finds a place, and both workers new connections to each other.
+    let standby = worker(&machine, "worker-2", at, &secure);
+    standby.wait_for("joined");
+    let [first, second] = seated;
+    drop(second);
+    coordinator.wait_for("returning to the last checkpoint");
+    let before = kept();
+    wait("a checkpoint of the standby", || kept() > before);
+    coordinator.wait_for("only asked for the status");
+    let stop = proto::wire::StopRequest { reason: "the test".into() };
+    runtime.block_on(visitors.last().unwrap().clone().stop(stop)).expect("the last one may ask");
+    for role in [first, standby, loader, coordinator] {
+        assert!(role.end().success());
+    }
+}
+
+/// The newest step of a run directory with a checkpoint; 0 without one.
+fn newest_checkpoint(run: &Path) -> u64 {
+    let folders = std::fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
+    let whole =
+        folders.map(|entry| entry.path()).filter(|path| path.join("manifest.json").exists());
+    let step = |path: PathBuf| path.to_str()?.rsplit_once("step-")?.1.parse().ok();
+    whole.filter_map(step).max().unwrap_or(0)
+}
+
+/// Everybody on a machine can connect to 127.0.0.1, but only the user who started `up` can read the
+/// certificates that it made.
+#[test]
+fn up_talks_only_to_those_who_can_read_the_certificates_that_it_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(program(), folder.path(), &ENDLESS);
+    up.wait_for_step(3);
+    let run = up.run_dir();
+    let machine = Machine::here(program(), folder.path());
+    // Whoever knows the run directory finds the certificates, without being told to.
+    let (well, said) = machine.run(&["status", text(&run)]);
+    assert!(well, "{said}");
+    let live = |line: &str| line.starts_with("worker") || line.starts_with("loader");
+    let mut addresses: Vec<&str> =
+        said.lines().filter(|line| live(line)).filter_map(|l| l.rsplit(' ').next()).collect();
+    assert_eq!(addresses.len(), 3, "two workers and a loader answer through it: {said}");
+    let memory = std::fs::read_to_string(run.join("up.json")).unwrap();
+    let memory: serde_json::Value = serde_json::from_str(&memory).unwrap();
+    addresses.push(memory["coordinator"].as_str().unwrap());
+    let own = run.join("certs");
+    let elsewhere = certificates(folder.path(), "elsewhere");
+    let foreign = Trust::read(&elsewhere, Role::Worker).unwrap();
+    for address in addresses {
+        for (trust, reason) in
+            [(&Trust::default(), "takes TLS connections only"), (&foreign, "another authority's")]
+        {
+            let dialed = runtime().block_on(trust.dial(Role::Coordinator, address));
+            says(&dialed.expect_err(address).to_string(), &[reason]);
+        }
+    }
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&own), mode(&net::key_file(&own, Role::Operator))), (0o700, 0o600));
+    // A second `up` on the same run is refused and leaves the certificates as they are.
+    let authority = || std::fs::read(own.join(AUTHORITY)).unwrap();
+    let before = authority();
+    let second = Up::start(program(), folder.path(), &ENDLESS).end();
+    assert!(!second.status.success());
+    assert!(authority() == before, "the run in training keeps its certificates");
+    up.signal("TERM");
+    assert!(up.end().status.success());
+}
+
+/// While one authority follows another, `authority.pem` has the certificates of both.
+#[test]
+fn certificates_of_a_second_authority_are_trusted_once_it_is_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (old, new) = (certificates(folder, "old"), certificates(folder, "new"));
+    let machine = Machine::here(program(), folder);
+    let coordinator = coordinator(&machine, folder, "127.0.0.1:0", &["--certs", text(&old)]);
+    let both = |folder: &Path| {
+        let texts = [&old, &new].map(|folder| std::fs::read_to_string(folder.join(AUTHORITY)));
+        let text = texts.map(Result::unwrap).concat();
+        let (file, beside) = (folder.join(AUTHORITY), folder.join("beside"));
+        std::fs::write(&beside, text).and_then(|()| std::fs::rename(beside, file)).unwrap();
+    };
+    let ask = |certs: &Path| machine.run(&["status", &coordinator.address, "--certs", text(certs)]);
+    let added = copy(&new, &folder.join("added"));
+    both(&added);
+    let (well, said) = ask(&added);
+    assert!(!well, "the coordinator doesn't know the new authority: {said}");
+    says(&said, &["another authority's"]);
+    both(&old);
+    wait("the new authority's operator", || ask(&added).0);
+    assert!(ask(&old).0, "and the old one's is still served");
 }
 
 fn copy(from: &Path, to: &Path) -> PathBuf {

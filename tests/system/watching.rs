@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::program;
 use coordinator::Until;
+use coordinator::run_dir::RunDir;
 use harness::cluster::Cluster;
 use harness::process::{Up, signal, wait};
 use harness::scrape::{Samples, page, parse};
@@ -249,8 +250,15 @@ fn tensorboard_draws_every_step_once_despite_kills() {
     for tag in ["loss", "top1_error", "top5_error"] {
         assert_eq!(points(&drawn["val"][tag]), recorded(&evals, tag), "val: {tag}");
     }
+    for kind in ["weights", "updates"] {
+        let of_fc8 = |line: &Value| serde_json::json!({"step": line["step"], kind: line["magnitudes"]["fc8"][kind]});
+        let of_fc8: Vec<Value> = evals.iter().map(of_fc8).collect();
+        let tag = format!("{kind}/fc8");
+        assert_eq!(points(&drawn["val"][&tag]), recorded(&of_fc8, kind), "val: {tag}");
+    }
     assert_eq!(drawn["train"].as_object().unwrap().len(), 11);
-    assert_eq!(drawn["val"].as_object().unwrap().len(), 3);
+    // Three scores, and two means for each of eight layers.
+    assert_eq!(drawn["val"].as_object().unwrap().len(), 3 + 2 * 8);
     let written = read["written"].as_u64().unwrap();
     assert!(written > 65, "{written} records: some steps were done twice");
 }
@@ -272,4 +280,41 @@ fn points(drawn: &Value) -> Vec<(u64, f32)> {
 fn recorded(lines: &[Value], field: &str) -> Vec<(u64, f32)> {
     let value = |line: &Value| line[field].as_f64().unwrap() as f32;
     lines.iter().map(|line| (line["step"].as_u64().unwrap(), value(line))).collect()
+}
+
+/// The means that an evaluation records are those of the checkpoint of its step.
+#[test]
+fn an_evaluation_records_the_means_of_weights_and_of_their_last_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    // An epoch of 200 pictures in minibatches of 16.
+    let up = Up::start(program(), folder.path(), &["--steps", "13"]);
+    let run = up.run_dir();
+    assert!(up.end().status.success());
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let eval = lines.rfind(|line| line["kind"] == "eval").unwrap();
+    assert_eq!(eval["step"], 13);
+    let (_, shards) = RunDir::open(&run).unwrap().load_at(13).unwrap();
+    let mean = |name: &str| {
+        let of_half = |shard: &bytes::Bytes| {
+            let file = safetensors::SafeTensors::deserialize(shard).unwrap();
+            let values = file.tensor(name).unwrap().data().as_chunks().0;
+            values.iter().map(|b| f64::from(f32::from_le_bytes(*b).abs())).collect::<Vec<_>>()
+        };
+        let all: Vec<f64> = shards.iter().flat_map(of_half).collect();
+        all.iter().sum::<f64>() / all.len() as f64
+    };
+    for layer in ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"] {
+        for (key, tensor) in [("weights", "weight"), ("updates", "weight.momentum")] {
+            let recorded = eval["magnitudes"][layer][key].as_f64().unwrap();
+            let expected = mean(&format!("{layer}.{tensor}"));
+            // The sums over the halves round in another order.
+            assert!(
+                (recorded / expected - 1.0).abs() < 1e-9,
+                "{layer} {key}: {recorded}, {expected}"
+            );
+        }
+    }
+    let log = std::fs::read_to_string(run.join("logs/coordinator.log")).unwrap();
+    assert!(log.contains("mean |w|, and mean |Δw| in relation to it: conv1 "), "{log}");
 }

@@ -5,6 +5,11 @@
 //! checkpoints/step-00000450/half-a.safetensors  half-b.safetensors  manifest.json (written last)
 //! ```
 
+mod folders; // the folders of all checkpoints: which there are, which are removed
+
+pub(crate) use folders::{discard, prune, set_all_aside, set_unfinished_aside, shard_name};
+pub use folders::{folder, parse_shard_name, steps};
+
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,21 +19,26 @@ use bytes::Bytes;
 use proto::digest::sha256_of_all;
 use serde::{Deserialize, Serialize};
 
-use crate::disk::durable::{sha256, sync_folder, write_whole};
+use crate::disk::durable::{is_there, sha256, sync_folder, write_whole};
+use crate::disk::format;
 use crate::error::Error;
 use crate::record::metrics::Evaluation;
 use crate::run::rate::RateState;
 
 const MANIFEST: &str = "manifest.json";
-const FOLDER: &str = "checkpoints";
+/// Format of the manifests that this program writes. `checksum` is the SHA-256 of the text with an
+/// empty `checksum`, in every format. So a program can tell a damaged manifest from a newer one.
+const FORMAT: u32 = 2;
 
 /// Looks at the checkpoints of a run that removes them meanwhile: each later look finds newer ones.
 pub(crate) const LOOKS: usize = 20;
 
 /// The content of a checkpoint, and the run's state after its step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Manifest {
+    /// Format of this file; 1 in manifests without the number.
+    #[serde(default = "format::first")]
+    pub format: u32,
     /// Steps done.
     pub step: u64,
     /// Epochs done.
@@ -57,7 +67,6 @@ pub struct Manifest {
 
 /// One shard file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ShardEntry {
     /// File name inside the checkpoint's folder.
     pub file: String,
@@ -104,6 +113,7 @@ impl Manifest {
     /// A manifest of this state; [`Manifest::write`] makes the checkpoint exist.
     pub(crate) fn new(identity: Identity, state: State, shards: Vec<ShardEntry>) -> Self {
         Self {
+            format: FORMAT,
             step: state.step,
             epoch: state.epoch,
             run_id: identity.run_id,
@@ -135,7 +145,7 @@ impl Manifest {
             }
         }
         self.metrics_bytes = metrics_bytes;
-        self.checksum = self.own_checksum();
+        self.checksum = sha256(&self.text());
         let path = folder.join(MANIFEST);
         sync_folder(&folder)?;
         write_whole(&path, &self.text())?;
@@ -147,25 +157,23 @@ impl Manifest {
         serde_json::to_vec_pretty(self).unwrap_or_default()
     }
 
-    fn own_checksum(&self) -> String {
-        sha256(&Self { checksum: String::new(), ..self.clone() }.text())
-    }
-
     /// Reads the manifest of a step and checks it, but not its shards.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if the file isn't what was written.
+    /// [`Error::Damaged`] if the file isn't what was written, [`Error::Newer`] if a later version
+    /// wrote it.
     pub fn read(run_dir: &Path, step: u64) -> Result<Self, Error> {
         let path = folder(run_dir, step).join(MANIFEST);
         let text = fs::read(&path).map_err(Error::io("read", &path))?;
-        let manifest: Self = serde_json::from_slice(&text)
-            .map_err(|e| Error::Damaged { path: path.clone(), why: e.to_string() })?;
-        let got = manifest.own_checksum();
-        if got != manifest.checksum || manifest.step != step {
-            let why = format!("checksum {got}, it says {}", manifest.checksum);
-            return Err(Error::Damaged { path, why });
+        let damaged = |why: String| Error::Damaged { path: path.clone(), why };
+        let Sealed { step: said, checksum } =
+            serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        let got = checksum_without(&text, &checksum);
+        if got.as_ref() != Some(&checksum) || said != step {
+            let got = got.unwrap_or_default();
+            return Err(damaged(format!("step {said}, checksum {got}, it says {checksum}")));
         }
-        Ok(manifest)
+        format::parse(&path, &text, FORMAT)
     }
 
     /// Reads every shard and compares checksums.
@@ -212,56 +220,18 @@ impl Manifest {
     }
 }
 
-/// The folder of a step's checkpoint.
-pub fn folder(run_dir: &Path, step: u64) -> PathBuf {
-    run_dir.join(FOLDER).join(format!("step-{step:08}"))
+/// The fields that a manifest has in every format.
+#[derive(Deserialize)]
+struct Sealed {
+    step: u64,
+    checksum: String,
 }
 
-/// The name of a shard for workers: its path relative to the run directory.
-pub(crate) fn shard_name(step: u64, file: &str) -> String {
-    format!("{FOLDER}/step-{step:08}/{file}")
-}
-
-/// The step and file of a shard's name; `None` for any other text, paths with `..` included.
-pub fn parse_shard_name(name: &str) -> Option<(u64, &str)> {
-    let (folder, file) = name.strip_prefix(FOLDER)?.strip_prefix('/')?.split_once('/')?;
-    let step = parse_folder(folder)?;
-    let known = ["half-a.safetensors", "half-b.safetensors", "whole.safetensors"];
-    known.contains(&file).then_some((step, file))
-}
-
-fn parse_folder(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("step-")?;
-    let step = digits.parse().ok()?;
-    // Only the one spelling: not `step-+1`, not `step-1`.
-    (format!("{step:08}") == digits).then_some(step)
-}
-
-/// Steps with a folder, with or without a manifest, oldest first.
-fn folders(run_dir: &Path) -> Result<Vec<u64>, Error> {
-    let path = run_dir.join(FOLDER);
-    let entries = match fs::read_dir(&path) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::io("read", &path)(e)),
-    };
-    let mut steps = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(Error::io("read", &path))?;
-        steps.extend(entry.file_name().to_str().and_then(parse_folder));
-    }
-    steps.sort_unstable();
-    Ok(steps)
-}
-
-/// Steps that have a manifest, oldest first.
-///
-/// # Errors
-/// [`Error::Io`] if the folder can't be read.
-pub fn steps(run_dir: &Path) -> Result<Vec<u64>, Error> {
-    let mut steps = folders(run_dir)?;
-    steps.retain(|step| folder(run_dir, *step).join(MANIFEST).is_file());
-    Ok(steps)
+/// SHA-256 of a manifest's text without its checksum; `None` if the text doesn't have it.
+fn checksum_without(text: &[u8], checksum: &str) -> Option<String> {
+    let text = str::from_utf8(text).ok()?;
+    let (before, after) = text.rsplit_once(&format!("\"checksum\": \"{checksum}\""))?;
+    Some(sha256(format!("{before}\"checksum\": \"\"{after}").as_bytes()))
 }
 
 /// The newest whole checkpoint, and a sentence for each newer one that is damaged.
@@ -303,12 +273,38 @@ fn look<T>(
         match read_with(run_dir, step, take) {
             Ok(found) => return Ok(Some((Some(found), refused))),
             Err(Error::NoCheckpoint { .. }) => return Ok(None),
-            Err(error) => {
-                refused.push(format!("the checkpoint of step {step} is not used: {error}"));
-            }
+            Err(error @ Error::Newer { .. }) => return Err(error),
+            Err(error) => refused.push(not_used(step, &error)),
         }
     }
     Ok(Some((None, refused)))
+}
+
+fn not_used(step: u64, error: &Error) -> String {
+    format!("the checkpoint of step {step} is not used: {error}")
+}
+
+/// The newest whole checkpoint, as [`newest`] finds it, for the coordinator that owns the run.
+///
+/// An older checkpoint takes the place only of one that is damaged: training from the older one
+/// overwrites the newer one. One that can't be read may be whole.
+///
+/// # Errors
+/// [`Error::Io`] if something can't be read, [`Error::Newer`].
+pub(crate) fn newest_to_resume(run_dir: &Path) -> Result<(Option<Manifest>, Vec<String>), Error> {
+    let mut refused = Vec::new();
+    for step in steps(run_dir)?.into_iter().rev() {
+        let read = Manifest::read(run_dir, step);
+        match read.and_then(|manifest| manifest.verify(run_dir).map(|()| manifest)) {
+            Ok(manifest) => return Ok((Some(manifest), refused)),
+            // Nobody else removes files here, so a shard that is absent is lost.
+            Err(error) if error.is_absent() || matches!(error, Error::Damaged { .. }) => {
+                refused.push(not_used(step, &error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((None, refused))
 }
 
 /// The checkpoint of a step, and what `take` makes of it.
@@ -323,7 +319,7 @@ pub(crate) fn read_with<T>(
 ) -> Result<(Manifest, T), Error> {
     let read = Manifest::read(run_dir, step)
         .and_then(|manifest| take(&manifest).map(|taken| (manifest, taken)));
-    let is_gone = || matches!(folder(run_dir, step).join(MANIFEST).try_exists(), Ok(false));
+    let is_gone = || matches!(is_there(&folder(run_dir, step).join(MANIFEST)), Ok(false));
     match read {
         Err(error) if error.is_absent() && is_gone() => Err(Error::NoCheckpoint {
             path: run_dir.to_path_buf(),
@@ -338,47 +334,13 @@ pub(crate) fn made_at(run_dir: &Path, step: u64) -> Option<SystemTime> {
     fs::metadata(folder(run_dir, step).join(MANIFEST)).ok()?.modified().ok()
 }
 
-/// Removes the remains of a crash: folders without a manifest.
-pub(crate) fn remove_unfinished(run_dir: &Path) -> Result<(), Error> {
-    let whole = steps(run_dir)?;
-    for step in folders(run_dir)? {
-        if !whole.contains(&step) {
-            discard(run_dir, step);
-        }
-    }
-    Ok(())
-}
-
-/// Removes an unfinished checkpoint.
-pub(crate) fn discard(run_dir: &Path, step: u64) {
-    let path = folder(run_dir, step);
-    if path.is_dir()
-        && let Err(error) = fs::remove_dir_all(&path)
-    {
-        tracing::warn!(path = %path.display(), %error, "an unfinished checkpoint can't be removed");
-    }
-}
-
-/// Removes all but the last `keep` checkpoints up to this one and the best.
-pub(crate) fn prune(run_dir: &Path, newest: &Manifest, keep: usize) -> Result<(), Error> {
-    let best = newest.best.as_ref().map(|e| e.step);
-    let old: Vec<u64> = steps(run_dir)?.into_iter().filter(|s| *s <= newest.step).collect();
-    for step in old.iter().rev().skip(keep).filter(|step| Some(**step) != best) {
-        let path = folder(run_dir, *step).join(MANIFEST);
-        // The manifest goes first: after a crash in between, the folder is no checkpoint.
-        fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-        discard(run_dir, *step);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn manifest(step: u64, shards: Vec<ShardEntry>) -> Manifest {
+    fn manifest(run_id: &str, step: u64, shards: Vec<ShardEntry>) -> Manifest {
         let identity = Identity {
-            run_id: "r".into(),
+            run_id: run_id.into(),
             recipe_sha256: "x".into(),
             data_set: "d".into(),
             seed: 1,
@@ -389,6 +351,15 @@ pub(crate) mod tests {
 
     /// A checkpoint whose two shards hold `step`.
     pub(crate) fn write(dir: &Path, step: u64, best: Option<u64>) -> Manifest {
+        write_as(dir, "r", step, best)
+    }
+
+    /// The same, of a run.
+    pub(crate) fn write_of(dir: &Path, run_id: &str, step: u64) -> Manifest {
+        write_as(dir, run_id, step, None)
+    }
+
+    fn write_as(dir: &Path, run_id: &str, step: u64, best: Option<u64>) -> Manifest {
         let bytes = step.to_le_bytes();
         fs::create_dir_all(folder(dir, step)).unwrap();
         let entry = |file: &str| {
@@ -396,7 +367,7 @@ pub(crate) mod tests {
             ShardEntry { file: file.into(), sha256: sha256(&bytes), bytes: 8 }
         };
         let shards = vec![entry("half-a.safetensors"), entry("half-b.safetensors")];
-        let mut manifest = manifest(step, shards);
+        let mut manifest = manifest(run_id, step, shards);
         manifest.best = best.map(|step| Evaluation {
             step,
             epoch: 0.3,
@@ -415,8 +386,54 @@ pub(crate) mod tests {
         write(dir.path(), 20, None);
         fs::remove_file(folder(dir.path(), 20).join(MANIFEST)).unwrap();
         assert_eq!(newest(dir.path()).unwrap(), (Some(kept), vec![]));
-        remove_unfinished(dir.path()).unwrap();
-        assert!(!folder(dir.path(), 20).exists() && folder(dir.path(), 10).exists());
+    }
+
+    /// Every later version writes the checksum in this way, so that nothing newer looks damaged.
+    #[test]
+    fn a_manifest_of_a_later_version_is_refused_by_name_and_unknown_fields_are_harmless() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), 10, None);
+        write(dir.path(), 20, None);
+        let path = folder(dir.path(), 20).join(MANIFEST);
+        let text = fs::read_to_string(&path).unwrap();
+        let sealed = |text: String| {
+            let checksum = Manifest::read(dir.path(), 20).unwrap().checksum;
+            let sum = checksum_without(text.as_bytes(), &checksum).unwrap();
+            text.replace(&checksum, &sum)
+        };
+        let more = sealed(text.replace("\"step\"", "\"more\": {\"a\": []},\n  \"step\""));
+        let newer = sealed(text.replace("\"format\": 2", "\"format\": 3"));
+        let older = sealed(text.replace("  \"format\": 2,\n", ""));
+        for (text, format) in [(more, 2), (older, 1)] {
+            fs::write(&path, text).unwrap();
+            let (found, refused) = newest_to_resume(dir.path()).unwrap();
+            let found = found.unwrap();
+            assert_eq!((found.step, found.format, refused), (20, format, vec![]));
+        }
+        fs::write(&path, newer).unwrap();
+        for said in [newest(dir.path()), newest_to_resume(dir.path())] {
+            let said = said.unwrap_err().to_string();
+            assert!(said.contains("00000020/manifest.json was written by a newer"), "{said}");
+            assert!(said.contains("format 3") && said.contains("up to 2"), "{said}");
+        }
+    }
+
+    /// Reading a folder fails, even for root.
+    #[test]
+    fn a_checkpoint_that_can_not_be_read_is_not_replaced_by_an_older_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let older = write(dir.path(), 10, None);
+        for file in ["half-b.safetensors", MANIFEST] {
+            write(dir.path(), 20, None);
+            let path = folder(dir.path(), 20).join(file);
+            fs::remove_file(&path).unwrap();
+            fs::create_dir(&path).unwrap();
+            let said = newest_to_resume(dir.path()).unwrap_err().to_string();
+            assert!(said.contains("can't read") && said.contains(file), "{said}");
+            // Whoever only reads does no harm with the older one.
+            assert_eq!(newest(dir.path()).unwrap().0, Some(older.clone()));
+            fs::remove_dir(&path).unwrap();
+        }
     }
 
     #[test]
@@ -489,32 +506,5 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let written = write(dir.path(), 7, Some(7));
         assert_eq!(Manifest::read(dir.path(), 7).unwrap(), written);
-    }
-
-    #[test]
-    fn the_last_three_and_the_best_are_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut last = write(dir.path(), 1, Some(1));
-        for step in 2..=7 {
-            last = write(dir.path(), step, Some(2));
-        }
-        prune(dir.path(), &last, 3).unwrap();
-        assert_eq!(folders(dir.path()).unwrap(), [2, 5, 6, 7]);
-    }
-
-    #[test]
-    fn only_shard_names_are_file_names() {
-        let good = shard_name(450, "half-a.safetensors");
-        assert_eq!(parse_shard_name(&good), Some((450, "half-a.safetensors")));
-        for bad in [
-            "checkpoints/step-00000450/../../run.json",
-            "/etc/passwd",
-            "checkpoints/step-450/half-a.safetensors",
-            "checkpoints/step-+0000450/half-a.safetensors",
-            "checkpoints/../checkpoints/step-00000450/half-a.safetensors",
-            "run.json",
-        ] {
-            assert_eq!(parse_shard_name(bad), None, "{bad}");
-        }
     }
 }

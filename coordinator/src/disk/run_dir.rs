@@ -1,25 +1,32 @@
 //! A run directory: everything that resuming, `eval`, `predict`, `export` and `plot` need.
 //!
 //! ```text
-//! recipe.toml     every key of the recipe
-//! run.json        run id, seed, program, CPU, devices, data set with its class names and colors
-//! mean.f32        the data set's mean image: [3, side, side] f32 little-endian, 0..255
-//! metrics.jsonl   one line per step and per evaluation, see [`crate::metrics`]
-//! timing.jsonl    one line per timed step and half, see [`crate::timing`]
-//! trace.json      the first timed steps over time, for Perfetto
-//! checkpoints/    see [`crate::checkpoint`]
-//! lock            held by the coordinator that works here
+//! recipe.toml        every key of the recipe
+//! run.json           run id, seed, program, CPU, devices, data set with its class names and colors
+//! start.safetensors  the weights that it starts from, with `--from`
+//! mean.f32           the data set's mean image: [3, side, side] f32 little-endian, 0..255
+//! metrics.jsonl      one line per step and per evaluation, see [`crate::metrics`]
+//! timing.jsonl       one line per timed step and half, see [`crate::timing`]
+//! trace.json         the first timed steps over time, for Perfetto
+//! checkpoints/       see [`crate::checkpoint`]
+//! lock               held by the coordinator that works here
 //! ```
 
 mod owned; // for writing, by one coordinator at a time
+mod created; // with given weights, before any training
+mod start; // the weights that a run starts from
 
+pub use created::Beginning;
 pub(crate) use owned::{Owned, random_bytes};
+pub(crate) use start::START;
+pub use start::Start;
 
 use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use model::halves::{Half, Partition};
 use model::recipe::Recipe;
 use proto::status::WorkerStatus;
 use serde::{Deserialize, Serialize};
@@ -27,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk::checkpoint::{self, Manifest};
 use crate::disk::data_set::DataSet;
 use crate::disk::durable::sha256;
+use crate::disk::format;
 use crate::error::Error;
 use crate::run::boundaries::Boundaries;
 
@@ -38,9 +46,16 @@ const TIMING: &str = "timing.jsonl";
 const TRACE: &str = "trace.json";
 const LOCK: &str = "lock";
 
+/// Format of the `run.json` that this program writes. A later one may also mean a recipe with keys
+/// that this version doesn't know.
+const FORMAT: u32 = 3;
+
 /// The content of `run.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
+    /// Format of this file; 1 in files without the number.
+    #[serde(default = "format::first")]
+    pub format: u32,
     /// Random id; no two runs share one.
     pub run_id: String,
     /// Seed of every random number of the run.
@@ -61,6 +76,13 @@ pub struct Record {
     /// versions.
     #[serde(default)]
     pub steps: Option<u64>,
+    /// True once the run has kept a checkpoint. If a coordinator finds none later, it refuses to
+    /// start.
+    #[serde(default)]
+    pub had_checkpoints: bool,
+    /// Weights that the run starts from; `None`: initial values.
+    #[serde(default)]
+    pub start: Option<Start>,
     /// Data set of the run; unknown until the first loader has joined.
     pub data_set: Option<DataSet>,
     /// SHA-256 of `mean.f32`.
@@ -68,6 +90,18 @@ pub struct Record {
     /// Devices of the last incarnation; unknown in runs of earlier versions.
     #[serde(default)]
     pub seats: Vec<Seated>,
+}
+
+impl Record {
+    /// The device of each partition in the last incarnation.
+    pub(crate) fn devices_of_partitions(&self) -> Vec<(Partition, String)> {
+        let halves = Half::BOTH.map(Partition::Half);
+        let of = |partition: Partition| {
+            let seat = self.seats.iter().find(|seat| seat.partition == partition.label())?;
+            Some((partition, seat.device.clone()))
+        };
+        halves.into_iter().chain([Partition::Whole]).filter_map(of).collect()
+    }
 }
 
 /// The device on which a partition was computed last.
@@ -105,25 +139,25 @@ impl RunDir {
     /// Opens a run directory, even while a coordinator works in it.
     ///
     /// # Errors
-    /// [`Error::NotARun`], [`Error::Damaged`], or [`Error::Io`] if a file is there but can't be
-    /// read.
+    /// [`Error::NotARun`], [`Error::Damaged`], [`Error::Newer`], or [`Error::Io`] if a file is
+    /// there but can't be read.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let missing = |file: &str| Error::NotARun {
             path: path.to_path_buf(),
             why: format!("it has no {file}"),
         };
-        let recipe_path = path.join(RECIPE);
         let unread = |path: &Path, file, error: io::Error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => missing(file),
             _ => Error::io("read", path)(error),
         };
+        let record_path = path.join(RECORD);
+        let text = fs::read(&record_path).map_err(|e| unread(&record_path, RECORD, e))?;
+        // Read before the recipe: only this file has a format number, and it is checked first.
+        let record = format::parse(&record_path, &text, FORMAT)?;
+        let recipe_path = path.join(RECIPE);
         let text = fs::read_to_string(&recipe_path).map_err(|e| unread(&recipe_path, RECIPE, e))?;
         let recipe = Recipe::from_toml(&text)
             .map_err(|e| Error::Damaged { path: recipe_path, why: e.to_string() })?;
-        let record_path = path.join(RECORD);
-        let text = fs::read(&record_path).map_err(|e| unread(&record_path, RECORD, e))?;
-        let record = serde_json::from_slice(&text)
-            .map_err(|e| Error::Damaged { path: record_path, why: e.to_string() })?;
         Ok(Self { path: path.to_path_buf(), recipe, record })
     }
 
@@ -300,10 +334,11 @@ mod tests {
     #[test]
     fn the_mean_image_comes_back_and_a_flipped_byte_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let mut owned = Owned::open(dir.path(), &Recipe::default(), 1).unwrap();
+        let mut owned = Owned::open(dir.path(), &Recipe::default(), 1, None).unwrap();
         let data = crate::run::tests::data(100, 10);
         let mean = [1.5f32, 2.5, 3.5];
-        owned.record_data(&data, &proto::chunk::floats_to_bytes(&mean)).unwrap();
+        let bytes = proto::chunk::floats_to_bytes(&mean);
+        owned.data_record(data.clone(), &bytes).write_with_mean(dir.path(), &bytes).unwrap();
         let read = RunDir::open(dir.path()).unwrap();
         assert_eq!(read.data_set().unwrap(), &data);
         assert_eq!(read.mean().unwrap(), mean);
@@ -315,12 +350,13 @@ mod tests {
     fn a_directory_in_use_says_so_and_its_end_is_the_requested_one() {
         let dir = tempfile::tempdir().unwrap();
         let recipe = Recipe { batch: 10, epochs: 3, ..Recipe::default() };
-        let mut owned = Owned::open(dir.path(), &recipe, 1).unwrap();
+        let mut owned = Owned::open(dir.path(), &recipe, 1, None).unwrap();
         let end = || RunDir::open(dir.path()).unwrap().end();
         assert_eq!(end(), None);
-        owned.record_data(&crate::run::tests::data(100, 10), &[]).unwrap();
+        let data = crate::run::tests::data(100, 10);
+        owned.data_record(data, &[]).write_with_mean(dir.path(), &[]).unwrap();
         assert_eq!(end(), Some(30));
-        owned.record_start(1, &[], 7).unwrap();
+        owned.start_record(1, &[], 7).write(dir.path()).unwrap();
         assert_eq!(end(), Some(7));
         assert!(RunDir::open(dir.path()).unwrap().is_in_use());
         drop(owned);
@@ -332,7 +368,7 @@ mod tests {
     fn a_best_checkpoint_that_is_replaced_while_it_is_read_is_looked_for_again() {
         use checkpoint::tests::write;
         let dir = tempfile::tempdir().unwrap();
-        drop(Owned::open(dir.path(), &Recipe::default(), 1).unwrap());
+        drop(Owned::open(dir.path(), &Recipe::default(), 1, None).unwrap());
         write(dir.path(), 10, Some(10));
         write(dir.path(), 20, Some(10));
         let run = RunDir::open(dir.path()).unwrap();
@@ -350,7 +386,7 @@ mod tests {
     fn a_best_checkpoint_that_somebody_removed_is_replaced_by_the_newest_with_a_sentence() {
         use checkpoint::tests::write;
         let dir = tempfile::tempdir().unwrap();
-        drop(Owned::open(dir.path(), &Recipe::default(), 1).unwrap());
+        drop(Owned::open(dir.path(), &Recipe::default(), 1, None).unwrap());
         write(dir.path(), 20, Some(10));
         let ((manifest, shards), refused) = RunDir::open(dir.path()).unwrap().load_best().unwrap();
         assert_eq!((manifest.step, shards.len()), (20, 2));
@@ -360,7 +396,7 @@ mod tests {
     #[test]
     fn a_record_that_cannot_be_read_is_not_taken_for_a_missing_one() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Owned::open(dir.path(), &Recipe::default(), 1).unwrap());
+        drop(Owned::open(dir.path(), &Recipe::default(), 1, None).unwrap());
         let record = dir.path().join(RECORD);
         fs::remove_file(&record).unwrap();
         fs::create_dir(&record).unwrap(); // reading it fails, even for root
@@ -372,6 +408,6 @@ mod tests {
     fn any_other_folder_is_not_a_run_directory() {
         let dir = tempfile::tempdir().unwrap();
         let said = RunDir::open(dir.path()).unwrap_err().to_string();
-        assert!(said.contains("is not a run directory") && said.contains(RECIPE), "{said}");
+        assert!(said.contains("is not a run directory") && said.contains(RECORD), "{said}");
     }
 }

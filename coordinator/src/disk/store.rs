@@ -15,13 +15,16 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::disk::checkpoint::{Manifest, folder, parse_shard_name};
-use crate::disk::durable::{hex, sync_folder};
+use crate::disk::durable::{create_folders, hex, sync_folder};
+use crate::disk::run_dir::{START, Start};
 use crate::error::Error;
 
 /// The checkpoints of one run directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     run_dir: PathBuf,
+    /// Length and SHA-256 of the weights that the run starts from.
+    start: Option<(u64, String)>,
     expected: Arc<Mutex<Expected>>,
     /// Limits the files sent at the same time.
     turns: Arc<Semaphore>,
@@ -40,9 +43,11 @@ struct Expected {
 }
 
 impl Store {
-    pub(crate) fn new(run_dir: &Path) -> Self {
+    /// The files of a run that starts from `start`, or else from initial values.
+    pub(crate) fn new(run_dir: &Path, start: Option<&Start>) -> Self {
         Self {
             run_dir: run_dir.to_path_buf(),
+            start: start.map(|start| (start.bytes, start.sha256.clone())),
             expected: Arc::default(),
             turns: Arc::new(Semaphore::new(FILES_OUT)),
         }
@@ -110,20 +115,26 @@ impl Store {
             hash: Sha256::new(),
             checker: ChunkChecker::new(u64::MAX),
         };
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        create_folders(&folder)?;
         let file = File::create(&incoming.part).map_err(Error::io("create", &incoming.part))?;
         incoming.file = Some(file);
         Ok(incoming)
     }
 
-    /// Opens a shard that a manifest lists.
+    /// Opens a shard that a manifest lists, or the weights that the run starts from.
     ///
     /// # Errors
     /// [`Error::NoFile`] for any other name, [`Error::Io`] if it can't be read.
     pub(crate) fn get(&self, name: &str) -> Result<Outgoing, Error> {
         let no_file = || Error::NoFile { name: name.to_string() };
+        if let Some((total, sha256)) = self.start.clone().filter(|_| name == START) {
+            let path = self.run_dir.join(START);
+            let file = File::open(&path).map_err(Error::io("open", &path))?;
+            return Ok(Outgoing { path, file, sha256, total, offset: 0 });
+        }
         let (step, file) = parse_shard_name(name).ok_or_else(no_file)?;
-        let manifest = Manifest::read(&self.run_dir, step).map_err(|_| no_file())?;
+        let manifest = Manifest::read(&self.run_dir, step)
+            .map_err(|error| if error.is_absent() { no_file() } else { error })?;
         let entry = manifest.shards.iter().find(|s| s.file == file).ok_or_else(no_file)?;
         let path = folder(&self.run_dir, step).join(file);
         let open = File::open(&path).map_err(Error::io("open", &path))?;
@@ -235,7 +246,7 @@ mod tests {
     use crate::disk::durable::sha256;
 
     fn accepting(dir: &Path) -> (Store, String) {
-        let store = Store::new(dir);
+        let store = Store::new(dir, None);
         let name = shard_name(10, "half-a.safetensors");
         store.accept(3, vec![name.clone()]);
         (store, name)
@@ -317,7 +328,7 @@ mod tests {
     #[test]
     fn only_files_with_a_manifest_go_out() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path());
+        let store = Store::new(dir.path(), None);
         let manifest = crate::disk::checkpoint::tests::write(dir.path(), 10, None);
         let mut out = store.get(&shard_name(10, "half-a.safetensors")).unwrap();
         assert_eq!((out.total, &out.sha256), (8, &manifest.shards[0].sha256));

@@ -1,5 +1,6 @@
 //! `metrics.jsonl`: one line per step and one per evaluation; cut back when the run rolls back.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use proto::step::{FIGURES, Figure, StepFigures, Unit};
@@ -8,7 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::append::AppendFile;
+use super::append::{AppendFile, Unsynced};
 use crate::error::Error;
 
 /// Result on the validation images at a step; errors are fractions.
@@ -24,8 +25,10 @@ pub struct Evaluation {
     #[serde(deserialize_with = "nan_if_null")]
     pub loss: f64,
     /// Fraction whose label is not the most probable.
+    #[serde(deserialize_with = "nan_if_null")]
     pub top1_error: f64,
     /// Fraction whose label is not among the five most probable.
+    #[serde(deserialize_with = "nan_if_null")]
     pub top5_error: f64,
 }
 
@@ -58,6 +61,37 @@ pub struct Step {
     pub images_per_s: f64,
     /// Figures of both halves together, with the number of the step.
     pub figures: StepFigures,
+    /// Checksums of what half A and half B sent; `None` if the network is not cut, or an earlier
+    /// version recorded the step.
+    pub sent: Option<[Sent; 2]>,
+}
+
+/// Packed checksums of all tensors that a half sent in one step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Checksums of the forward pass.
+    pub forward: u64,
+    /// Checksums of the backward pass.
+    pub backward: u64,
+}
+
+impl Sent {
+    /// The checksums of what a half received in a step: the other half sent it.
+    pub fn received_in(figures: &StepFigures) -> Self {
+        Self { forward: figures.forward_received, backward: figures.backward_received }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (forward, backward) = text.split_at_checked(16)?;
+        let number = |hex| u64::from_str_radix(hex, 16).ok();
+        Some(Self { forward: number(forward)?, backward: number(backward)? })
+    }
+}
+
+impl std::fmt::Display for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}{:016x}", self.forward, self.backward)
+    }
 }
 
 /// The line of one evaluation; errors are fractions.
@@ -79,6 +113,18 @@ pub struct Eval {
     pub top1_error: f64,
     /// Fraction whose label is not among the five most probable.
     pub top5_error: f64,
+    /// Size of the weights of each layer, and of their last changes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub magnitudes: BTreeMap<String, Means>,
+}
+
+/// Means over the weights of a layer, both halves together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Means {
+    /// Mean |w|.
+    pub weights: f64,
+    /// Mean |Δw| of the last step.
+    pub updates: f64,
 }
 
 impl Step {
@@ -105,7 +151,18 @@ impl Serialize for Step {
         for (Figure { name, .. }, _, value) in self.recorded(false) {
             map.serialize_entry(name, &value)?;
         }
+        if let Some(sent) = &self.sent {
+            map.serialize_entry("sent", &sent.map(|half| half.to_string()))?;
+        }
         map.end()
+    }
+}
+
+fn sent(value: &Value) -> Result<[Sent; 2], String> {
+    let half = |i: usize| value.get(i).and_then(Value::as_str).and_then(Sent::parse);
+    match (half(0), half(1)) {
+        (Some(a), Some(b)) => Ok([a, b]),
+        _ => Err(format!("sent is {value}, expected two texts of 32 hexadecimal digits")),
     }
 }
 
@@ -130,6 +187,7 @@ impl<'de> Deserialize<'de> for Step {
             rate: number("rate")?,
             images_per_s: number("images_per_s")?,
             figures,
+            sent: fields.get("sent").map(sent).transpose().map_err(D::Error::custom)?,
         })
     }
 }
@@ -139,14 +197,14 @@ impl<'de> Deserialize<'de> for Step {
 pub(crate) struct Metrics(AppendFile);
 
 impl Metrics {
-    /// Opens or creates the file and cuts it to `bytes`.
-    pub(crate) fn open(path: &Path, bytes: u64) -> Result<Self, Error> {
-        Ok(Self(AppendFile::open(path, bytes)?))
+    /// Opens or creates the file.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        Ok(Self(AppendFile::open(path)?))
     }
 
     /// Cuts the file back to `bytes`.
-    pub(crate) fn cut(&mut self, bytes: u64) -> Result<(), Error> {
-        self.0.cut(bytes)
+    pub(crate) fn cut(&mut self, bytes: u64) {
+        self.0.cut(bytes);
     }
 
     /// Appends a line.
@@ -162,12 +220,17 @@ impl Metrics {
         self.0.length()
     }
 
-    /// Makes sure that every line is on the disk; returns the length of the file.
+    /// Returns true if the memory for lines that wait for the disk is nearly full.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.0.is_crowded()
+    }
+
+    /// Writes every line; returns the file, to be synced.
     ///
     /// # Errors
-    /// [`Error::Io`] if some line isn't.
-    pub(crate) fn sync(&mut self) -> Result<u64, Error> {
-        self.0.sync()
+    /// [`Error::Io`] if some line can't be written.
+    pub(crate) fn written(&mut self) -> Result<Option<Unsynced>, Error> {
+        self.0.written()
     }
 }
 
@@ -184,6 +247,7 @@ mod tests {
             loss: 0.5,
             top1_error: 0.25,
             top5_error: 0.0,
+            magnitudes: BTreeMap::new(),
         })
     }
 
@@ -191,11 +255,11 @@ mod tests {
     fn a_file_that_was_cut_back_continues_where_it_was_cut() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("metrics.jsonl");
-        let mut metrics = Metrics::open(&path, 0).unwrap();
+        let mut metrics = Metrics::open(&path).unwrap();
         metrics.append(&line(1));
-        let kept = metrics.sync().unwrap();
+        let kept = metrics.0.sync().unwrap();
         metrics.append(&line(2));
-        metrics.cut(kept).unwrap();
+        metrics.cut(kept);
         metrics.append(&line(3));
         let text = std::fs::read_to_string(&path).unwrap();
         let want = "{\"kind\":\"eval\",\"split\":\"val\",\"views\":1,\"step\":1,\"epoch\":1.0,\
@@ -212,14 +276,16 @@ mod tests {
         for (value, Figure { set, .. }) in (1..).zip(FIGURES) {
             set(&mut figures, f64::from(value) / 4.0);
         }
-        let step = Step { epoch: 0.5, rate: 0.01, images_per_s: 25.0, figures };
+        let sent = Some([Sent { forward: 1, backward: u64::MAX }, Sent::default()]);
+        let step = Step { epoch: 0.5, rate: 0.01, images_per_s: 25.0, figures, sent };
         let text = serde_json::to_string(&Line::Step(step.clone())).unwrap();
         assert_eq!(
             text,
             "{\"kind\":\"step\",\"step\":7,\"epoch\":0.5,\"loss\":0.25,\"top1_error\":0.5,\
              \"top5_error\":0.75,\"rate\":0.01,\"images_per_s\":25.0,\"step_ms\":1.0,\
              \"compute_ms\":1.25,\"exchange_wait_ms\":1.5,\"peer_late_ms\":1.75,\
-             \"data_wait_ms\":2.0}"
+             \"data_wait_ms\":2.0,\"sent\":[\"0000000000000001ffffffffffffffff\",\
+             \"00000000000000000000000000000000\"]}"
         );
         let back: Line = serde_json::from_str(&text).unwrap();
         let recorded = StepFigures { transfer_ms: 0.0, exchange_bytes: 0, ..step.figures };
@@ -235,11 +301,11 @@ mod tests {
             epoch: 1.0,
             n_images: 10,
             loss: f64::NAN,
-            top1_error: 0.9,
+            top1_error: f64::NAN,
             top5_error: 0.5,
         };
         let text = serde_json::to_string(&bad).unwrap();
         let back: Evaluation = serde_json::from_str(&text).unwrap();
-        assert!(back.loss.is_nan());
+        assert!(back.loss.is_nan() && back.top1_error.is_nan());
     }
 }

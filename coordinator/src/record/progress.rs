@@ -1,6 +1,7 @@
 //! Log lines of the coordinator for people: the start, a line of progress every few seconds, each
 //! evaluation, the end. `alexnet up` and `alexnet status` print the same lines.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use model::recipe::Recipe;
@@ -9,7 +10,7 @@ use proto::status::Phase;
 use proto::step::{FIGURES, Figure, StepFigures};
 use proto::wire;
 
-use super::metrics::Evaluation;
+use super::metrics::{Evaluation, Means};
 use crate::disk::data_set::DataSet;
 use crate::run::event::Ending;
 use crate::run::status::RunStatus;
@@ -93,6 +94,18 @@ pub(crate) fn evaluated(found: &Evaluation, classes: usize) {
     );
 }
 
+/// Logs how large the weights of each layer are, and the last step's changes in relation to them.
+pub(crate) fn magnitudes(means: &BTreeMap<String, Means>) {
+    if means.is_empty() {
+        return;
+    }
+    let layer = |(layer, Means { weights, updates }): (&String, &Means)| {
+        format!("{layer} {weights:.1e} {:.1e}", updates / weights)
+    };
+    let layers: Vec<_> = means.iter().map(layer).collect();
+    say!("mean |w|, and mean |Δw| in relation to it: {}", layers.join(", "));
+}
+
 /// Logs how a run ended.
 pub(crate) fn ended(ending: &Ending, status: &RunStatus, images_per_s: f64) {
     let step = thousands(status.step);
@@ -103,7 +116,8 @@ pub(crate) fn ended(ending: &Ending, status: &RunStatus, images_per_s: f64) {
             reached(status)
         ),
         Ending::Stopped => say!(
-            "stopped after step {step} of {}; the same command continues from there",
+            "stopped after step {} of {}; the same command continues from there",
+            thousands(status.checkpoint_step),
             thousands(status.steps)
         ),
         // The command line prints these itself.

@@ -1,6 +1,7 @@
 //! Timed steps on their way into `timing.jsonl`, the trace and, now and then, the log.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use model::halves::Partition;
@@ -11,7 +12,7 @@ use proto::timing::{clock_ns, is_timed};
 
 use super::append::{AppendFile, whole_lines};
 use super::metrics::Line;
-use super::timing::{HalfStep, Timing, table};
+use super::timing::{HalfStep, Timing, earlier, table};
 use super::trace::Trace;
 use crate::disk::run_dir::RunDir;
 use crate::run::event::Action;
@@ -21,11 +22,18 @@ use crate::run::event::Action;
 /// CPUs, minutes on GPUs. `timing.jsonl` has every timed step.
 const PER_TABLE: u64 = 100;
 
+/// Length, in bytes, at which `timing.jsonl` is begun anew. The file before it is kept, so a run
+/// keeps between one and two times as much, which is the times of some ten thousand steps.
+const LONGEST: u64 = 64 << 20;
+
 /// Writes both files.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     /// `timing.jsonl`; `None` if the existing one can't be read.
     lines: Option<AppendFile>,
+    /// The file before it.
+    earlier: PathBuf,
+    longest: u64,
     trace: Trace,
     every: u64,
     /// The step of the newest table in the log.
@@ -47,6 +55,8 @@ impl Recorder {
         };
         Self {
             lines,
+            earlier: earlier(&path),
+            longest: LONGEST,
             trace: Trace::new(&dir.trace_path(), dir.record.started),
             every,
             table: None,
@@ -69,6 +79,13 @@ impl Recorder {
                 let mut text = serde_json::to_vec(&step).unwrap_or_default();
                 text.push(b'\n');
                 lines.append(&text);
+                if lines.length() >= self.longest
+                    && let Err(error) = lines.set_aside(&self.earlier)
+                {
+                    // Tried again when as much has been added.
+                    self.longest += LONGEST;
+                    tracing::error!(%error, "timing.jsonl can't be begun anew and grows");
+                }
             }
             if self.shows(step.step) {
                 tracing::info!(name: FOR_PEOPLE, parent: None, "{}", table::of_step(&step));
@@ -141,7 +158,7 @@ mod tests {
     fn the_log_has_a_table_of_each_half_of_a_few_timed_steps() {
         let dir = tempfile::tempdir().unwrap();
         let recipe = model::recipe::Recipe::default();
-        let owned = crate::disk::run_dir::Owned::open(dir.path(), &recipe, 1).unwrap();
+        let owned = crate::disk::run_dir::Owned::open(dir.path(), &recipe, 1, None).unwrap();
         let shown = |every: u64, last: u64| -> Vec<u64> {
             let mut recorder = Recorder::new(&owned.dir, every);
             let both = (1..=last).filter(|step| is_timed(*step, every)).flat_map(|step| [step; 2]);
@@ -153,10 +170,33 @@ mod tests {
     }
 
     #[test]
+    fn timed_steps_beyond_a_limit_begin_a_new_file_and_the_one_before_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = model::recipe::Recipe::default();
+        let owned = crate::disk::run_dir::Owned::open(dir.path(), &recipe, 1, None).unwrap();
+        let path = owned.dir.timing_path();
+        let add = |recorder: &mut Recorder, step| {
+            let step = Some(HalfStep { step, ..Default::default() });
+            let half = Partition::Half(model::halves::Half::A);
+            recorder.partition(half, Timing { step, spans: Vec::new() });
+        };
+        add(&mut Recorder::new(&owned.dir, 1), 0);
+        let line = std::fs::metadata(&path).unwrap().len();
+        // Three lines to a file.
+        let mut recorder = Recorder { longest: 3 * line, ..Recorder::new(&owned.dir, 1) };
+        (1..8).for_each(|step| add(&mut recorder, step));
+        let steps = |path: &std::path::Path| -> Vec<u64> {
+            let text = std::fs::read_to_string(path).unwrap();
+            text.lines().map(|l| serde_json::from_str::<HalfStep>(l).unwrap().step).collect()
+        };
+        assert_eq!((steps(&earlier(&path)), steps(&path)), (vec![3, 4, 5], vec![6, 7]));
+    }
+
+    #[test]
     fn a_line_that_a_crash_cut_off_is_removed_and_zeros_are_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let recipe = model::recipe::Recipe::default();
-        let owned = crate::disk::run_dir::Owned::open(dir.path(), &recipe, 1).unwrap();
+        let owned = crate::disk::run_dir::Owned::open(dir.path(), &recipe, 1, None).unwrap();
         let path = owned.dir.timing_path();
         let layer = LayerTime { layer: "fc8".into(), pass: "update".into(), ..Default::default() };
         let step = HalfStep { step: 2, layers: vec![layer], ..Default::default() };

@@ -8,10 +8,11 @@
 
 mod event; // records, as bytes
 
+use std::io::{self, ErrorKind::NotADirectory, ErrorKind::NotFound};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::append::AppendFile;
+use super::append::{AppendFile, Unsynced};
 use super::metrics::{Eval, Line};
 use crate::error::Error;
 use event::Event;
@@ -30,9 +31,12 @@ pub(crate) struct TensorBoard {
 
 impl TensorBoard {
     /// A new file in each folder, created by the first record.
-    pub(crate) fn new(run_dir: &Path) -> Self {
-        let folder = |name| run_dir.join(FOLDER).join(name);
-        Self { train: Events::new(&folder("train")), val: Events::new(&folder("val")) }
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a folder is there and can't be read: its files would be overwritten.
+    pub(crate) fn new(run_dir: &Path) -> Result<Self, Error> {
+        let events = |name| Events::new(&run_dir.join(FOLDER).join(name));
+        Ok(Self { train: events("train")?, val: events("val")? })
     }
 
     /// Takes back the steps after `step`, and the evaluations after that of step `evaluated`.
@@ -54,23 +58,30 @@ impl TensorBoard {
                 let values: Vec<_> = tagged(true).chain(own).chain(tagged(false)).collect();
                 self.train.write(&Event::scalars(now, step.figures.step, &values));
             }
-            Line::Eval(Eval { step, loss, top1_error, top5_error, .. }) => {
-                let values =
+            Line::Eval(Eval { step, loss, top1_error, top5_error, magnitudes, .. }) => {
+                let means = magnitudes.iter().flat_map(|(layer, means)| {
+                    [
+                        (format!("weights/{layer}"), means.weights),
+                        (format!("updates/{layer}"), means.updates),
+                    ]
+                });
+                let means: Vec<_> = means.collect();
+                let scores =
                     [("loss", *loss), ("top1_error", *top1_error), ("top5_error", *top5_error)];
+                let means = means.iter().map(|(tag, value)| (tag.as_str(), *value));
+                let values: Vec<_> = scores.into_iter().chain(means).collect();
                 self.val.write(&Event::scalars(now, *step, &values));
             }
             Line::Other => {}
         }
     }
 
-    /// Makes sure that all records are on the disk.
+    /// Writes all records; returns the files, to be synced.
     ///
     /// # Errors
-    /// [`Error::Io`] if some are not; they wait and are tried again.
-    pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        self.train.file.sync()?;
-        self.val.file.sync()?;
-        Ok(())
+    /// [`Error::Io`] if some can't be written; they wait and are tried again.
+    pub(crate) fn written(&mut self) -> Result<Vec<Unsynced>, Error> {
+        Ok(self.train.file.written()?.into_iter().chain(self.val.file.written()?).collect())
     }
 }
 
@@ -82,8 +93,9 @@ struct Events {
 }
 
 impl Events {
-    fn new(folder: &Path) -> Self {
-        Self { file: AppendFile::lazy(&next_file(folder), 0), begun: false }
+    fn new(folder: &Path) -> Result<Self, Error> {
+        let file = next_file(folder).map_err(Error::io("read", folder))?;
+        Ok(Self { file: AppendFile::lazy(&file, 0), begun: false })
     }
 
     fn restart(&mut self, first_gone: u64, now: SystemTime) {
@@ -100,12 +112,19 @@ impl Events {
 }
 
 /// The name of a new file, sorted after all others: a number, since clocks may be set back.
-fn next_file(folder: &Path) -> PathBuf {
-    let there = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let numbers = there
-        .filter_map(|entry| entry.file_name().to_str()?.strip_prefix(NAME)?.parse::<u32>().ok());
-    let next = numbers.max().unwrap_or(0) + 1;
-    folder.join(format!("{NAME}{next:08}"))
+fn next_file(folder: &Path) -> io::Result<PathBuf> {
+    let mut last = 0;
+    let there = match std::fs::read_dir(folder) {
+        // A file in the folder's place holds none either, and the records wait until it is gone.
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => None,
+        there => Some(there?),
+    };
+    for entry in there.into_iter().flatten() {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(NAME)?.parse::<u32>().ok());
+        last = number.unwrap_or(0).max(last);
+    }
+    Ok(folder.join(format!("{NAME}{:08}", last + 1)))
 }
 
 #[cfg(test)]
@@ -117,10 +136,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let line = |step| Line::Eval(Eval { step, loss: 0.5, ..Eval::default() });
         for step in 0..11 {
-            let mut board = TensorBoard::new(dir.path());
+            let mut board = TensorBoard::new(dir.path()).unwrap();
             board.roll_back(step, step.checked_sub(1), SystemTime::now());
             board.append(&line(step), SystemTime::now());
-            board.sync().unwrap();
+            board.written().unwrap();
         }
         let mut names: Vec<_> = std::fs::read_dir(dir.path().join("tensorboard/val"))
             .unwrap()

@@ -4,8 +4,16 @@ pub mod table; // timed steps as text
 
 pub use proto::step::LayerTime;
 
+use std::path::{Path, PathBuf};
+
 use proto::step::Span;
 use serde::{Deserialize, Serialize};
+
+/// The file of the timed steps before those in `timing.jsonl`; there is one if a run has timed so
+/// many that `timing.jsonl` was begun anew.
+pub fn earlier(timing: &Path) -> PathBuf {
+    timing.with_file_name("timing.earlier.jsonl")
+}
 
 /// A timed step of one partition: a line of `timing.jsonl`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use model::halves::Partition;
 use proto::command::Command;
-use proto::status::{DeviceKind, WorkerStatus};
+use proto::status::{DeviceKind, Standing, WorkerStatus};
 use proto::step::StepFigures;
+use proto::wire::Blame;
 
 use crate::disk::checkpoint::Manifest;
 use crate::disk::data_set::DataSet;
@@ -32,11 +33,22 @@ pub(crate) enum Event {
     LoaderLeft {
         loader: LoaderId,
     },
+    /// A worker's experience with a loader has changed.
+    LoaderJudged {
+        worker: WorkerId,
+        loader: LoaderId,
+        standing: Standing,
+        why: String,
+    },
     WorkerJoined {
         worker: WorkerId,
         device: String,
         kind: DeviceKind,
         address: String,
+    },
+    /// A worker was asked to leave. It waits for the command to finish.
+    WorkerLeaving {
+        worker: WorkerId,
     },
     /// A worker's stream ended.
     WorkerLeft {
@@ -54,7 +66,11 @@ pub(crate) enum Event {
         step: u64,
         result: Result<Box<Manifest>, String>,
     },
-    /// The run is to end at the next step that all partitions have done.
+    /// The answer to [`Action::FindCheckpoint`].
+    CheckpointFound(Found),
+    /// Records wait for the disk, and soon there will be no room for more of them.
+    RecordsWait,
+    /// The run is to end at a step that all partitions have done.
     Stop {
         reason: String,
     },
@@ -62,28 +78,41 @@ pub(crate) enum Event {
     Tick,
 }
 
+/// The newest whole checkpoint, if there is one, and a sentence for each newer one that isn't used.
+/// Or the reason for which the checkpoints can't be read.
+pub(crate) type Found = Result<(Option<Box<Manifest>>, Vec<String>), String>;
+
 /// A message of a worker.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum WorkerMessage {
     Heartbeat,
+    /// `begun_anew`: why layers of the weights that the run starts from don't fit.
     Ready {
         step: u64,
+        begun_anew: Vec<String>,
     },
     StepDone(StepFigures),
     Evaluated {
         step: u64,
         scores: Scores,
+        /// Of this worker's layers.
+        magnitudes: Vec<(String, Magnitude)>,
     },
     Saved {
         step: u64,
         result: Result<Shard, String>,
     },
     /// The worker gave up. `retry`: a rollback may help; `shared`: the other half finds the same
-    /// failure by itself.
+    /// failure by itself; `blame`: the machine that it belongs to.
     Failed {
         reason: String,
         retry: bool,
         shared: bool,
+        blame: Blame,
+    },
+    /// The answer to a halt.
+    Halted {
+        step: u64,
     },
     /// Times of a timed step.
     Timing(Box<Timing>),
@@ -94,16 +123,28 @@ impl WorkerMessage {
     pub(crate) fn in_words(&self) -> String {
         match self {
             WorkerMessage::Heartbeat => "sent a heartbeat".into(),
-            WorkerMessage::Ready { step } => format!("is ready at step {step}"),
+            WorkerMessage::Ready { step, .. } => format!("is ready at step {step}"),
             WorkerMessage::StepDone(figures) => format!("reported step {}", figures.step),
             WorkerMessage::Evaluated { step, .. } => {
                 format!("reported an evaluation of step {step}")
             }
             WorkerMessage::Saved { step, .. } => format!("reported a shard of step {step}"),
             WorkerMessage::Failed { reason, .. } => format!("reported a failure: {reason}"),
+            WorkerMessage::Halted { step } => format!("halted after step {step}"),
             WorkerMessage::Timing(_) => "reported times".into(),
         }
     }
+}
+
+/// Sums over the weights of a layer in one half.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Magnitude {
+    /// Number of weights.
+    pub(crate) n: u64,
+    /// Sum of |w|.
+    pub(crate) weights: f64,
+    /// Sum of |Δw| of the last step.
+    pub(crate) updates: f64,
 }
 
 /// Results of half A, or of the whole network, on the validation images; errors are fractions.
@@ -116,6 +157,16 @@ pub(crate) struct Scores {
 }
 
 impl Scores {
+    /// Refuses numbers that are no result: an evaluation with them decides nothing.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (name, error) in [("top-1", self.top1_error), ("top-5", self.top5_error)] {
+            if !(0.0..=1.0).contains(&error) {
+                return Err(format!("a {name} error of {error}, expected a number from 0 to 1"));
+            }
+        }
+        Ok(())
+    }
+
     /// The evaluation of a step.
     pub(crate) fn at(self, step: u64, epoch: f64) -> Evaluation {
         Evaluation {
@@ -183,6 +234,11 @@ pub(crate) enum Action {
     MarkMetrics,
     /// Write the manifest; answer with [`Event::ManifestWritten`].
     WriteManifest(Box<Manifest>),
+    /// Find the newest whole checkpoint; answer with [`Event::CheckpointFound`]. One that can't be
+    /// read is an error; if `whatever_is_readable`, it is passed over.
+    FindCheckpoint {
+        whatever_is_readable: bool,
+    },
     /// Remove an unfinished checkpoint.
     DiscardCheckpoint {
         step: u64,

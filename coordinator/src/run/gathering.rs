@@ -5,13 +5,16 @@ use std::time::Instant;
 
 use net::FOR_MACHINES;
 use proto::command::{Begin, Command, Loaders};
+use proto::digest::sha256;
+use proto::status::Standing;
 use proto::wire;
 
 use super::boundaries::Boundaries;
-use super::event::{Action, LoaderId};
+use super::event::{Action, LoaderId, WorkerId};
 use super::{Run, Settings, Stage};
 use crate::disk::checkpoint::shard_name;
 use crate::disk::data_set::DataSet;
+use crate::disk::run_dir::START;
 use crate::record::progress::thousands;
 
 /// A data set for people: name, size, and enough of its digest to tell it from another.
@@ -36,12 +39,12 @@ impl Run {
         now: Instant,
     ) {
         let new = self.data.is_none();
-        let fits = self.fits(&data);
+        let fits = self.fits(&data).and_then(|()| self.fits_mean(&data, &mean));
         // A run that was begun has its schedule, for better or worse.
         let can_work = || if new { self.schedule_can_work(&data) } else { Ok(()) };
         if let Err(reason) = fits.and_then(|()| can_work()) {
             // With no other loader, nothing can put this right while the run waits.
-            let alone = self.members.loaders().is_empty() && !self.started;
+            let alone = !self.members.has_loaders() && !self.started;
             self.actions.push(Action::RefuseLoader { loader, reason: reason.clone() });
             if alone {
                 self.fail(reason);
@@ -51,6 +54,7 @@ impl Run {
         if new {
             self.set_data(data.clone());
             self.note_outlook();
+            self.mean_sha256 = sha256(&mean);
             self.actions.push(Action::RecordData { data: Box::new(data), mean });
         }
         self.no_loader_since = None;
@@ -69,6 +73,16 @@ impl Run {
             return Err(format!(
                 "the run in {run_dir} was begun with {}, and these are {}: give it its own data \
                  set with --data, or begin a new run with another --run",
+                in_words(own),
+                in_words(data),
+            ));
+        }
+        if let Some(own) = &self.data
+            && own != data
+        {
+            return Err(format!(
+                "it says that it has the pictures of the run in {run_dir}, {}, but describes them \
+                 otherwise: {}; restart it with an intact copy of the data set",
                 in_words(own),
                 in_words(data),
             ));
@@ -94,6 +108,23 @@ impl Run {
         Ok(())
     }
 
+    /// Returns true if a loader has the same mean image as the run.
+    fn fits_mean(&self, data: &DataSet, mean: &[u8]) -> Result<(), String> {
+        if self.mean_sha256.is_empty() || sha256(mean) == self.mean_sha256 {
+            return Ok(());
+        }
+        Err(format!(
+            "it says that it has the run's pictures, {}, but with another mean image; restart it \
+             with an intact copy of the data set",
+            in_words(data)
+        ))
+    }
+
+    /// Remembers the mean image's digest of a run that was begun before.
+    pub(crate) fn set_mean(&mut self, sha256: String) {
+        self.mean_sha256 = sha256;
+    }
+
     pub(super) fn set_data(&mut self, data: DataSet) {
         let Settings { recipe, until, checkpoint_every, .. } = &self.settings;
         self.boundaries = Some(Boundaries::new(recipe, &data, *until, *checkpoint_every));
@@ -103,27 +134,60 @@ impl Run {
     pub(super) fn loader_left(&mut self, loader: LoaderId, now: Instant) {
         if self.members.loader_left(loader) {
             self.tell_loaders();
-            if self.members.loaders().is_empty() {
+            if !self.members.has_loaders() {
                 tracing::warn!("the last loader is gone");
                 self.no_loader_since = Some(now);
             }
         }
     }
 
-    /// Tells workers that have begun the addresses of the loaders.
+    /// Takes a worker's experience with a loader, and tells it to people and to all workers, so
+    /// that all ask the same loader for a minibatch.
+    pub(super) fn loader_judged(
+        &mut self,
+        worker: WorkerId,
+        loader: LoaderId,
+        standing: Standing,
+        why: &str,
+    ) {
+        let Some(seat) = self.members.seat_of(worker) else { return };
+        let by = self.members.seats[seat].partition;
+        let Some((status, is_news)) = self.members.judge(loader, standing, why) else { return };
+        let address = &status.address;
+        let notice = match standing {
+            Standing::Refused => format!("loader {address} is not asked any more: {why}"),
+            Standing::Slow => format!("loader {address} is too slow: {why}"),
+            Standing::Good | Standing::Unspecified => {
+                tracing::info!(%by, "loader {address} is fast enough again");
+                return self.tell_loaders();
+            }
+        };
+        tracing::warn!(%by, "{notice}");
+        if is_news {
+            self.note(notice);
+        }
+        self.tell_loaders();
+    }
+
+    /// Tells workers that have begun about the loaders.
     fn tell_loaders(&mut self) {
         if self.stage != Stage::Gathering {
-            let addresses = self.members.loaders();
-            self.send_to_all(|_| Command::Loaders(Loaders { addresses: addresses.clone() }));
+            let loaders = self.members.known_loaders();
+            self.send_to_all(|_| Command::Loaders(Loaders { loaders: loaders.clone() }));
         }
     }
 
     pub(super) fn begin_if_all_are_here(&mut self, now: Instant) {
-        if self.stage != Stage::Gathering || self.not_before.is_some_and(|at| now < at) {
+        let waits = self.search.is_some() || self.not_before.is_some_and(|at| now < at);
+        if self.stage != Stage::Gathering || waits {
             return;
         }
-        self.members.fill_seats();
-        if self.members.loaders().is_empty() {
+        self.dismiss();
+        self.members.fill_seats(now);
+        if self.started && !self.members.missing().is_empty() {
+            self.no_worker_since.get_or_insert(now);
+        }
+        if !self.members.has_loaders() {
             return;
         }
         let incarnation = self.incarnation + 1;
@@ -133,6 +197,7 @@ impl Run {
         (self.no_worker_since, self.not_before) = (None, None);
         self.stage = Stage::Starting { since: now };
         self.expect_answers();
+        self.members.remember_devices();
         let workers = self.members.describe();
         let devices: Vec<_> = workers.iter().map(ToString::to_string).collect();
         // `progress` logs the same as a sentence for people.
@@ -142,9 +207,7 @@ impl Run {
                 "{kinds}: the same network, with other last bits than two devices of a kind"
             ));
         }
-        let bytes = self.checkpoint.as_ref().map_or(0, |m| m.metrics_bytes);
         self.actions.push(Action::RecordStart { incarnation, workers });
-        self.actions.push(Action::CutMetrics { bytes });
         self.actions.push(Action::AcceptShards { incarnation, shards: Vec::new() });
         self.send_to_all(|seat| Command::Begin(begins[seat].clone()));
     }
@@ -159,6 +222,7 @@ impl Run {
                 Some((shard_name(manifest.step, &shard.file), shard.sha256.clone()))
             });
             // Without a shard the worker makes initial values.
+            let start = self.settings.start.as_ref().filter(|_| shard.is_none());
             let (shard, shard_sha256) = shard.unwrap_or_default();
             Begin {
                 run_id: self.settings.run_id.clone(),
@@ -170,15 +234,22 @@ impl Run {
                 step: seat.done,
                 shard,
                 shard_sha256,
+                start: start.map_or(String::new(), |_| START.to_string()),
+                start_sha256: start.map_or(String::new(), |start| start.sha256.clone()),
+                other_classes: start.is_some_and(|start| start.are_others(&data.classes)),
                 peer: match seated.len() {
                     1 => String::new(),
                     _ => seated[1 - i].address.clone(),
                 },
-                loaders: self.members.loaders(),
+                loaders: self.members.known_loaders(),
+                side: data.side,
+                colors: data.colors.to_vec(),
+                mean_sha256: self.mean_sha256.clone(),
                 data_set: data.digest.clone(),
                 n_train: data.n_train,
                 n_val: data.n_val,
                 timing_every: self.settings.timing_every,
+                heartbeat_timeout_ms: self.settings.heartbeat_timeout.as_millis() as u64,
                 token: bytes::Bytes::new(), // filled in on sending: it belongs in no log or file
             }
         });

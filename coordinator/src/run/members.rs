@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use model::halves::{Half, Partition};
-use proto::status::{DeviceKind, WorkerStatus};
+use proto::command::KnownLoader;
+use proto::status::{DeviceKind, LoaderStatus, Standing, WorkerStatus};
 use proto::step::StepFigures;
 
 use super::event::{LoaderId, WorkerId};
+use super::faults::Faults;
 use super::status::Work;
 use crate::disk::checkpoint::ShardEntry;
 
@@ -21,12 +23,26 @@ pub(crate) struct Worker {
     /// Address at which the other half reaches the worker.
     pub(crate) address: String,
     heard: Instant,
+    /// The worker was asked to leave.
+    leaving: bool,
+}
+
+/// A connected loader.
+#[derive(Debug, Clone)]
+pub(crate) struct Loader {
+    id: LoaderId,
+    /// Address of the loader, and the experience of workers with it.
+    status: LoaderStatus,
+    /// True once the log has said that the loader is slow.
+    noted: bool,
 }
 
 /// The place of one partition in a run, and its part in whatever the run is doing.
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) partition: Partition,
+    /// The device that computed the partition last.
+    pub(crate) device: Option<String>,
     /// Worker that computes the partition.
     pub(crate) worker: Option<WorkerId>,
     /// Steps done.
@@ -44,9 +60,10 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    fn new(partition: Partition) -> Self {
+    fn new(partition: Partition, device: Option<String>) -> Self {
         Self {
             partition,
+            device,
             worker: None,
             done: 0,
             reports: VecDeque::new(),
@@ -67,19 +84,24 @@ impl Seat {
 #[derive(Debug)]
 pub(crate) struct Members {
     pub(crate) seats: Vec<Seat>,
-    workers: Vec<Worker>,
-    loaders: Vec<(LoaderId, String)>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) faults: Faults,
+    loaders: Vec<Loader>,
 }
 
 impl Members {
     /// Empty seats: one for a whole network, two for halves.
-    pub(crate) fn new(columns: usize) -> Self {
+    ///
+    /// `devices`: those that computed the partitions last.
+    pub(crate) fn new(columns: usize, devices: &[(Partition, String)]) -> Self {
         let partitions = match columns {
             1 => vec![Partition::Whole],
             _ => Half::BOTH.map(Partition::Half).to_vec(),
         };
-        let seats = partitions.into_iter().map(Seat::new).collect();
-        Self { seats, workers: Vec::new(), loaders: Vec::new() }
+        let last = |of| devices.iter().find(|(partition, _)| *partition == of);
+        let seat = |of| Seat::new(of, last(of).map(|(_, device)| device.clone()));
+        let seats = partitions.into_iter().map(seat).collect();
+        Self { seats, workers: Vec::new(), faults: Faults::default(), loaders: Vec::new() }
     }
 
     pub(crate) fn join(
@@ -90,7 +112,7 @@ impl Members {
         address: String,
         now: Instant,
     ) {
-        self.workers.push(Worker { id, device, kind, address, heard: now });
+        self.workers.push(Worker { id, device, kind, address, heard: now, leaving: false });
     }
 
     /// Removes a worker; returns the seat that is empty now, if the worker had one.
@@ -101,14 +123,19 @@ impl Members {
         Some(seat)
     }
 
-    /// Gives empty seats to standbys in the order in which they joined; nobody changes seats.
-    pub(crate) fn fill_seats(&mut self) {
-        for seat in 0..self.seats.len() {
-            if self.seats[seat].worker.is_none() {
-                let next = self.workers.iter().find(|w| self.seat_of(w.id).is_none());
-                self.seats[seat].worker = next.map(|w| w.id);
-            }
-        }
+    /// Notes that a worker was asked to leave.
+    pub(crate) fn leaves(&mut self, id: WorkerId) {
+        self.workers.iter_mut().filter(|w| w.id == id).for_each(|w| w.leaving = true);
+    }
+
+    /// Workers that were asked to leave.
+    pub(crate) fn leaving(&self) -> Vec<WorkerId> {
+        self.workers.iter().filter(|w| w.leaving).map(|w| w.id).collect()
+    }
+
+    /// Returns true if a seated worker was asked to leave.
+    pub(crate) fn somebody_leaves(&self) -> bool {
+        self.workers.iter().any(|w| w.leaving && self.seat_of(w.id).is_some())
     }
 
     pub(crate) fn seat_of(&self, id: WorkerId) -> Option<usize> {
@@ -123,6 +150,14 @@ impl Members {
     /// Every worker, seated or standby.
     pub(crate) fn everyone(&self) -> Vec<WorkerId> {
         self.workers.iter().map(|w| w.id).collect()
+    }
+
+    /// Notes the devices of the seated workers.
+    pub(crate) fn remember_devices(&mut self) {
+        for seat in &mut self.seats {
+            let worker = self.workers.iter().find(|w| Some(w.id) == seat.worker);
+            seat.device = worker.map(|w| w.device.clone());
+        }
     }
 
     fn worker(&self, id: WorkerId) -> Option<&Worker> {
@@ -175,25 +210,56 @@ impl Members {
         seated.chain(standbys.map(|worker| status(worker, None))).collect()
     }
 
+    /// Adds a loader, which takes the place of an earlier session at the same address.
     pub(crate) fn loader_joined(&mut self, id: LoaderId, address: String) {
-        self.loaders.push((id, address));
+        self.loaders.retain(|loader| loader.status.address != address);
+        let status = LoaderStatus { address, standing: Standing::Good, why: String::new() };
+        self.loaders.push(Loader { id, status, noted: false });
     }
 
     /// Removes a loader; returns whether the run had it.
     pub(crate) fn loader_left(&mut self, id: LoaderId) -> bool {
         let before = self.loaders.len();
-        self.loaders.retain(|(loader, _)| *loader != id);
+        self.loaders.retain(|loader| loader.id != id);
         self.loaders.len() < before
     }
 
-    /// Addresses of the loaders, each once.
-    pub(crate) fn loaders(&self) -> Vec<String> {
-        let mut addresses: Vec<String> = Vec::new();
-        for (_, address) in &self.loaders {
-            if !addresses.contains(address) {
-                addresses.push(address.clone());
-            }
+    /// Takes a worker's experience with a loader; a loader that was refused stays so.
+    ///
+    /// Returns the loader's status if it has changed, and whether people should get a notice.
+    pub(crate) fn judge(
+        &mut self,
+        id: LoaderId,
+        standing: Standing,
+        why: &str,
+    ) -> Option<(LoaderStatus, bool)> {
+        let loader = self.loaders.iter_mut().find(|loader| loader.id == id)?;
+        if [standing, Standing::Refused].contains(&loader.status.standing) {
+            return None;
         }
-        addresses
+        loader.status.standing = standing;
+        loader.status.why = why.to_string();
+        // A loader that is slow again and again needs no more than one notice.
+        let is_news = standing == Standing::Refused || !std::mem::replace(&mut loader.noted, true);
+        Some((loader.status.clone(), is_news))
+    }
+
+    /// Returns true if any loader is connected.
+    pub(crate) fn has_loaders(&self) -> bool {
+        !self.loaders.is_empty()
+    }
+
+    /// The loaders, as workers get them.
+    pub(crate) fn known_loaders(&self) -> Vec<KnownLoader> {
+        let known = self.loaders.iter().map(|loader| {
+            let LoaderStatus { address, standing, why } = loader.status.clone();
+            KnownLoader { address, session: loader.id.0, standing: standing.into(), why }
+        });
+        known.collect()
+    }
+
+    /// The loaders, for people.
+    pub(crate) fn loaders(&self) -> Vec<LoaderStatus> {
+        self.loaders.iter().map(|loader| loader.status.clone()).collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use model::halves::Partition;
-use proto::status::{Phase, WorkerStatus};
+use proto::status::{LoaderStatus, Phase, WorkerStatus};
 use proto::step::StepFigures;
 
 use super::{Run, Stage};
@@ -32,8 +32,8 @@ pub struct RunStatus {
     pub rate: f64,
     /// Connected workers, the seated ones first.
     pub workers: Vec<WorkerStatus>,
-    /// Addresses of the connected loaders.
-    pub loaders: Vec<String>,
+    /// Connected loaders.
+    pub loaders: Vec<LoaderStatus>,
     /// Step of the last checkpoint; 0: none yet.
     pub checkpoint_step: u64,
     /// Time of the last checkpoint.
@@ -112,12 +112,15 @@ impl Run {
 
     fn phase(&self) -> Phase {
         match &self.stage {
-            Stage::Gathering if self.members.loaders().is_empty() => Phase::WaitingForLoaders,
+            Stage::Gathering if !self.members.has_loaders() => Phase::WaitingForLoaders,
+            Stage::Gathering if self.search.is_some() && self.members.missing().is_empty() => {
+                Phase::Starting
+            }
             Stage::Gathering => Phase::WaitingForWorkers { missing: self.members.missing() },
             Stage::Starting { .. } => Phase::Starting,
-            Stage::Training { .. } if self.stop.is_some() => Phase::Stopping,
             Stage::Training { .. } => Phase::Training,
             Stage::Evaluating { .. } => Phase::Evaluating,
+            Stage::Halting => Phase::Stopping,
             Stage::WaitingForDisk => Phase::Checkpointing,
             Stage::Ended => Phase::Ended,
         }
@@ -142,7 +145,7 @@ impl Run {
             run_dir: self.settings.run_dir.clone(),
             last: self.last.clone(),
             best: self.best.clone(),
-            notices: self.notices.clone(),
+            notices: self.notices.list(),
             restarts: self.restarts,
             images: self.steps_trained * self.settings.recipe.batch as u64,
             partitions: self.partitions(),

@@ -7,16 +7,21 @@ use model::halves::{Half, Partition};
 use model::recipe::{Recipe, Schedule};
 
 use proto::command::{Begin, Command, Evaluate, Train};
-use proto::status::{DeviceKind, Phase};
+use proto::status::{DeviceKind, Phase, Standing};
 use proto::step::StepFigures;
+use proto::wire::Blame;
 
-use super::event::{Action, Ending, Event, LoaderId, Scores, Shard, WorkerId, WorkerMessage};
+use super::event::{
+    Action, Ending, Event, Found, LoaderId, Scores, Shard, WorkerId, WorkerMessage,
+};
 use super::{Run, Settings};
 use crate::config::Until;
 use crate::disk::checkpoint::Manifest;
 use crate::disk::data_set::DataSet;
 use crate::record::metrics::{Line, Step};
 
+mod leaving; // workers that leave, runs that stop, and who gets a seat
+mod disk; // checkpoints that fail, and checkpoints that rot
 mod outlook; // schedules that wait for what never comes
 
 /// A data set of ten classes.
@@ -52,6 +57,9 @@ fn settings(until: Until, checkpoint_every: u64) -> Settings {
         ready_deadline: Duration::from_secs(60),
         max_restarts: 3,
         replacement_deadline: Duration::from_secs(60),
+        grace: Duration::from_secs(25),
+        start: None,
+        devices: vec![],
     }
 }
 
@@ -71,8 +79,10 @@ struct World {
     manifests: Vec<Manifest>,
     incarnation: u64,
     error_at: fn(u64) -> f64,
-    /// Steps whose checkpoint half B can't save.
-    full_disk_at: Option<u64>,
+    /// Number of shards of half B that can't be saved from now on.
+    refuses: u64,
+    /// Manifests that can't be used any more, by step.
+    rotten: Vec<u64>,
     ending: Option<Ending>,
     /// No worker does more steps than these.
     pause_at: Option<u64>,
@@ -99,7 +109,8 @@ impl World {
             manifests: vec![],
             incarnation: 0,
             error_at: |step| 1.0 / (1.0 + step as f64),
-            full_disk_at: None,
+            refuses: 0,
+            rotten: vec![],
             ending: None,
             pause_at: None,
         }
@@ -138,12 +149,27 @@ impl World {
         self.workers.remove(&worker);
         self.inbox.retain(|e| !matches!(e, Event::Message { worker: w, .. } if *w == worker));
         self.happens(Event::WorkerLeft { worker, why: "its connection ended".into() });
+        self.searches();
+    }
+
+    /// Lets the run have the answer that it waits for before it begins again.
+    fn searches(&mut self) {
+        if let [Event::CheckpointFound(_), ..] = self.inbox[..] {
+            let found = self.inbox.remove(0);
+            self.happens(found);
+        }
     }
 
     fn fails(&mut self, worker: WorkerId, retry: bool) {
-        let message = WorkerMessage::Failed { reason: "peer silent".into(), retry, shared: false };
+        let message = WorkerMessage::Failed {
+            reason: "peer silent".into(),
+            retry,
+            shared: false,
+            blame: Blame::Unspecified,
+        };
         let incarnation = self.incarnation;
         self.happens(Event::Message { worker, incarnation, message });
+        self.searches();
     }
 
     fn later(&mut self, seconds: u64) {
@@ -155,6 +181,10 @@ impl World {
         for action in self.run.on(event, self.now) {
             self.actions.push(action.clone());
             match action {
+                Action::FindCheckpoint { .. } => {
+                    let found = self.found();
+                    self.inbox.insert(0, Event::CheckpointFound(found));
+                }
                 Action::Send { worker, command } => {
                     if let Command::Begin(begin) = &*command {
                         self.incarnation = begin.incarnation;
@@ -179,14 +209,23 @@ impl World {
         }
     }
 
+    fn found(&self) -> Found {
+        let whole = |manifest: &&Manifest| !self.rotten.contains(&manifest.step);
+        let newest = self.manifests.iter().rev().find(whole).cloned();
+        let last = self.manifests.last().filter(|last| !whole(last));
+        let refused = last.map(|last| format!("the checkpoint of step {} is not used", last.step));
+        Ok((newest.map(Box::new), refused.into_iter().collect()))
+    }
+
     fn obeys(&mut self, worker: WorkerId, command: Command) {
         let incarnation = self.incarnation;
+        let refuses = &mut self.refuses;
         let Some((done, until)) = self.workers.get_mut(&worker) else { return };
         let mut say = |message| self.inbox.push(Event::Message { worker, incarnation, message });
         match command {
             Command::Begin(begin) => {
                 (*done, *until) = (begin.step, begin.step);
-                say(WorkerMessage::Ready { step: begin.step });
+                say(WorkerMessage::Ready { step: begin.step, begun_anew: Vec::new() });
             }
             Command::Train(train) => {
                 for step in *until + 1..=train.until {
@@ -198,18 +237,23 @@ impl World {
             Command::Evaluate(Evaluate { step, .. }) => {
                 let top1_error = (self.error_at)(step);
                 let scores = Scores { n_images: 50, loss: 1.0, top1_error, top5_error: 0.0 };
-                say(WorkerMessage::Evaluated { step, scores });
+                say(WorkerMessage::Evaluated { step, scores, magnitudes: Vec::new() });
             }
             Command::Checkpoint(checkpoint) => {
                 let (step, shard) = (checkpoint.step, checkpoint.shard);
-                let full = self.full_disk_at == Some(step) && shard.contains("half-b");
+                let full = *refuses > 0 && shard.contains("half-b");
+                *refuses -= u64::from(full);
                 let result = match full {
                     true => Err("no space left".into()),
                     false => Ok(Shard { sha256: format!("{shard} at {step}"), bytes: 8 }),
                 };
                 say(WorkerMessage::Saved { step, result });
             }
-            Command::Loaders(_) | Command::Finish(_) | Command::Ping(_) => {}
+            Command::Halt(halt) if halt.at.is_none() => {
+                let step = *until;
+                say(WorkerMessage::Halted { step });
+            }
+            Command::Halt(_) | Command::Loaders(_) | Command::Finish(_) | Command::Ping(_) => {}
         }
     }
 
@@ -312,10 +356,8 @@ fn each_half_is_told_its_part_its_peer_and_everything_that_fixes_the_run() {
     assert_eq!((*first, part(a), a.peer.as_str()), (B, Partition::Half(Half::A), "host:1"));
     assert_eq!((*second, part(b), b.peer.as_str()), (A, Partition::Half(Half::B), "host:2"));
     assert_eq!((a.classes, a.seed, a.step, a.shard.as_str()), (10, 7, 0, ""));
-    assert_eq!(
-        (a.recipe.as_str(), a.loaders.as_slice()),
-        ("all keys", &["host:9".to_string()][..])
-    );
+    assert_eq!((a.recipe.as_str(), a.loaders.len()), ("all keys", 1));
+    assert_eq!((a.loaders[0].address.as_str(), a.loaders[0].session), ("host:9", 1));
     assert_eq!((a.data_set.as_str(), a.n_train, a.n_val), ("d1", 100, 50));
 }
 
@@ -393,6 +435,9 @@ fn a_lost_worker_costs_at_most_one_checkpoint() {
     assert_eq!((begin.0, part(&begin.1), begin.1.step), (C, Partition::Half(Half::B), 6));
     let shard = "checkpoints/step-00000006/half-b.safetensors";
     assert_eq!((&*begin.1.shard, begin.1.shard_sha256), (shard, format!("{shard} at 6")));
+    // Nothing is cut before the workers have the weights.
+    assert_eq!(world.metrics, (1..=8).collect::<Vec<_>>());
+    world.plays_until(6);
     assert_eq!(world.metrics, (1..=6).collect::<Vec<_>>());
     assert_eq!(world.incarnation, 2);
     world.plays();
@@ -407,6 +452,7 @@ fn before_the_first_checkpoint_a_loss_goes_back_to_the_initial_values() {
     world.leaves(A);
     let (_, begin) = world.begins().pop().unwrap();
     assert_eq!((begin.step, begin.shard.as_str()), (0, ""));
+    world.plays_until(0);
     assert!(world.metrics.is_empty());
 }
 
@@ -434,7 +480,12 @@ fn messages_of_an_older_incarnation_are_ignored() {
     for event in stale.into_iter().chain([Event::Message {
         worker: A,
         incarnation: 1,
-        message: WorkerMessage::Failed { reason: "B is gone".into(), retry: false, shared: false },
+        message: WorkerMessage::Failed {
+            reason: "B is gone".into(),
+            retry: false,
+            shared: false,
+            blame: Blame::Unspecified,
+        },
     }]) {
         world.happens(event);
     }
@@ -512,7 +563,7 @@ fn a_run_whose_loaders_are_all_gone_ends_and_says_so() {
     world.plays_until(2);
     world.happens(Event::LoaderLeft { loader: LoaderId(1) });
     assert!(
-        matches!(world.commands.last(), Some((_, Command::Loaders(l))) if l.addresses.is_empty())
+        matches!(world.commands.last(), Some((_, Command::Loaders(l))) if l.loaders.is_empty())
     );
     for _ in 0..13 {
         for worker in [A, B] {
@@ -542,6 +593,68 @@ fn workers_are_told_of_a_new_loader_and_one_with_other_pictures_is_refused() {
     {
         assert!(said.contains(words), "{said}");
     }
+    assert_eq!(world.plays().ending, Some(Ending::Finished));
+}
+
+/// The digest is the right one, and what stands for it is not.
+#[test]
+fn a_loader_that_describes_the_runs_pictures_otherwise_is_refused() {
+    let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
+    let mut colors = joined(LoaderId(2), DataSet { colors: [0.25; 9], ..data(100, 50) });
+    let mut mean = joined(LoaderId(3), data(100, 50));
+    for (event, words) in
+        [(&mut colors, "describes them otherwise"), (&mut mean, "another mean image")]
+    {
+        if let Event::LoaderJoined { loader: LoaderId(3), mean, .. } = event {
+            *mean = bytes::Bytes::from_static(b"another");
+        }
+        world.happens(event.clone());
+        let Some(Action::RefuseLoader { reason, .. }) = world.actions.last() else {
+            panic!("{:?}", world.actions.last())
+        };
+        assert!(reason.contains(words), "{reason}");
+    }
+}
+
+/// One worker's experience becomes everyone's, so that both ask the same loaders.
+#[test]
+fn a_loader_that_a_worker_judges_is_named_and_all_workers_are_told() {
+    let mut world = World::new(settings(Until::Steps(20), 6), data(100, 50)).with(&[A, B]);
+    world.plays_until(2);
+    let judged = |standing, why: &str| Event::LoaderJudged {
+        worker: B,
+        loader: LoaderId(1),
+        standing,
+        why: why.into(),
+    };
+    let told = |world: &mut World, event| {
+        let before = world.commands.len();
+        world.happens(event);
+        let standings = world.commands[before..].iter().map(|(worker, command)| {
+            let Command::Loaders(list) = command else { panic!("{command:?}") };
+            (*worker, list.loaders[0].standing())
+        });
+        standings.collect::<Vec<_>>()
+    };
+    for (event, want) in [
+        (judged(Standing::Slow, "why"), Some(Standing::Slow)),
+        (judged(Standing::Slow, "again"), None),
+        (judged(Standing::Good, ""), Some(Standing::Good)),
+        (judged(Standing::Slow, "why"), Some(Standing::Slow)),
+        (judged(Standing::Refused, "it lied"), Some(Standing::Refused)),
+        (judged(Standing::Good, ""), None),
+    ] {
+        let all = want.map_or(vec![], |standing| vec![(A, standing), (B, standing)]);
+        assert_eq!(told(&mut world, event), all);
+    }
+    let status = world.run.status();
+    assert_eq!(status.loaders[0].to_string(), "host:9, refused: it lied");
+    let notices =
+        ["loader host:9 is too slow: why", "loader host:9 is not asked any more: it lied"];
+    assert_eq!(status.notices, notices);
+    // A new session of the same loader is a new loader.
+    world.happens(joined(LoaderId(2), data(100, 50)));
+    assert_eq!(world.run.status().loaders[0].to_string(), "host:9");
     assert_eq!(world.plays().ending, Some(Ending::Finished));
 }
 
@@ -578,6 +691,7 @@ fn a_failure_that_both_halves_find_is_reported_with_both_reports() {
         reason: reason.into(),
         retry,
         shared: !retry,
+        blame: Blame::Unspecified,
     };
     let says = |world: &mut World, worker, message| {
         let incarnation = world.incarnation;
@@ -639,44 +753,16 @@ fn the_second_failure_in_a_row_pauses_before_the_next_start() {
 }
 
 #[test]
-fn a_failed_checkpoint_is_reported_and_training_continues_with_the_earlier_one() {
-    let mut world = World::new(settings(Until::Steps(20), 6), data(1000, 0));
-    world.full_disk_at = Some(12);
-    let mut world = world.with(&[A, B]);
-    world.plays_until(14);
-    assert_eq!(world.kept_steps(), [6]);
-    assert!(world.actions.contains(&Action::DiscardCheckpoint { step: 12 }));
-    let notices = world.run.status().notices;
-    let notices = &notices[1..]; // the first: no validation pictures
-    assert!(notices[0].contains("step 12") && notices[0].contains("no space left"), "{notices:?}");
-    world.leaves(B);
-    assert_eq!(world.run.step(), 6);
-    world.full_disk_at = None;
-    world.joins(C);
-    assert_eq!(world.plays().ending, Some(Ending::Finished));
-    assert_eq!(world.kept_steps(), [6, 12, 18, 20]);
-}
-
-#[test]
-fn a_run_whose_last_checkpoint_fails_says_so_instead_of_finishing() {
-    let mut world = World::new(settings(Until::Steps(20), 50), data(1000, 0));
-    world.full_disk_at = Some(20);
-    let mut world = world.with(&[A, B]);
-    world.plays();
-    assert!(world.failure().contains("no space left"), "{}", world.failure());
-}
-
-#[test]
 fn a_stop_in_the_middle_of_an_epoch_resumes_there_and_ends_as_if_undisturbed() {
     let mut calm = World::new(settings(Until::Steps(30), 50), data(100, 50)).with(&[A, B]);
     calm.plays();
     let mut world = World::new(settings(Until::Steps(30), 50), data(100, 50)).with(&[A, B]);
     world.plays_until(13);
     world.happens(Event::Stop { reason: "SIGTERM".into() });
-    let after = world.run.stops_after();
     world.plays();
     assert_eq!(world.ending, Some(Ending::Stopped));
-    assert_eq!(world.kept_steps().last(), Some(&after));
+    let after = *world.kept_steps().last().unwrap();
+    assert_eq!(world.run.step(), after);
     assert!(after > 13 && after < 17, "{after}");
     let mut world = world.restarted(Until::Steps(30)).with(&[A, B]);
     assert_eq!(world.begins()[0].1.step, after);

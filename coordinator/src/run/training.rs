@@ -1,24 +1,43 @@
 //! While all partitions have a worker: grants, and everything that is due where they end.
 
+use std::collections::BTreeMap;
+use std::time::Instant;
+
 use net::FOR_MACHINES;
-use proto::command::{Checkpoint, Command, Evaluate, Train};
+use proto::command::{Command, Evaluate, Train};
 use proto::step::StepFigures;
 
-use super::event::{Action, Ending, Scores, Shard, WorkerMessage};
+use super::event::{Action, Ending, Magnitude, Scores, WorkerMessage};
 use super::rate::Change;
 use super::{Run, Stage};
-use crate::disk::checkpoint::{Manifest, ShardEntry, shard_name};
-use crate::record::metrics::{Eval, Line, Step};
+use crate::record::metrics::{Eval, Line, Means, Sent, Step};
 use crate::record::progress;
 
 impl Run {
     /// Takes a worker's answer; a sentence if it doesn't answer the present command.
-    pub(super) fn advance(&mut self, seat: usize, message: WorkerMessage) -> Result<(), String> {
+    pub(super) fn advance(
+        &mut self,
+        seat: usize,
+        message: WorkerMessage,
+        now: Instant,
+    ) -> Result<(), String> {
         let step = self.step();
         match (&self.stage, message) {
-            (Stage::Starting { .. }, WorkerMessage::Ready { step: at }) if at == step => {
+            (Stage::Starting { .. }, WorkerMessage::Ready { step: at, begun_anew })
+                if at == step =>
+            {
                 self.members.seats[seat].answered = true;
+                // Both halves find the same, and again after a rollback to the start.
+                if !std::mem::replace(&mut self.start_noted, true) {
+                    for layer in begun_anew {
+                        tracing::warn!("{layer}");
+                        self.note(layer);
+                    }
+                }
                 if self.all_answered() {
+                    // Not before: the workers have the weights of this very step now.
+                    let bytes = self.checkpoint.as_ref().map_or(0, |m| m.metrics_bytes);
+                    self.actions.push(Action::CutMetrics { bytes });
                     self.at_boundary(step);
                 }
                 Ok(())
@@ -30,10 +49,14 @@ impl Run {
                 self.step_done(seat, figures);
                 Ok(())
             }
-            (Stage::Evaluating { .. }, WorkerMessage::Evaluated { step: at, scores })
-                if at == step =>
-            {
+            (
+                Stage::Evaluating { .. },
+                WorkerMessage::Evaluated { step: at, scores, magnitudes },
+            ) if at == step => {
+                let partition = self.members.seats[seat].partition;
+                scores.check().map_err(|why| format!("{partition} reported {why}"))?;
                 self.members.seats[seat].answered = true;
+                self.magnitudes.insert(seat, magnitudes);
                 if seat == 0 {
                     self.scores = Some(scores);
                 }
@@ -42,10 +65,23 @@ impl Run {
                 }
                 Ok(())
             }
+            (Stage::Halting, WorkerMessage::StepDone(figures))
+                if figures.step == self.members.seats[seat].done + 1 =>
+            {
+                self.step_done(seat, figures);
+                Ok(())
+            }
+            // Abandoned: whoever resumes the run evaluates again.
+            (Stage::Halting, WorkerMessage::Evaluated { .. }) => Ok(()),
+            (Stage::Halting, WorkerMessage::Halted { step: at })
+                if at == self.members.seats[seat].done =>
+            {
+                self.halted(seat, at)
+            }
             (_, WorkerMessage::Saved { step: at, result })
                 if self.saving.as_ref().is_some_and(|saving| saving.step == at) =>
             {
-                self.shard_saved(seat, result);
+                self.shard_saved(seat, result, now);
                 Ok(())
             }
             (_, message) => Err(self.out_of_step(seat, &message)),
@@ -67,7 +103,12 @@ impl Run {
         }
     }
 
-    fn all_answered(&self) -> bool {
+    /// Returns true if nothing is left to train after this step.
+    pub(super) fn is_at_end(&self, step: u64) -> bool {
+        self.rate.ended || self.boundaries.as_ref().is_some_and(|b| step >= b.end)
+    }
+
+    pub(super) fn all_answered(&self) -> bool {
         self.members.seats.iter().all(|seat| seat.answered)
     }
 
@@ -82,7 +123,7 @@ impl Run {
             self.failures = 0;
         }
         let Stage::Training { granted } = self.stage else { return };
-        if self.all_done(granted) && (self.stop.is_some() || self.is_boundary(granted)) {
+        if self.all_done(granted) && (self.is_paused() || self.is_boundary(granted)) {
             self.at_boundary(granted);
         } else {
             self.grant();
@@ -91,13 +132,14 @@ impl Run {
 
     /// Writes a line for each step that all partitions have now done.
     fn write_finished_steps(&mut self) {
-        while let Some(figures) = self.next_finished_step() {
+        while let Some((figures, sent)) = self.next_finished_step() {
             let Some(boundaries) = &self.boundaries else { return };
             self.actions.push(Action::AppendMetrics(Line::Step(Step {
                 epoch: boundaries.epoch(figures.step),
                 rate: self.settings.recipe.rate_after(self.rate.drops),
                 images_per_s: self.images_per_s(&figures),
                 figures,
+                sent,
             })));
             self.furthest = self.furthest.max(figures.step);
             self.trained_ms += figures.step_ms;
@@ -106,13 +148,19 @@ impl Run {
         }
     }
 
-    fn next_finished_step(&mut self) -> Option<StepFigures> {
+    /// Figures and checksums of the next step that all partitions have done.
+    fn next_finished_step(&mut self) -> Option<(StepFigures, Option<[Sent; 2]>)> {
         let seats = &mut self.members.seats;
         if seats.iter().any(|seat| seat.reports.is_empty()) {
             return None;
         }
-        let next = seats.iter_mut().filter_map(|seat| seat.reports.pop_front());
-        next.reduce(|first, other| first.with(&other))
+        let mut next = seats.iter_mut().filter_map(|seat| seat.reports.pop_front());
+        let (first, second) = (next.next()?, next.next());
+        Some(match second {
+            // What one half sent is what the other received.
+            Some(b) => (first.with(&b), Some([&b, &first].map(Sent::received_in))),
+            None => (first, None),
+        })
     }
 
     fn is_boundary(&self, step: u64) -> bool {
@@ -120,19 +168,19 @@ impl Run {
         self.boundaries.as_ref().is_some_and(|b| b.next_boundary(before) <= step)
     }
 
-    /// Grants all workers further steps, unless the run is to stop.
+    /// Grants all workers further steps, unless the run is to stop or pauses.
     fn grant(&mut self) {
         let slowest = self.step();
-        let (Stage::Training { granted }, Some(boundaries)) = (&mut self.stage, &self.boundaries)
+        let (Stage::Training { granted }, Some(boundaries)) = (&self.stage, &self.boundaries)
         else {
             return;
         };
         let until = boundaries.grant(slowest);
         // Never beyond a boundary at which the faster half stands already.
-        if self.stop.is_some() || until <= *granted {
+        if until <= *granted || self.stop.is_some() || self.is_paused() {
             return;
         }
-        *granted = until;
+        self.stage = Stage::Training { granted: until };
         let recipe = &self.settings.recipe;
         let train = Train {
             incarnation: self.incarnation,
@@ -150,10 +198,12 @@ impl Run {
     /// step does exactly what had not been done.
     pub(super) fn at_boundary(&mut self, step: u64) {
         let Some(boundaries) = self.boundaries.clone() else { return };
-        if self.stop.is_some() {
-            return match self.has_checkpoint(step) || step == 0 {
-                true => self.end(Ending::Stopped),
-                false => self.save_and_wait(step),
+        if self.is_halted() {
+            let kept = self.has_checkpoint(step) || step == 0;
+            return match self.stop {
+                Some(_) if kept => self.end(Ending::Stopped),
+                None if kept || self.checkpoint_failed_at(step) => self.go_on_without_leaving(),
+                _ => self.save_and_wait(step),
             };
         }
         let epochs = boundaries.epochs_done(step);
@@ -163,7 +213,7 @@ impl Run {
                 _ => return self.evaluate(step, true),
             }
         }
-        let at_end = step >= boundaries.end || self.rate.ended;
+        let at_end = self.is_at_end(step);
         let evaluated =
             |e: &Option<_>| matches!(e, Some(crate::Evaluation { step: s, .. }) if *s == step);
         if at_end && boundaries.n_val > 0 && !evaluated(&self.last) {
@@ -171,7 +221,7 @@ impl Run {
             return self.evaluate(step, false);
         }
         let due = boundaries.is_checkpoint(step) || evaluated(&self.best);
-        if at_end && !self.has_checkpoint(step) {
+        if (at_end || self.is_paused()) && !self.has_checkpoint(step) {
             return self.save_and_wait(step);
         }
         if due && !self.has_checkpoint(step) && !self.checkpoint_failed_at(step) {
@@ -187,30 +237,6 @@ impl Run {
         }
         self.stage = Stage::Training { granted: step };
         self.grant();
-    }
-
-    /// Whether the newest checkpoint is of this step, and knows of its evaluation.
-    fn has_checkpoint(&self, step: u64) -> bool {
-        self.checkpoint.as_ref().is_some_and(|m| {
-            m.step == step && m.rate == self.rate && same_step(&m.last, &self.last)
-        })
-    }
-
-    fn checkpoint_failed_at(&self, step: u64) -> bool {
-        self.failed_checkpoint.as_ref().is_some_and(|(at, _)| *at == step)
-    }
-
-    /// Saves the last checkpoint of a run; if that fails, the run fails, since work would be lost.
-    fn save_and_wait(&mut self, step: u64) {
-        match &self.failed_checkpoint {
-            Some((at, why)) if *at == step => {
-                let reason = format!("its last checkpoint could not be kept: {why}");
-                return self.end(Ending::Failed { reason });
-            }
-            _ if self.saving.is_none() => self.save(step),
-            _ => {}
-        }
-        self.stage = Stage::WaitingForDisk;
     }
 
     fn evaluate(&mut self, step: u64, counts: bool) {
@@ -231,6 +257,8 @@ impl Run {
         let found = scores.at(step, epoch);
         tracing::info!(name: FOR_MACHINES, step, epoch, loss, top1_error, top5_error, "evaluated");
         progress::evaluated(&found, self.data.as_ref().map_or(0, |data| data.classes.len()));
+        let magnitudes = means(std::mem::take(&mut self.magnitudes));
+        progress::magnitudes(&magnitudes);
         self.actions.push(Action::AppendMetrics(Line::Eval(Eval {
             split: "val".into(),
             views: 1,
@@ -239,6 +267,7 @@ impl Run {
             loss,
             top1_error,
             top5_error,
+            magnitudes,
         })));
         if self.best.as_ref().is_none_or(|best| top1_error < best.top1_error) {
             self.best = Some(found.clone());
@@ -265,72 +294,36 @@ impl Run {
             Change::Ended => tracing::info!(epochs, "a plateau after the last drop ends training"),
         }
     }
-
-    /// Has every worker copy its shard now and send it while it continues to train.
-    fn save(&mut self, step: u64) {
-        let seats = &mut self.members.seats;
-        seats.iter_mut().for_each(|seat| seat.saved = None);
-        let shards: Vec<_> =
-            seats.iter().map(|seat| shard_name(step, &seat.shard_file())).collect();
-        self.saving = Some(self.state());
-        let incarnation = self.incarnation;
-        self.actions.push(Action::MarkMetrics);
-        self.actions.push(Action::AcceptShards { incarnation, shards: shards.clone() });
-        self.send_to_all(|seat| {
-            let shard = shards[seat].clone();
-            Command::Checkpoint(Checkpoint { incarnation, step, shard })
-        });
-    }
-
-    fn shard_saved(&mut self, seat: usize, result: Result<Shard, String>) {
-        let Some(state) = self.saving.clone() else { return };
-        let seat = &mut self.members.seats[seat];
-        let file = seat.shard_file();
-        seat.saved =
-            Some(result.map(|shard| ShardEntry { file, sha256: shard.sha256, bytes: shard.bytes }));
-        let seats = &self.members.seats;
-        if seats.iter().any(|seat| seat.saved.is_none()) {
-            return;
-        }
-        let saved = seats.iter().filter_map(|seat| Some((seat.partition, seat.saved.clone()?)));
-        let shards: Result<Vec<_>, _> = saved
-            .map(|(partition, shard)| shard.map_err(|error| format!("{partition}: {error}")))
-            .collect();
-        match shards {
-            Ok(shards) => {
-                let manifest = Manifest::new(self.identity(), state, shards);
-                self.actions.push(Action::WriteManifest(Box::new(manifest)));
-            }
-            Err(reason) => self.checkpoint_ended(state.step, Err(reason)),
-        }
-    }
-
-    /// Takes the outcome of a checkpoint; a failed one doesn't end training.
-    pub(super) fn checkpoint_ended(&mut self, step: u64, result: Result<Box<Manifest>, String>) {
-        if self.saving.take_if(|saving| saving.step == step).is_none() {
-            return;
-        }
-        let incarnation = self.incarnation;
-        self.actions.push(Action::AcceptShards { incarnation, shards: Vec::new() });
-        match result {
-            Ok(manifest) => {
-                tracing::info!(step, "checkpoint kept");
-                self.checkpoint = Some(manifest);
-            }
-            Err(error) => {
-                let kept = self.checkpoint_step();
-                tracing::error!(step, error, kept, "checkpoint failed, the earlier ones stay");
-                self.notices.push(format!("the checkpoint of step {step} failed: {error}"));
-                self.failed_checkpoint = Some((step, error));
-                self.discard(step);
-            }
-        }
-        if self.stage == Stage::WaitingForDisk {
-            self.at_boundary(self.step());
-        }
-    }
 }
 
-fn same_step(a: &Option<crate::Evaluation>, b: &Option<crate::Evaluation>) -> bool {
-    a.as_ref().map(|e| e.step) == b.as_ref().map(|e| e.step)
+/// Means over all halves, layer by layer. Numbers that no JSON has are left out.
+fn means(by_seat: BTreeMap<usize, Vec<(String, Magnitude)>>) -> BTreeMap<String, Means> {
+    let mut sums = BTreeMap::<String, Magnitude>::new();
+    for (layer, of_half) in by_seat.into_values().flatten() {
+        let sum = sums.entry(layer).or_default();
+        sum.n = sum.n.saturating_add(of_half.n);
+        sum.weights += of_half.weights;
+        sum.updates += of_half.updates;
+    }
+    let mean = |sum: Magnitude| {
+        let n = sum.n.max(1) as f64;
+        Means { weights: sum.weights / n, updates: sum.updates / n }
+    };
+    let means = sums.into_iter().map(|(layer, sum)| (layer, mean(sum)));
+    means.filter(|(_, m)| m.weights.is_finite() && m.updates.is_finite()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_are_over_both_halves_and_finite() {
+        let half = |n, weights, updates| {
+            let bad = Magnitude { n: 1, weights: f64::NAN, updates: 0.0 };
+            vec![("fc8".to_owned(), Magnitude { n, weights, updates }), ("fc7".to_owned(), bad)]
+        };
+        let means = means(BTreeMap::from([(0, half(6, 3.0, 0.5)), (1, half(2, 1.0, 0.3))]));
+        assert_eq!(means, BTreeMap::from([("fc8".into(), Means { weights: 0.5, updates: 0.1 })]));
+    }
 }

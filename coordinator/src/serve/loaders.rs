@@ -9,7 +9,7 @@ use proto::wire::loader_client::LoaderClient;
 use tonic::{Status, Streaming};
 
 use super::clock::Timed;
-use super::{Inbox, LoaderStream, Serve, same_version};
+use super::{Inbox, LoaderStream, Serve};
 use crate::disk::data_set::DataSet;
 use crate::error::Error;
 use crate::run::event::{Event, LoaderId};
@@ -25,7 +25,7 @@ impl Serve {
         commands: LoaderStream,
     ) -> Result<(), Status> {
         let wire::LoaderEvent { address, version, .. } = first_message(&mut events).await?;
-        same_version("loader", version)?;
+        self.same_version("loader", version)?;
         if self.is_finished() {
             let reason = "finished".into();
             let finish = wire::LoaderCommand { finish: true, reason, ..Default::default() };

@@ -6,7 +6,7 @@ use proto::wire::{self, worker_event};
 use tonic::{Status, Streaming};
 
 use super::clock::Timed;
-use super::{Inbox, Serve, WorkerStream, convert, same_version};
+use super::{Inbox, Serve, WorkerStream, convert};
 use crate::error::Error;
 use crate::run::event::{Event, WorkerId};
 
@@ -21,7 +21,7 @@ impl Serve {
         let Some(worker_event::Event::Join(join)) = first else {
             return Err(Error::Message("a worker's first event must be Join").into());
         };
-        same_version("worker", join.version.clone())?;
+        self.same_version("worker", join.version.clone())?;
         if !join.run_id.is_empty() && join.run_id != self.run_id {
             let ours = self.run_id.clone();
             return Err(Error::OtherRunId { theirs: join.run_id, ours }.into());
@@ -58,6 +58,15 @@ impl Serve {
                 Ok(None) => return Ok("it left".to_string()),
                 Err(status) => return Ok(format!("its connection ended: {}", status.message())),
             };
+            if let Some(worker_event::Event::Leaving(_)) = event.event {
+                self.tell(Inbox::Event(Event::WorkerLeaving { worker })).await?;
+                continue;
+            }
+            if let Some(worker_event::Event::LoaderJudged(judged)) = event.event {
+                let event = convert::loader_judged(worker, judged);
+                self.tell(Inbox::Event(event)).await?;
+                continue;
+            }
             match convert::message(event, events.clock()) {
                 Ok((incarnation, message)) => {
                     let event = Event::Message { worker, incarnation, message };

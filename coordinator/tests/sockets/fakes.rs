@@ -63,7 +63,16 @@ pub(crate) fn worker(address: &str, exchange: &str, habits: Habits) -> JoinHandl
         let mut client = CoordinatorClient::new(channel.clone());
         let orders = client.work(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
         let store = StoreClient::new(channel);
-        let state = State { habits, events, store, incarnation: 0, done: 0, until: 0, value: 0 };
+        let state = State {
+            habits,
+            events,
+            store,
+            incarnation: 0,
+            done: 0,
+            until: 0,
+            value: 0,
+            halts: false,
+        };
         state.work(orders).await
     })
 }
@@ -80,6 +89,8 @@ struct State {
     done: u64,
     until: u64,
     value: u64,
+    /// True if the answer to a halt is due.
+    halts: bool,
 }
 
 impl State {
@@ -98,6 +109,11 @@ impl State {
                 _ = heartbeat.tick() => {
                     let incarnation = self.incarnation;
                     send(&self.events, Event::Heartbeat(wire::Heartbeat { incarnation })).await;
+                }
+                () = tokio::task::yield_now(), if self.halts && self.done == self.until => {
+                    self.halts = false;
+                    let (incarnation, step) = (self.incarnation, self.done);
+                    send(&self.events, Event::Halted(wire::Halted { incarnation, step })).await;
                 }
                 () = tokio::task::yield_now(), if self.done < self.until => {
                     self.step().await;
@@ -130,6 +146,7 @@ impl State {
             data_wait_ms: 0.0625,
             transfer_ms: 0.5,
             exchange_bytes: 1000,
+            ..wire::StepDone::default()
         };
         send(&self.events, Event::StepDone(done)).await;
     }
@@ -155,6 +172,8 @@ impl State {
                 let saved = self.save(order).await;
                 send(&self.events, Event::Saved(saved)).await;
             }
+            // It does what was granted, as the other one does: they exchange nothing.
+            Command::Halt(halt) => self.halts |= halt.at.is_none(),
             Command::Loaders(_) => {}
             Command::Ping(ping) => {
                 let (stamp_ns, at_ns) = (ping.stamp_ns, ping.stamp_ns);
@@ -180,7 +199,8 @@ impl State {
             self.value = u64::from_le_bytes(bytes.0);
         }
         let (incarnation, step) = (begin.incarnation, begin.step);
-        send(&self.events, Event::Ready(wire::Ready { incarnation, step })).await;
+        send(&self.events, Event::Ready(wire::Ready { incarnation, step, ..Default::default() }))
+            .await;
     }
 
     async fn save(&mut self, order: wire::Checkpoint) -> wire::Saved {

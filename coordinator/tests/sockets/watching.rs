@@ -62,7 +62,7 @@ async fn a_scrape_says_what_each_half_has_done_and_who_is_there() {
     assert_eq!(page["alexnet_restarts_total"], 1.0);
     assert_eq!(page["alexnet_incarnation"], 2.0);
     assert_eq!((page["alexnet_workers"], page["alexnet_loaders"]), (2.0, 1.0));
-    let address = coordinator.status.borrow().loaders[0].clone();
+    let address = coordinator.status.borrow().loaders[0].address.clone();
     assert_eq!(page[&format!("alexnet_loader_present{{loader=\"{address}\"}}")], 1.0);
     assert_eq!(page["alexnet_training_top1_error_ratio"], 0.75);
     assert_eq!(page["alexnet_training_top5_error_ratio"], 0.25);

@@ -5,7 +5,18 @@ mod prepare;
 mod inspect; // what a prepared data set holds
 mod eval;
 mod predict;
+mod similar; // Figure 4 of the paper: the nearest pictures
+mod features;
+mod filters; // Figure 3 of the paper: the kernels of conv1
+mod pictures; // picture files that a command line names
+mod stored; // pictures of a prepared data set
+mod known; // the class of a picture file, by its folder
+mod form; // text, CSV or JSON
 mod export;
+mod import; // weights of other programs
+mod replay; // a step of the past again, bit for bit
+mod audit; // random steps of the past, compared with the record
+mod reproduce; // the paper's experiments
 mod preview;
 mod plot;
 mod timing;
@@ -14,6 +25,7 @@ mod doctor; // what this machine has, and what a run would miss
 mod status;
 mod recipes; // the built-in recipes, listed and printed
 mod certs; // a run's authority and certificates
+mod start; // the weights that `--from` names
 mod coordinator;
 mod worker;
 mod loader;
@@ -29,6 +41,7 @@ use crate::environment::Environment;
 use crate::options::{Call, LogArgs};
 use crate::signals;
 
+pub(crate) use certs::AUTHORITY_KEY;
 pub use certs::CertificateRequest;
 
 const EXAMPLES: &str = "\
@@ -57,7 +70,7 @@ variable ALEXNET_CERTS may replace --certs:
 
 /// Train AlexNet as in 2012: in two halves, each in a process of its own
 #[derive(Debug, Parser)]
-#[command(name = "alexnet", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "alexnet", version = crate::BUILD, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// The command.
     #[command(subcommand)]
@@ -77,15 +90,29 @@ enum Command {
     Prepare(prepare::PrepareArgs),
     /// Show what a prepared data set holds, where it came from, and what was left out
     Inspect(inspect::InspectArgs),
-    /// Measure a trained network: top-1 and top-5 error, loss, confusion matrix
+    /// Measure a trained network, or several together: errors, loss, confusion matrix
     Eval(eval::EvalArgs),
     /// Name what is in pictures: the most probable classes
     Predict(predict::PredictArgs),
-    /// Write the whole network to one safetensors file with PyTorch's names and layout
+    /// Find the stored pictures that a trained network finds most like others
+    Similar(similar::SimilarArgs),
+    /// Write the activations of a layer for all pictures of a data set
+    Features(features::FeaturesArgs),
+    /// Draw the kernels of the first convolution
+    Filters(filters::FiltersArgs),
+    /// Write the whole network for other programs: safetensors, ONNX, or a folder for a model hub
     Export(export::ExportArgs),
+    /// Make a run of weights: of an exported file, or of Caffe's bvlc_alexnet
+    Import(import::ImportArgs),
+    /// Compute a step of a run's past again, bit for bit: its pictures, losses, gradients
+    Replay(replay::ReplayArgs),
+    /// Compute random steps of a run's past again and compare them with the record
+    Audit(audit::AuditArgs),
+    /// Repeat an experiment of the paper: a figure, a table, the ablations
+    Reproduce(reproduce::ReproduceArgs),
     /// Draw an augmented minibatch as the network sees it
     Preview(preview::PreviewArgs),
-    /// Draw loss, errors and speed of a run as SVG and PNG
+    /// Draw loss, errors and speed of a run, or compare several, as SVG and PNG
     Plot(plot::PlotArgs),
     /// Show where the time of a run's steps went, per layer and half
     Timing(timing::TimingArgs),
@@ -138,7 +165,14 @@ pub(crate) fn run(cli: &Cli, typed: &ArgMatches, environment: &Environment) -> R
         Command::Inspect(args) => return inspect::run(args),
         Command::Eval(args) => eval::run(args, call),
         Command::Predict(args) => predict::run(args),
+        Command::Similar(args) => similar::run(args, call),
+        Command::Features(args) => features::run(args, call),
+        Command::Filters(args) => filters::run(args),
         Command::Export(args) => export::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Replay(args) => replay::run(args, call),
+        Command::Audit(args) => audit::run(args, call),
+        Command::Reproduce(args) => reproduce::run(args, call),
         Command::Preview(args) => preview::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Timing(args) => timing::run(args),

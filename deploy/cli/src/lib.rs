@@ -13,13 +13,18 @@ mod devices; // one device per half
 mod threads; // how many threads a loader has
 mod confusion; // pictures by true and predicted class
 mod network; // a trained network in this process
+mod rows; // numbers per picture, written to safetensors as they come
 mod metrics; // a run's steps and evaluations, read
 mod draw; // SVG and PNG
 mod print; // lines and errors
+mod files; // whether a file is there
 mod runtime; // the event loop
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+
+/// Name of this build: the version, and a digest of the sources on which messages and bits depend.
+pub const BUILD: &str = env!("BUILD");
 
 pub use commands::CertificateRequest;
 pub use environment::Environment;

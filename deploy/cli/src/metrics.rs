@@ -48,6 +48,12 @@ impl Metrics {
         }
         Ok(metrics)
     }
+
+    /// The first steps with a lower learning rate.
+    pub(crate) fn rate_drops(&self) -> impl Iterator<Item = &Step> {
+        let pairs = self.steps.windows(2).filter(|pair| pair[1].rate < pair[0].rate);
+        pairs.map(|pair| &pair[1])
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +70,14 @@ mod tests {
         let metrics = Metrics::parse(TEXT).unwrap();
         assert_eq!(metrics.steps.len(), 1);
         assert_eq!(metrics.evals[0].top5_error, 0.4);
+    }
+
+    #[test]
+    fn a_drop_is_the_first_step_with_the_lower_rate() {
+        let steps = [0.01, 0.01, 0.001, 0.001, 0.01].map(|rate| Step { rate, ..Step::default() });
+        let metrics = Metrics { steps: steps.to_vec(), evals: Vec::new() };
+        let drops: Vec<_> = metrics.rate_drops().collect();
+        assert_eq!(drops, [&steps[2]]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod tls; // certificates
 mod checkpoint; // which trained network, and how many views
+mod devices; // the devices of a network in this process
 mod deadlines; // how long processes wait for each other
 mod gpu; // NVRTC and its cache
 mod listen; // the address of a role
@@ -19,8 +20,9 @@ use clap::{ArgMatches, Args, ValueEnum};
 
 use crate::environment::Environment;
 
-pub(crate) use checkpoint::{TrainedArgs, WhichCheckpoint};
-pub(crate) use deadlines::{FailureArgs, WorkerDeadlineArgs};
+pub(crate) use checkpoint::{CheckpointArgs, TrainedArgs, WhichCheckpoint};
+pub(crate) use deadlines::{FailureArgs, GraceArgs, WorkerDeadlineArgs};
+pub(crate) use devices::DeviceArgs;
 pub(crate) use gpu::GpuArgs;
 pub(crate) use listen::{AdvertiseArgs, ListenArgs};
 pub(crate) use tls::TlsArgs;
@@ -45,8 +47,12 @@ pub(crate) fn forward<Group: Args>(typed: &ArgMatches) -> Vec<OsString> {
         let (id, name) = (option.get_id().as_str(), option.get_long().unwrap_or_default());
         let Ok(Some(values)) = typed.try_get_raw(id) else { continue };
         if typed.value_source(id) == Some(ValueSource::CommandLine) {
-            let option = |value: &std::ffi::OsStr| [format!("--{name}").into(), value.into()];
-            forwarded.extend(values.flat_map(option));
+            // A switch is typed without a value.
+            let is_switch = typed.try_get_one::<bool>(id).is_ok();
+            for value in values {
+                forwarded.push(format!("--{name}").into());
+                forwarded.extend((!is_switch).then(|| value.into()));
+            }
         }
     }
     forwarded
@@ -105,10 +111,11 @@ mod tests {
 
     #[test]
     fn options_are_forwarded_as_typed_and_defaults_are_not() {
-        let line = "alexnet up --set a=1 --silence 4.5 --steps 7 --set lrn=none --loaders 2";
+        let line = "alexnet up --set a=1 --silence 4.5 --steps 7 --from-start --set lrn=none \
+                    --loaders 2";
         assert_eq!(
             forwarded::<TrainingArgs>(line),
-            ["--set", "a=1", "--set", "lrn=none", "--steps", "7"]
+            ["--set", "a=1", "--set", "lrn=none", "--from-start", "--steps", "7"]
         );
         assert_eq!(forwarded::<FailureArgs>(line), ["--silence", "4.5"]);
         assert!(forwarded::<WorkerDeadlineArgs>(line).is_empty());
@@ -123,19 +130,19 @@ mod tests {
     }
 
     #[test]
-    fn each_option_of_a_group_takes_a_value_so_that_it_can_be_forwarded() {
+    fn each_option_of_a_group_has_a_name_so_that_it_can_be_forwarded() {
         let groups = [
             TrainingArgs::augment_args,
             FailureArgs::augment_args,
             WorkerDeadlineArgs::augment_args,
+            GraceArgs::augment_args,
             GpuArgs::augment_args,
             TlsArgs::augment_args,
             LogArgs::augment_args,
         ];
         for group in groups {
             for option in group(clap::Command::new("child")).get_arguments() {
-                assert!(option.get_action().takes_values(), "{option}");
-                assert!(option.get_long().is_some(), "{option}");
+                assert!(option.get_long().is_some(), "{}", option.get_id());
             }
         }
     }

@@ -58,6 +58,12 @@ pub(crate) fn path(path: &Path) -> String {
     visible(&path.to_string_lossy())
 }
 
+/// The last part of a path, such as `caffe-flowers` for a run directory.
+pub(crate) fn last_part(path: &Path) -> String {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    visible(&absolute.file_name().unwrap_or(absolute.as_os_str()).to_string_lossy())
+}
+
 /// Path of this program as it was typed, for messages that suggest commands.
 pub(crate) fn program() -> String {
     let started = std::env::args_os().next().unwrap_or_else(|| "alexnet".into());

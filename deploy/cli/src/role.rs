@@ -73,14 +73,16 @@ where
         let asking = async {
             signals.asked().await;
             let _ = ask.send(());
-            std::future::pending::<()>().await;
+            signals.asked().await;
         };
         let asked: Stop = Box::pin(async move {
             let _ = asked.await;
         });
         tokio::select! {
             done = role(listener, asked) => done,
-            () = asking => Ok(()),
+            () = asking => Err(anyhow::anyhow!(
+                "asked to stop for the second time: ended at once, without waiting for a checkpoint"
+            )),
             _ = parent => Err(anyhow::anyhow!("`alexnet up` has ended, so this process ends too")),
         }
     });

@@ -134,21 +134,29 @@ pub(crate) fn code() -> Option<ExitCode> {
 
 /// Requests to stop, for a command that ends itself; while this exists, no signal ends the process.
 #[derive(Debug)]
-pub(crate) struct Asked(watch::Receiver<u64>);
+pub(crate) struct Asked {
+    requests: watch::Receiver<u64>,
+    /// Requests that have been answered.
+    answered: u64,
+}
 
 impl Asked {
     /// From now on this command decides when to end.
     pub(crate) fn take_over() -> Self {
         let requests = ASKED.subscribe(); // first, so that no request is missed
         TAKEN_OVER.fetch_add(1, Ordering::SeqCst);
-        Self(requests)
+        let answered = *requests.borrow();
+        Self { requests, answered }
     }
 
-    /// Resolves at the next request; the end of a terminal counts only if it is the first.
+    /// Resolves at the next request, once for each; the end of a terminal counts only if it is the
+    /// first.
     pub(crate) async fn asked(&mut self) {
-        if self.0.changed().await.is_err() {
+        let answered = self.answered;
+        if self.requests.wait_for(|n| *n > answered).await.is_err() {
             std::future::pending::<()>().await;
         }
+        self.answered += 1;
     }
 }
 

@@ -1,7 +1,9 @@
 //! A whole run on this machine: its processes, started, watched and ended. `up` trains with it,
 //! `bench` measures with it.
 
+mod certs; // of a run on this machine
 mod children; // processes: start, restart, end
+mod logs; // what they write
 mod progress; // the live line
 pub(crate) mod report; // what a run reached, and what to type next
 mod state; // what is remembered in a run directory
@@ -11,29 +13,35 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use coordinator::Ending;
 use model::recipe::Recipe;
 use net::{Backoff, Trust};
 use proto::wire::RunStatus;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::client;
 use crate::devices::Devices;
-use crate::options::TlsArgs;
+use crate::files::is_there;
 use crate::signals::Asked;
 use crate::{print, recipe, role, threads};
-use children::End;
+use children::{End, GivenUp, Wanted};
 use progress::Progress;
 
-pub(crate) use children::{ChildCommand, Running, logs};
+pub(crate) use certs::{Certificates, operator};
+pub(crate) use children::{ChildCommand, Running};
+pub(crate) use logs::logs;
 pub(crate) use state::Remembered;
 
 /// Time between two questions to the coordinator about the state of the run.
 const ASK_EVERY: Duration = Duration::from_millis(300);
 /// Time that workers and loaders have to end with the run.
 const LEAVES_WITHIN: Duration = Duration::from_secs(10);
+/// The same for a run that was asked to stop: somebody waits.
+const LEAVES_STOPPED_WITHIN: Duration = Duration::from_secs(1);
+/// Time that the coordinator needs to end, beyond its grace period.
+const COORDINATOR_ENDS: Duration = Duration::from_secs(5);
 /// A coordinator that has answered before and is silent for this long hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(30);
 /// Most restarts of a coordinator that was killed.
@@ -55,11 +63,13 @@ pub(crate) struct LocalRun {
     /// One device per worker.
     pub devices: Devices,
     /// Certificates for TLS between the processes.
-    pub tls: TlsArgs,
+    pub certificates: Certificates,
     /// Number of loader processes.
     pub loaders: u16,
     /// `--metrics`, as typed.
     pub metrics: Option<String>,
+    /// Longest time from the request to stop to the end.
+    pub grace: Duration,
     /// Options that are handed on as they were typed.
     pub options: ChildOptions,
 }
@@ -70,9 +80,22 @@ struct News {
     states: watch::Receiver<RunStatus>,
     /// Sentences about processes that ended.
     notices: mpsc::UnboundedReceiver<String>,
+    /// The wish that tasks of the processes read.
+    wanted: watch::Sender<Wanted>,
     /// Ctrl-C and its like.
     asked: Asked,
 }
+
+/// A run that was asked to stop.
+struct Stopping {
+    /// Time at which `up` ends in any case.
+    by: Instant,
+    /// The failure that ends the run, unless somebody asked for it.
+    failure: Option<anyhow::Error>,
+}
+
+/// Beginning of a loader's name.
+const LOADER: &str = "loader-";
 
 /// Options for the command lines of the children.
 #[derive(Debug, Default)]
@@ -87,8 +110,11 @@ pub(crate) struct ChildOptions {
 
 impl LocalRun {
     /// Prints what is going to be trained, on what, and where.
-    pub(crate) fn announce(&self) {
-        let again = self.dir.join("run.json").is_file();
+    ///
+    /// # Errors
+    /// If the run directory can't be looked at.
+    pub(crate) fn announce(&self) -> Result<()> {
+        let again = is_there(&self.dir.join("run.json"))?;
         print::line(format_args!(
             "{} {} on {} with {} and {}, in {}",
             if again { "resuming" } else { "training" },
@@ -104,6 +130,7 @@ impl LocalRun {
         if std::io::stderr().is_terminal() {
             print::line("Ctrl-C writes a checkpoint and ends; the same command resumes the run");
         }
+        Ok(())
     }
 
     /// Name of the pictures, for people.
@@ -122,8 +149,9 @@ impl LocalRun {
     /// If a process can't be started or the run can't continue.
     pub(crate) async fn train(&self, started: impl FnOnce(Vec<(String, u32)>)) -> Result<Ending> {
         let asked = Asked::take_over();
-        let trust = self.tls.trust(net::Role::Operator, None)?;
-        let logs = children::logs(&self.dir)?;
+        let logs = logs::logs(&self.dir)?;
+        tokio::spawn(logs::keep_small(logs.clone()));
+        let trust = self.certificates.ready(&self.dir)?;
         let args = self.coordinator("127.0.0.1:0", self.metrics.as_deref());
         let coordinator = ChildCommand::new("coordinator", &logs, args).start().await?;
         let address = coordinator.address.clone();
@@ -137,23 +165,30 @@ impl LocalRun {
         let pids = others.iter().chain([&coordinator]);
         started(pids.filter_map(|r| Some((r.name().to_owned(), r.pid()?))).collect());
 
-        let (over, is_over) = watch::channel(None);
+        let (wanted, is_wanted) = watch::channel(Wanted::Alive);
         let (tell, notices) = mpsc::unbounded_channel();
         let mut kept_alive = JoinSet::new();
         let states = poll_states(&trust, &address)?;
         for running in others {
-            let (is_over, states, tell) = (is_over.clone(), states.clone(), tell.clone());
-            kept_alive.spawn(children::keep_alive(running, is_over, states, tell));
+            let (is_wanted, states, tell) = (is_wanted.clone(), states.clone(), tell.clone());
+            kept_alive.spawn(children::keep_alive(running, is_wanted, states, tell));
         }
         // A restarted coordinator listens on the same address, which the others know.
         let metrics = coordinator.metrics.as_deref().map(host_and_port);
-        let again = ChildCommand::new("coordinator", &logs, self.coordinator(&address, metrics));
-        let news = News { states, notices, asked };
+        let mut again = self.coordinator(&address, metrics);
+        // Asked for once, by a person who had seen why.
+        again.retain(|option| option != "--from-start");
+        let again = ChildCommand::new("coordinator", &logs, again);
+        let news = News { states, notices, wanted: wanted.clone(), asked };
         let ended = self.watch(&trust, coordinator, again, &mut kept_alive, news).await;
         if let Ok(ending) = &ended {
             // The others end with the run by themselves. If no run began, nothing tells them to.
-            let began = *ending != Ending::AlreadyFinished;
-            let _ = over.send(Some(if began { LEAVES_WITHIN } else { Duration::ZERO }));
+            let grace = match ending {
+                Ending::AlreadyFinished => Duration::ZERO,
+                Ending::Stopped => LEAVES_STOPPED_WITHIN,
+                _ => LEAVES_WITHIN,
+            };
+            wanted.send_replace(Wanted::Gone(grace));
             while kept_alive.join_next().await.is_some() {}
         }
         ended
@@ -166,12 +201,14 @@ impl LocalRun {
         trust: &Trust,
         mut coordinator: Running,
         again: ChildCommand,
-        others: &mut JoinSet<Result<()>>,
+        others: &mut JoinSet<Result<(), GivenUp>>,
         news: News,
     ) -> Result<Ending> {
-        let News { mut states, mut notices, mut asked } = news;
+        let News { mut states, mut notices, mut asked, wanted } = news;
         let mut progress = Progress::new(self.recipe.batch);
-        let (mut stopping, mut restarts, mut backoff) = (false, 0, Backoff::default());
+        let (mut restarts, mut backoff) = (0, Backoff::default());
+        let mut serving = usize::from(self.loaders);
+        let mut stopping = None;
         let mut born = Instant::now();
         let mut heard = None;
         let mut look = tokio::time::interval(ASK_EVERY);
@@ -179,11 +216,15 @@ impl LocalRun {
             data: self.data.clone(),
             coordinator: Some(coordinator.address.clone()),
         });
+        let stop = |failure| {
+            wanted.send_replace(Wanted::Stopping);
+            Stopping { by: Instant::now() + self.grace + COORDINATOR_ENDS, failure }
+        };
         let ended = loop {
             tokio::select! {
                 end = coordinator.ended() => match end {
                     End::Done => break Ok(role::ending(&coordinator.last_line().await)),
-                    End::Killed(_) if restarts < COORDINATOR_RESTARTS && !stopping => {
+                    End::Killed(_) if restarts < COORDINATOR_RESTARTS && stopping.is_none() => {
                         if born.elapsed() > children::LONG_LIFE {
                             (restarts, backoff) = (0, Backoff::default());
                         }
@@ -198,20 +239,41 @@ impl LocalRun {
                     end => break Err(anyhow::anyhow!("{}", end.why())),
                 },
                 Some(done) = others.join_next() => {
-                    if let Err(error) = done.context("a task that watches a process failed")? {
-                        break Err(error);
+                    let Some(GivenUp { name, why }) = given_up(done) else { continue };
+                    if name.starts_with(LOADER) && serving > 1 {
+                        serving -= 1;
+                        let left = print::count(serving as u64, "other loader", "other loaders");
+                        progress.notice(&format!("{why:#}; the run continues with {left}"));
+                        continue;
                     }
+                    if stopping.is_some() {
+                        continue;
+                    }
+                    let address = &coordinator.address;
+                    if ask_to_stop(trust, address, "a process failed").await.is_err() {
+                        break Err(why);
+                    }
+                    if states.borrow().step > states.borrow().checkpoint_step {
+                        progress.notice("a process failed: the run ends with a checkpoint");
+                    }
+                    stopping = Some(stop(Some(why)));
                 }
                 Some(notice) = notices.recv() => progress.notice(&notice),
                 Ok(()) = states.changed() => {
                     heard = Some(Instant::now());
                     // The coordinator answers, so the run directory belongs to this run.
-                    if let Some(remembered) = remembered.take() {
-                        remembered.write(&self.dir)?;
+                    if let Some(Err(error)) = remembered.take().map(|r| r.write(&self.dir)) {
+                        progress.notice(&format!("{error:#}; resume this run with --data"));
                     }
                     progress.update(&states.borrow_and_update());
                 }
                 _ = look.tick() => {
+                    if stopping.as_ref().is_some_and(|s| Instant::now() > s.by) {
+                        break Err(anyhow::anyhow!(
+                            "the coordinator did not end in time: no new checkpoint; the same \
+                             command resumes from the last one"
+                        ));
+                    }
                     if heard.is_some_and(|at: Instant| at.elapsed() > HANGS_AFTER) {
                         // The first branch then sees its end.
                         heard = None;
@@ -220,19 +282,29 @@ impl LocalRun {
                     }
                 }
                 () = asked.asked() => {
-                    if stopping {
+                    if stopping.is_some() {
                         break Err(anyhow::anyhow!(
                             "ended at once, without a new checkpoint; the same command resumes \
                              from the last one"
                         ));
                     }
-                    stopping = true;
-                    progress.notice(&ask_to_stop(trust, &coordinator.address).await);
+                    stopping = Some(stop(None));
+                    progress.notice(&match ask_to_stop(trust, &coordinator.address, "Ctrl-C").await {
+                        Ok(step) => format!(
+                            "stopping after step {} or the next: writing its checkpoint (Ctrl-C \
+                             again ends at once)",
+                            print::thousands(step)
+                        ),
+                        Err(error) => format!("the coordinator can't be asked to stop: {error:#}"),
+                    });
                 }
             }
         };
         progress.end();
-        ended
+        match stopping.and_then(|stopping| stopping.failure) {
+            Some(failure) => Err(failure),
+            None => ended,
+        }
     }
 
     fn coordinator(&self, listen: &str, metrics: Option<&str>) -> Vec<OsString> {
@@ -256,7 +328,7 @@ impl LocalRun {
         let threads = threads::per_loader(&self.devices.names, loaders, threads::cores());
         let threads = ["--threads".into(), threads.to_string().into()];
         let loaders = (0..loaders)
-            .map(|i| child(format!("loader-{i}"), "loader", ["--data", &self.data], &threads));
+            .map(|i| child(format!("{LOADER}{i}"), "loader", ["--data", &self.data], &threads));
         let workers = self.devices.names.iter().enumerate().map(|(i, device)| {
             child(format!("worker-{i}"), "worker", ["--device", device], &self.options.worker)
         });
@@ -265,7 +337,12 @@ impl LocalRun {
 
     fn child(&self, kind: &str, listen: &str) -> Vec<OsString> {
         let args = [kind, "--with-parent", "--listen", listen];
-        args.into_iter().map(Into::into).chain(self.options.every.iter().cloned()).collect()
+        let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        if let Some(folder) = self.certificates.folder(&self.dir) {
+            args.extend(["--certs".into(), folder.into()]);
+        }
+        args.extend(self.options.every.iter().cloned());
+        args
     }
 }
 
@@ -274,19 +351,20 @@ fn host_and_port(url: &str) -> &str {
     url.trim_start_matches("http://").trim_end_matches("/metrics")
 }
 
-/// Asks for a checkpoint and the end of the run; returns the answer as a sentence.
-async fn ask_to_stop(trust: &Trust, address: &str) -> String {
-    let answer = match client::connect(trust, address) {
-        Ok(mut client) => client::stop(&mut client, "Ctrl-C").await,
-        Err(error) => Err(error),
-    };
-    match answer {
-        Ok(step) => format!(
-            "stopping after step {}: writing its checkpoint (Ctrl-C again ends at once)",
-            print::thousands(step)
-        ),
-        Err(error) => format!("the coordinator can't be asked to stop: {error:#}"),
+/// The process that is not started again, if a task ended because of one.
+fn given_up(done: Result<Result<(), GivenUp>, JoinError>) -> Option<GivenUp> {
+    match done {
+        Ok(ended) => ended.err(),
+        Err(panicked) => {
+            let why = anyhow::Error::new(panicked).context("a task that watches a process failed");
+            Some(GivenUp { name: String::new(), why })
+        }
     }
+}
+
+/// Asks for a checkpoint and the end of the run; returns the step done now.
+async fn ask_to_stop(trust: &Trust, address: &str, reason: &str) -> Result<u64> {
+    client::stop(&mut client::connect(trust, address)?, reason).await
 }
 
 /// The state of the run, asked for every [`ASK_EVERY`] until the receiver is dropped.

@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use super::{Backend, Buffers, Download};
 use crate::error::Result;
+use crate::watch::Watch;
 
 mod buffer; // memory, and every check of a length
 mod gemm; // the one unsafe call: matrix products
@@ -44,6 +45,7 @@ pub struct Cpu {
     pool: rayon::ThreadPool,
     /// One per thread, grown on first use and kept.
     scratch: Vec<Scratch>,
+    watch: Watch,
 }
 
 /// Working memory of one thread.
@@ -85,6 +87,7 @@ impl Cpu {
             name: format!("cpu ({}, {threads} thread{plural})", cpu_model()),
             pool,
             scratch: std::iter::repeat_with(Scratch::default).take(threads).collect(),
+            watch: Watch::default(),
         }
     }
 
@@ -127,6 +130,10 @@ impl Backend for Cpu {
 
     fn name(&self) -> String {
         self.name.clone()
+    }
+
+    fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     fn floats(&mut self, tensor: &'static str, len: usize) -> Result<Floats> {

@@ -246,8 +246,8 @@ impl Backend for Cuda {
         transfer::reserve(self, len, n)
     }
 
-    fn watch(&self) -> Watch {
-        self.watch.clone()
+    fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     fn upload(

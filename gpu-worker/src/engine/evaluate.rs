@@ -37,6 +37,9 @@ impl<B: Backend> Running<B> {
         for batch in 0..batches {
             let mut average = Average::default();
             for view in &views {
+                if network.interrupt.stops(self.incarnation) {
+                    return Err(Error::Interrupted);
+                }
                 self.feed.request(request(self, batch, *view));
                 if *view == views[views.len() - 1] && batch + 1 < batches {
                     self.feed.request(request(self, batch + 1, views[0]));
@@ -44,6 +47,7 @@ impl<B: Backend> Running<B> {
                 let (minibatch, _) = self.feed.take(&request(self, batch, *view))?;
                 let id = BatchId::Eval { batch, view: *view };
                 let (half, exchange) = self.exchange(id, &minibatch);
+                let _working = dev.watch().working();
                 average.add(half.test(dev, exchange, &minibatch)?, &minibatch.labels);
             }
             let n = average.n_images();
@@ -58,6 +62,9 @@ impl<B: Backend> Running<B> {
             let last = (self.n_val - 1) % u64::from(self.request.n_images) + 1;
             return Err(self.half.divergence(dev, self.step, loss, last as usize));
         }
+        let working = dev.watch().working();
+        let magnitudes = self.half.magnitudes(dev)?;
+        drop(working);
         if self.reports {
             // The coordinator's log has the line for people.
             info!(name: FOR_MACHINES, loss, top1_error, top5_error, n_images = images, "evaluated");
@@ -69,6 +76,7 @@ impl<B: Backend> Running<B> {
             loss,
             top1_error,
             top5_error,
+            magnitudes,
         }));
         Ok(())
     }

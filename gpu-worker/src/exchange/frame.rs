@@ -129,8 +129,10 @@ impl TensorReader {
         }
         if assembler.take(chunk).map_err(|e| Status::data_loss(e.to_string()))? {
             let (key, encoding, exponent) = parse(header)?;
-            let (parts, ended) = (assembler.into_parts(), Instant::now());
-            return Ok(Some(ReceivedTensor { key, parts, encoding, exponent, began, ended }));
+            let (crc32, ended) = (assembler.crc32(), Instant::now());
+            let parts = assembler.into_parts();
+            let tensor = ReceivedTensor { key, parts, crc32, encoding, exponent, began, ended };
+            return Ok(Some(tensor));
         }
         self.current = Some((first, assembler, began));
         Ok(None)
@@ -139,7 +141,7 @@ impl TensorReader {
 
 #[cfg(test)]
 mod tests {
-    use proto::chunk::chunks;
+    use proto::chunk::{chunks, crc32};
 
     use super::*;
 
@@ -179,5 +181,6 @@ mod tests {
         let [tensor] = tensors.as_slice() else { panic!("{} tensors", tensors.len()) };
         assert_eq!(tensor.key, key);
         assert_eq!(tensor.parts.concat(), payload);
+        assert_eq!(tensor.crc32, crc32(&payload));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use net::{Reaction, Role, Trust, first_message, reaction, require_role};
+use net::{Reaction, Refusals, Role, Trust, first_message, reaction, require_role};
 use proto::MESSAGE_LIMIT;
 use proto::chunk::chunks;
 use proto::wire::exchange_client::ExchangeClient;
@@ -26,9 +26,12 @@ use super::{BatchId, Peer, ReceivedTensor, TensorKey, Transfer};
 use crate::backend::Download;
 use crate::dial::dial;
 use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
 
 /// Most bytes that may wait for the engine; one step has 31 MB.
 const MAX_QUEUED: u64 = 512 << 20;
+/// Longest wait for the error of a stream that has ended.
+const REASON: Duration = Duration::from_secs(1);
 /// Longest time that a stream of a later incarnation waits for this worker to begin it, too.
 const BEGINS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -51,8 +54,11 @@ pub(crate) struct ExchangeService {
     trust: Trust,
     /// This worker, for errors: `this worker (10.0.0.2:4002)`.
     own: String,
+    interrupt: Interrupt,
+    peer_deadline: Duration,
     present: Arc<watch::Sender<Option<Incarnation>>>,
     sender: Arc<Mutex<Option<tokio::task::AbortHandle>>>,
+    refusals: Arc<Refusals>,
 }
 
 /// The engine's end of a connection.
@@ -61,15 +67,23 @@ pub(crate) struct GrpcPeer {
     inbox: Receiver<Result<ReceivedTensor>>,
     queued_bytes: Arc<AtomicU64>,
     sent: SentTensors,
+    incarnation: u64,
+    interrupt: Interrupt,
 }
 
 /// The tensors sent since the engine last asked.
 type SentTensors = Arc<Mutex<Vec<Transfer>>>;
 
 impl ExchangeService {
-    pub(crate) fn new(trust: Trust, own: String) -> Self {
+    pub(crate) fn new(
+        trust: Trust,
+        own: String,
+        interrupt: Interrupt,
+        peer_deadline: Duration,
+    ) -> Self {
         let present = Arc::new(watch::Sender::new(None));
-        Self { trust, own, present, sender: Arc::default() }
+        let (sender, refusals) = (Arc::default(), Arc::default());
+        Self { trust, own, interrupt, peer_deadline, present, sender, refusals }
     }
 
     /// The service for this worker's listener.
@@ -108,10 +122,12 @@ impl ExchangeService {
         let sent = SentTensors::default();
         let record = sent.clone();
         let hello = frame::hello(run_id, incarnation, token);
+        // Of two limits, the shorter: the coordinator replaces a half that is silent for longer.
+        let silence = Duration::from_millis(begin.heartbeat_timeout_ms).min(self.peer_deadline);
         let task = tokio::spawn(async move {
-            let ended = match dial(&trust, Role::Worker, &peer, &own).await {
+            let ended = match dial(&trust, Role::Worker, &peer, &own, silence).await {
                 Ok(channel) => send_all(channel, hello, from_engine, &record).await,
-                Err(error) => Err(Error::PeerLost { why: error.by(&own) }),
+                Err(error) => Err(Error::PeerUnreachable { why: error.by(&own) }),
             };
             if let Err(error) = ended {
                 let _ = inbox.send(Err(error));
@@ -119,7 +135,8 @@ impl ExchangeService {
         });
         let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
         *sender = Some(task.abort_handle());
-        GrpcPeer { out, inbox: from_network, queued_bytes, sent }
+        let interrupt = self.interrupt.clone();
+        GrpcPeer { out, inbox: from_network, queued_bytes, sent, incarnation, interrupt }
     }
 
     /// Checks a hello against the present incarnation, and marks that as connected.
@@ -163,6 +180,14 @@ impl ExchangeService {
         }
         Ok(present)
     }
+
+    /// Logs a refusal on this side, too: the other end may be gone before it gets the answer.
+    fn refused(&self, status: Status) -> Status {
+        if let Some(unsaid) = self.refusals.permit() {
+            tracing::warn!(why = status.message(), unsaid, "an exchange is refused");
+        }
+        status
+    }
 }
 
 #[tonic::async_trait]
@@ -173,13 +198,14 @@ impl Service for ExchangeService {
     ) -> std::result::Result<Response<Sent>, Status> {
         require_role(&request, "Exchange", &[Role::Worker])?;
         let mut stream = request.into_inner();
+        let refused = |status| self.refused(status);
         let first = first_message(&mut stream).await.map_err(refused)?;
         let hello = first
             .header
             .filter(|h| h.kind() == wire::FrameKind::Hello)
             .ok_or_else(|| refused(Status::invalid_argument("the first frame must be a hello")))?;
         let present = self.accept(&hello).await.map_err(refused)?;
-        let frames = receive_all(&present, &mut stream).await;
+        let frames = receive_all(&present, &mut stream, refused).await;
         let ended = match &frames {
             Ok(_) => Error::PeerLost { why: "it closed its stream".into() },
             Err(status) => broken(status),
@@ -187,12 +213,6 @@ impl Service for ExchangeService {
         let _ = present.inbox.send(Err(ended));
         Ok(Response::new(Sent { frames: frames? }))
     }
-}
-
-/// Logs a refusal on this side, too: the other end may be gone before it gets the answer.
-fn refused(status: Status) -> Status {
-    tracing::warn!(why = status.message(), "an exchange is refused");
-    status
 }
 
 /// The error for the end of a stream: a lost peer, or one that breaks the rules.
@@ -208,12 +228,13 @@ fn broken(status: &Status) -> Error {
 async fn receive_all(
     present: &Incarnation,
     stream: &mut Streaming<Frame>,
+    refused: impl Fn(Status) -> Status,
 ) -> std::result::Result<u64, Status> {
     let mut frames = 0;
     let mut reader = TensorReader::new(present.run_id.clone(), present.number);
     while let Some(frame) = stream.message().await? {
         frames += 1;
-        let Some(tensor) = reader.take(frame).map_err(refused)? else { continue };
+        let Some(tensor) = reader.take(frame).map_err(&refused)? else { continue };
         let bytes = tensor.parts.iter().map(|part| part.len() as u64).sum::<u64>();
         if present.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_QUEUED {
             return Err(refused(Status::resource_exhausted("far more tensors than a step has")));
@@ -278,14 +299,28 @@ async fn send_all(
     answered.map(|_| ()).map_err(|status| broken(&status))
 }
 
+impl GrpcPeer {
+    /// The error with which the stream to the other half ended, which arrives among its tensors.
+    fn why_lost(&self) -> Error {
+        loop {
+            match self.inbox.recv_timeout(REASON) {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return error,
+                Err(_) => return Error::PeerLost { why: "the connection ended".into() },
+            }
+        }
+    }
+}
+
 impl Peer for GrpcPeer {
     fn send(&mut self, key: TensorKey, payload: Download) -> Result<()> {
-        self.out
-            .send((key, payload))
-            .map_err(|_| Error::PeerLost { why: "the connection ended".into() })
+        self.out.send((key, payload)).map_err(|_| self.why_lost())
     }
 
     fn next(&mut self, wait: Duration) -> Result<Option<ReceivedTensor>> {
+        if self.interrupt.stops_exchange(self.incarnation) {
+            return Err(Error::Interrupted);
+        }
         let tensor = match self.inbox.recv_timeout(wait) {
             Ok(tensor) => tensor?,
             Err(RecvTimeoutError::Timeout) => return Ok(None),

@@ -96,3 +96,21 @@ fn pictures_of_every_kind_are_decoded_right_or_refused() {
     );
     assert!(right > 300 && refused > 100, "{right} right, {refused} refused");
 }
+
+/// Zune-jpeg alone makes another picture of one scan per component.
+#[test]
+fn a_stored_jpeg_of_any_kind_has_the_pixels_that_it_was_stored_for() {
+    let files = files();
+    let kinds = String::from_utf8(files["kinds.tsv"].clone()).unwrap();
+    let right = kinds.lines().filter_map(|line| line.strip_suffix("\tright"));
+    let jpegs = right.map(|name| &files[name]).filter(|bytes| bytes.starts_with(&[0xFF, 0xD8]));
+    let (mut n, mut same, mut scans) = (0, 0, 0);
+    for bytes in jpegs {
+        let pixels = read::rgb(bytes).unwrap();
+        n += 1;
+        same += usize::from(is_jpeg_of(bytes, &pixels));
+        let one_each = bytes.windows(5).filter(|b| matches!(b, [0xFF, 0xDA, 0, 8, 1])).count() == 3;
+        scans += usize::from(one_each && is_jpeg_of(bytes, &pixels));
+    }
+    assert!(same > n / 2 && scans > 0, "{same} of {n} JPEGs, {scans} with one scan per component");
+}

@@ -79,8 +79,31 @@ pub(crate) fn decode(
     Ok(Decoded { picture, exif: header.exif })
 }
 
-/// The bytes of a JPEG that zune-jpeg decodes right, without its end; none for another kind.
-fn plain(header: &Header, scan: &Scan, at: usize) -> Option<Vec<u8>> {
+/// Decodes a whole JPEG that was decoded before into `pixels`, `[height, width, 3]`, without
+/// turning it.
+///
+/// # Errors
+/// A sentence about what is wrong with the bytes, or that they hold another number of pixels.
+pub(crate) fn decode_again(bytes: &[u8], pixels: &mut [u8]) -> Result<(), String> {
+    let mut header = Header::new(bytes);
+    let first = header.next().map_err(Fault::words)?;
+    let Next::Scan(scan, at) = first else { return Err(Fault::Cut.words()) };
+    let n = 3 * header.frame.width * header.frame.height;
+    if n != pixels.len() {
+        return Err(format!("{n} bytes of pixels, expected {}", pixels.len()));
+    }
+    if is_usual(&header, &scan) {
+        let options = DecoderOptions::new_fast().jpeg_set_out_colorspace(ColorSpace::RGB);
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        return decoder.decode_into(pixels).map_err(|e| format!("JPEG: {e}"));
+    }
+    let picture = right(&mut header, scan, at).map_err(Fault::words)?;
+    pixels.copy_from_slice(&picture);
+    Ok(())
+}
+
+/// Tells whether zune-jpeg decodes a whole JPEG of this kind right.
+fn is_usual(header: &Header, scan: &Scan) -> bool {
     let frame = &header.frame;
     let sampling: Vec<_> = frame.components.iter().map(|c| c.sampling).collect();
     let usual = match sampling[..] {
@@ -91,7 +114,13 @@ fn plain(header: &Header, scan: &Scan, at: usize) -> Option<Vec<u8>> {
     let whole = scan.parts.iter().map(|part| part.0).eq(0..sampling.len()) && !scan.progressive;
     // The few columns of a narrow picture are interpolated otherwise than libjpeg does it.
     let narrow = frame.width < 16;
-    if !usual || !whole || narrow || header.restart_interval != 0 || colors(header) == Colors::Rgb {
+    let rgb = colors(header) == Colors::Rgb;
+    usual && whole && !narrow && header.restart_interval == 0 && !rgb
+}
+
+/// The bytes of a JPEG that zune-jpeg decodes right, without its end; none for another kind.
+fn plain(header: &Header, scan: &Scan, at: usize) -> Option<Vec<u8>> {
+    if !is_usual(header, scan) {
         return None;
     }
     let mut tables = scan.parts.iter().flat_map(|part| [&header.dc[part.1], &header.ac[part.2]]);

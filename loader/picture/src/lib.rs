@@ -15,10 +15,6 @@ use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
 
 /// Turns the bytes of a picture file into pixels, `[side, side, 3]`.
 ///
@@ -67,19 +63,13 @@ fn scaled(picture: &RgbImage, side: usize) -> Result<Vec<u8>, String> {
 /// # Errors
 /// A sentence about what is wrong with the bytes, or that they hold another number of pixels.
 pub fn stored_jpeg(jpeg: &[u8], pixels: &mut [u8]) -> Result<(), String> {
-    catching_panics(|| decode(jpeg, pixels))
+    catching_panics(|| jpeg::decode_again(jpeg, pixels))
 }
 
-fn decode(jpeg: &[u8], pixels: &mut [u8]) -> Result<(), String> {
-    let options = DecoderOptions::new_fast().jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
-    decoder.decode_headers().map_err(|e| e.to_string())?;
-    match decoder.output_buffer_size() {
-        Some(n) if n == pixels.len() => {
-            decoder.decode_into(pixels).map_err(|e| format!("JPEG: {e}"))
-        }
-        n => Err(format!("{n:?} bytes of pixels, expected {}", pixels.len())),
-    }
+/// Tells whether a picture file is a JPEG that [`stored_jpeg`] decodes to exactly these pixels.
+pub fn is_jpeg_of(bytes: &[u8], pixels: &[u8]) -> bool {
+    let mut again = vec![0; pixels.len()];
+    bytes.starts_with(&[0xFF, 0xD8]) && stored_jpeg(bytes, &mut again).is_ok() && again == pixels
 }
 
 /// Runs a decoder and turns a panic into an error: zune-jpeg 0.5.15 panics on some damaged files,

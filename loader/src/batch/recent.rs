@@ -1,11 +1,14 @@
 //! A cache of minibatches: the last few, those being made, and the one that comes next.
+//!
+//! The cache owns the making of a minibatch, not whoever asked for it: a client that goes, because
+//! it was too late for it, finds the minibatch made or further on when it asks again.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{OnceCell, Semaphore, oneshot};
+use tokio::sync::{Semaphore, watch};
 
 use super::{Minibatch, Request};
 use crate::{Error, Source};
@@ -17,7 +20,9 @@ const MIN_KEPT: usize = 2;
 /// Minibatches that are kept at most, however small they are.
 const MAX_KEPT: usize = 8;
 
-type Slot = Arc<OnceCell<Arc<TimedMinibatch>>>;
+type Made = Result<Arc<TimedMinibatch>, Error>;
+/// The receiver of a minibatch, which holds it once it is made.
+type Slot = watch::Receiver<Option<Made>>;
 
 /// A minibatch with the times at which its making began and ended.
 #[derive(Debug)]
@@ -32,6 +37,11 @@ pub struct TimedMinibatch {
 }
 
 impl TimedMinibatch {
+    /// Time that making it took.
+    pub fn took(&self) -> Duration {
+        self.ended - self.began
+    }
+
     /// True at the first call, false at all later ones: for a report that is made once.
     pub fn first_report(&self) -> bool {
         !self.reported.swap(true, Ordering::Relaxed)
@@ -49,7 +59,9 @@ struct Inner {
     /// Requests and their minibatches, the most recently asked for last.
     slots: Mutex<VecDeque<(Request, Slot)>>,
     /// Permits one minibatch at a time to be made ahead.
-    ahead: Semaphore,
+    ahead: Arc<Semaphore>,
+    /// Number of pictures read so far.
+    n_read: AtomicU64,
 }
 
 impl Recent {
@@ -63,8 +75,13 @@ impl Recent {
             .thread_name(|i| format!("decode {i}"))
             .build()
             .map_err(|e| Error::Setting { setting: "threads", why: e.to_string() })?;
-        let (slots, ahead) = (Mutex::default(), Semaphore::new(1));
-        Ok(Self(Arc::new(Inner { source, threads, slots, ahead })))
+        Ok(Self(Arc::new(Inner {
+            source,
+            threads,
+            slots: Mutex::default(),
+            ahead: Arc::new(Semaphore::new(1)),
+            n_read: AtomicU64::new(0),
+        })))
     }
 
     /// The source of the pictures.
@@ -72,72 +89,94 @@ impl Recent {
         &self.0.source
     }
 
-    /// Returns the minibatch of a request, made now or before, and begins to make the next one.
+    /// Number of pictures read so far; it rises as long as the disk answers.
+    pub fn n_read(&self) -> u64 {
+        self.0.n_read.load(Ordering::Relaxed)
+    }
+
+    /// Returns the minibatch of a request, made now or before, and then begins to make the one of
+    /// step `next`.
+    ///
+    /// `held` is dropped once the minibatch is made, or at once if another request began it.
     ///
     /// # Errors
     /// As [`Source::minibatch`].
-    pub async fn get(&self, request: &Request) -> Result<Arc<TimedMinibatch>, Error> {
-        let made = self.make(request).await?;
-        self.begin(request.next());
+    pub async fn get(
+        &self,
+        request: &Request,
+        next: Option<u64>,
+        held: impl Send + 'static,
+    ) -> Result<Arc<TimedMinibatch>, Error> {
+        let mut slot = self.slot(request, held);
+        let made = slot.wait_for(Option::is_some).await;
+        let made = made.ok().and_then(|made| made.clone());
+        let made = made.expect("the thread sends before it ends, and a panic ends the process")?;
+        // The last validation batch has no successor; an error goes to the request that asks for
+        // it.
+        if let Some(step) = next
+            && let Ok(turn) = self.0.ahead.clone().try_acquire_owned()
+        {
+            drop(self.slot(&request.at(step), turn));
+        }
         Ok(made)
     }
 
-    /// Makes a minibatch ahead, unless another is being made ahead.
-    fn begin(&self, request: Request) {
-        let this = self.clone();
-        tokio::spawn(async move {
-            let Ok(_turn) = this.0.ahead.try_acquire() else { return };
-            // The last validation batch has no successor; an error goes to the request that asks
-            // for it.
-            let _ = this.make(&request).await;
-        });
-    }
-
-    async fn make(&self, request: &Request) -> Result<Arc<TimedMinibatch>, Error> {
-        let slot = self.slot(request);
-        let made = slot.get_or_try_init(|| self.compute(request)).await.cloned();
-        self.forget();
-        made
-    }
-
-    async fn compute(&self, request: &Request) -> Result<Arc<TimedMinibatch>, Error> {
-        let (done, result) = oneshot::channel();
+    /// The slot of a request, now the most recent; the making begins if there was none.
+    fn slot(&self, request: &Request, held: impl Send + 'static) -> Slot {
+        let mut slots = self.0.lock();
+        if let Some(known) = slots.iter().position(|(r, _)| r == request)
+            && let Some(entry) = slots.remove(known)
+        {
+            slots.push_back(entry.clone());
+            return entry.1;
+        }
+        let (done, slot) = watch::channel(None);
+        slots.push_back((request.clone(), slot.clone()));
+        drop(slots);
         let (inner, request) = (self.0.clone(), request.clone());
         self.0.threads.spawn(move || {
             let began = Instant::now();
-            let made = inner.source.minibatch(&request).map(|minibatch| {
-                Arc::new(TimedMinibatch {
-                    minibatch,
-                    began,
-                    ended: Instant::now(),
-                    reported: false.into(),
-                })
+            let minibatch = inner.source.minibatch_counted(&request, &inner.n_read);
+            let made = minibatch.map(|minibatch| {
+                let reported = AtomicBool::new(false);
+                Arc::new(TimedMinibatch { minibatch, began, ended: Instant::now(), reported })
             });
-            // The send fails if the request was dropped meanwhile.
-            let _ = done.send(made);
+            if made.is_err() {
+                // The next request tries again: another read may succeed.
+                inner.lock().retain(|(r, _)| *r != request);
+            }
+            done.send_replace(Some(made));
+            inner.forget();
+            drop(held);
         });
-        result.await.expect("the thread sends before it ends, and panics abort nothing here")
+        slot
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Request, Slot)>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The slot of a request, now the most recent; a new one if there was none.
-    fn slot(&self, request: &Request) -> Slot {
-        let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = slots.iter().position(|(r, _)| r == request);
-        let entry = known
-            .and_then(|i| slots.remove(i))
-            .unwrap_or_else(|| (request.clone(), Slot::default()));
-        slots.push_back(entry.clone());
-        entry.1
-    }
-
-    /// Drops the least recent minibatches that exceed the limits.
+    /// Drops the least recent minibatches that exceed the limits, but none that is being made.
     fn forget(&self) {
-        let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = |slots: &VecDeque<(Request, Slot)>| -> usize {
-            slots.iter().filter_map(|(_, slot)| slot.get()).map(|m| m.minibatch.pixels.len()).sum()
+        let mut slots = self.lock();
+        let size = |slot: &Slot| match &*slot.borrow() {
+            Some(Ok(made)) => Some(made.minibatch.pixels.len()),
+            Some(Err(_)) => Some(0),
+            None => None,
         };
-        while slots.len() > MAX_KEPT || (slots.len() > MIN_KEPT && bytes(&slots) > MAX_KEPT_BYTES) {
-            slots.pop_front();
-        }
+        let sizes: Vec<_> = slots.iter().map(|(_, slot)| size(slot)).collect();
+        let mut kept = sizes.iter().flatten().count();
+        let mut bytes: usize = sizes.iter().flatten().sum();
+        let mut sizes = sizes.into_iter();
+        slots.retain(|_| {
+            let Some(Some(size)) = sizes.next() else { return true };
+            let stays = kept <= MIN_KEPT || (kept <= MAX_KEPT && bytes <= MAX_KEPT_BYTES);
+            if !stays {
+                (kept, bytes) = (kept - 1, bytes - size);
+            }
+            stays
+        });
     }
 }

@@ -101,13 +101,62 @@ fn requests_that_mean_nothing_name_the_field() {
     assert_eq!(field(&|r| r.step = u64::MAX), "step");
 }
 
+fn recent() -> Recent {
+    Recent::new(Arc::new(source()), 2).unwrap()
+}
+
 #[tokio::test]
 async fn two_that_ask_at_once_get_one_minibatch_and_the_next_is_made_ahead() {
-    let recent = Recent::new(Arc::new(source()), 2).unwrap();
+    let recent = recent();
     let request = request(Split::Train, 0);
-    let (a, b) = tokio::join!(recent.get(&request), recent.get(&request));
+    let (a, b) = tokio::join!(recent.get(&request, Some(3), ()), recent.get(&request, None, ()));
     assert!(Arc::ptr_eq(&a.unwrap(), &b.unwrap()));
-    let next = recent.get(&request.next()).await.unwrap();
-    assert!(Arc::ptr_eq(&next, &recent.get(&request.next()).await.unwrap()));
-    assert_eq!(next.minibatch, recent.source().minibatch(&request.next()).unwrap());
+    let later = request.at(3);
+    let next = recent.get(&later, None, ()).await.unwrap();
+    assert!(Arc::ptr_eq(&next, &recent.get(&later, None, ()).await.unwrap()));
+    assert_eq!(next.minibatch, recent.source().minibatch(&later).unwrap());
+    assert_eq!(recent.n_read(), 16, "steps 0 and 3, each once");
+}
+
+/// The first that asked used to own the work, and took it along.
+#[tokio::test]
+async fn a_minibatch_is_made_once_though_all_that_asked_for_it_have_gone() {
+    let recent = recent();
+    let request = request(Split::Train, 5);
+    for _ in 0..3 {
+        let mut asks = Box::pin(recent.get(&request, None, ()));
+        let waker = std::task::Waker::noop();
+        let polled = asks.as_mut().poll(&mut std::task::Context::from_waker(waker));
+        // Made at once, or left while it is being made.
+        drop((polled, asks));
+    }
+    recent.get(&request, None, ()).await.unwrap();
+    assert_eq!(recent.n_read(), 8);
+}
+
+#[tokio::test]
+async fn what_is_held_for_a_minibatch_is_dropped_when_it_is_made() {
+    let recent = recent();
+    let held = Arc::new(());
+    recent.get(&request(Split::Train, 5), None, held.clone()).await.unwrap();
+    while Arc::strong_count(&held) > 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn few_minibatches_are_kept_and_an_error_is_not() {
+    let recent = recent();
+    for step in 0..20 {
+        recent.get(&request(Split::Train, step), None, ()).await.unwrap();
+    }
+    assert_eq!(recent.n_read(), 160);
+    recent.get(&request(Split::Train, 19), None, ()).await.unwrap();
+    assert_eq!(recent.n_read(), 160, "the last one is kept");
+    recent.get(&request(Split::Train, 0), None, ()).await.unwrap();
+    assert_eq!(recent.n_read(), 168, "the first one is not");
+    let beyond = request(Split::Val, 3);
+    for _ in 0..2 {
+        assert!(matches!(recent.get(&beyond, None, ()).await, Err(Error::Request { .. })));
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) const SUMS: &str = "SHA256SUMS";
 pub(crate) const MEAN: &str = "mean.f32";
 /// Version of the files that this program writes; raised when they change in a way that older
 /// programs can't read. All versions from 1 on are read.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 const INDEX_MAGIC: &[u8; 8] = b"ALEXIDX1";
 
@@ -100,8 +100,16 @@ pub struct Summary {
 pub enum PictureEncoding {
     /// JPEG files.
     Jpeg,
-    /// Pixels as they are, in PPM files.
+    /// Pixels as they are, in PPM files; a JPEG that has exactly these pixels may stand for them.
     Raw,
+}
+
+impl PictureEncoding {
+    /// Encoding of one stored picture of `length` bytes: among raw pixels, any length but theirs is
+    /// that of a JPEG file.
+    pub(crate) fn of_record(self, length: usize, side: usize) -> Self {
+        if self == Self::Raw && length == 3 * side * side { Self::Raw } else { Self::Jpeg }
+    }
 }
 
 /// A class of pictures; one without training pictures keeps its label.

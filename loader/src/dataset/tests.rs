@@ -83,12 +83,12 @@ fn a_folder_without_data_set_says_how_to_make_one() {
 fn a_data_set_of_another_format_says_both_versions() {
     let (_root, dest) = prepared();
     let path = dest.join(DESCRIPTION);
-    let json = fs::read_to_string(&path).unwrap().replace("\"format\": 2", "\"format\": 3");
+    let json = fs::read_to_string(&path).unwrap().replace("\"format\": 3", "\"format\": 4");
     fs::write(&path, &json).unwrap();
     let sum = proto::digest::sha256(json.as_bytes());
     fs::write(dest.join(SUMS), format!("{sum}  {DESCRIPTION}\n")).unwrap();
     let error = opening(&dest);
-    assert!(error.contains("format 3") && error.contains("formats 1 to 2"), "{error}");
+    assert!(error.contains("format 4") && error.contains("formats 1 to 3"), "{error}");
 }
 
 /// Rewrites the description, with the sum that belongs to it.

@@ -77,7 +77,17 @@ fn read(found: &Found) -> Result<Reading, Error> {
     let shape = Shape::of_all(&shapes);
     let mut reading = match shape {
         Shape::Tars => ilsvrc::find_tars(&found.root, &readable, reading)?,
-        Shape::Folders => tarfolders::find(&readable, reading)?,
+        Shape::Folders => {
+            let (root, doubts, files) =
+                (found.root.clone(), reading.doubts.clone(), reading.files.clone());
+            match tarfolders::find(
+                &readable,
+                Reading { root, doubts, files, ..Reading::default() },
+            )? {
+                Some(reading) => reading,
+                None => webdataset::find(&readable, reading)?,
+            }
+        }
         Shape::Pictures if tarfolders::are_classes(&readable) => {
             ilsvrc::find_class_tars(&found.root, readable, reading)?
         }

@@ -267,7 +267,7 @@ fn level_above(source: &Path) -> Option<Instead> {
     beside.find(is_like_it).map(|_| Instead::Source(parent.to_owned()))
 }
 
-/// Whether pictures lie right in a folder; or folders, if it is a split.
+/// Returns true if pictures lie right in a folder; or folders, if it is a split.
 fn holds_pictures(folder: &Path, is_split: bool) -> bool {
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     entries.take(1000).any(|entry| {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::archive::Archive;
+use super::listing;
 use super::reading::{Location, Reading};
 use super::system_names::passed_over_path;
 use super::tarfile::{Entry, Fault, Kind, walk};
@@ -69,6 +70,7 @@ impl Reading {
         let mut list = List { reading: self, tar, members: Vec::new(), found: HashMap::new() };
         let mut twice = Vec::new();
         let fault = walk(tar.archive, tar.start, tar.length, &mut |entry| {
+            listing::count(1);
             list.add(entry, &mut twice);
             true
         })

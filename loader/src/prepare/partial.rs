@@ -13,8 +13,11 @@ use super::Watch;
 use crate::Error;
 use crate::dataset::{DESCRIPTION, FileDigest, SUMS, Summary, is_prepared, read_summary};
 
-/// File that says which pictures and options the folder is for.
+/// File that says which pictures and options the folder is for: a digest, and in a second line the
+/// format of the folder's files.
 const KEY: &str = "preparation.key";
+/// Format of the notes and sums in the folder; without the second line it is 1.
+const FORMAT: u32 = 2;
 /// Longest name, in bytes, that leaves room for what is added to it.
 const LONGEST: usize = 200;
 
@@ -55,8 +58,17 @@ impl Partial {
     /// Decides whether the contents belong to the preparation that is called `key`, and removes
     /// them if not.
     pub(super) fn begin(&self, key: &str, watch: &dyn Watch) -> Result<(), Error> {
-        if self.read(KEY).is_some_and(|known| known == key.as_bytes()) {
-            return Ok(());
+        if let Some(known) = self.read(KEY)? {
+            let known = String::from_utf8_lossy(&known);
+            let mut lines = known.lines();
+            let (digest, format) = (lines.next(), lines.next());
+            let format = format.and_then(|line| line.strip_prefix("format ")?.parse::<u32>().ok());
+            if let Some(got) = format.filter(|format| *format > FORMAT) {
+                return Err(Error::Format { path: self.path.join(KEY), got, want: FORMAT });
+            }
+            if digest == Some(key) {
+                return Ok(());
+            }
         }
         let entries = self.entries()?;
         if !entries.is_empty() {
@@ -66,7 +78,7 @@ impl Partial {
             ));
         }
         entries.iter().try_for_each(|path| remove(path))?;
-        self.write_durably(KEY, key.as_bytes())
+        self.write_durably(KEY, format!("{key}\nformat {FORMAT}\n").as_bytes())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -80,9 +92,14 @@ impl Partial {
         list().map_err(Error::io(&self.path, "list"))
     }
 
-    /// Reads a file of the folder; `None` if there is none that can be read.
-    pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
-        fs::read(self.path.join(name)).ok()
+    /// Reads a file of the folder; `None` if there is none.
+    pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.path.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io(&path, "read")(e)),
+        }
     }
 
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<FileDigest, Error> {

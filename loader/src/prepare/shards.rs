@@ -43,6 +43,17 @@ impl Stored {
         Ok(Self::known(label, bytes))
     }
 
+    /// A JPEG file of the source that has exactly these pixels already. Gives the pixels back
+    /// for any other file.
+    ///
+    /// Files that are larger than their pixels hold more than a picture.
+    pub(super) fn kept(label: u32, file: Vec<u8>, pixels: Vec<u8>) -> Result<Self, Vec<u8>> {
+        match file.len() < pixels.len() && picture::is_jpeg_of(&file, &pixels) {
+            true => Ok(Self { label, bytes: file, decoded: Some(pixels) }),
+            false => Err(pixels),
+        }
+    }
+
     /// A picture from the bytes that are stored of it.
     pub(super) fn known(label: u32, bytes: Vec<u8>) -> Self {
         Self { label, bytes, decoded: None }
@@ -50,7 +61,8 @@ impl Stored {
 
     /// Decodes a JPEG as training does, for the sums over its pixels.
     pub(super) fn decode(mut self, side: usize, encoding: PictureEncoding) -> Result<Self, String> {
-        if encoding == PictureEncoding::Jpeg {
+        let jpeg = encoding.of_record(self.bytes.len(), side) == PictureEncoding::Jpeg;
+        if jpeg && self.decoded.is_none() {
             let mut pixels = vec![0; 3 * side * side];
             picture::stored_jpeg(&self.bytes, &mut pixels)?;
             self.decoded = Some(pixels);

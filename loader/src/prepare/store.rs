@@ -76,7 +76,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn writer(&self, name: &'static str, summed: bool) -> Writer<'a> {
+    fn writer(&self, name: &'static str, summed: bool) -> Result<Writer<'a>, Error> {
         let (side, encoding, limit) = (self.side(), self.encoding(), self.options.shard_bytes);
         Writer::open(self.folder, name, Form { side, encoding, limit, summed })
     }
@@ -88,12 +88,12 @@ impl<'a> Job<'a> {
         let first = if hold_out { "all" } else { "train" };
         let no_pictures = Vec::new();
         let val = reading.val.as_ref().unwrap_or(&no_pictures);
-        let mut parts = vec![(self.writer(first, true), &reading.train, "train")];
+        let mut parts = vec![(self.writer(first, true)?, &reading.train, "train")];
         if !hold_out {
-            parts.push((self.writer("val", false), val, "val"));
+            parts.push((self.writer("val", false)?, val, "val"));
         }
         if let Some(test) = &reading.test {
-            parts.push((self.writer("test", false), test, "test"));
+            parts.push((self.writer("test", false)?, test, "test"));
         }
         self.go_on(&parts);
         let (mut written, mut left_out) = (Vec::new(), Vec::new());
@@ -228,10 +228,9 @@ impl<'a> Job<'a> {
             true => cifar::pixels(&bytes),
             false => picture::square(&bytes, side),
         };
-        let encode = |pixels| {
-            Stored::encode(picture.label, pixels, side, self.encoding(), self.options.quality)
-        };
-        pixels.and_then(encode)
+        let (label, encoding, quality) = (picture.label, self.encoding(), self.options.quality);
+        Stored::kept(label, bytes, pixels?)
+            .or_else(|pixels| Stored::encode(label, pixels, side, encoding, quality))
     }
 
     /// Refuses a source of at least `least` pictures if most of them can't be used.
@@ -276,7 +275,7 @@ impl<'a> Job<'a> {
         let labels: Vec<u32> = all.records.iter().map(|record| record.label).collect();
         let Options { val_share, seed, .. } = *self.options;
         let held = holdout::choose(&labels, self.reading.classes.len(), val_share, seed);
-        let (mut train, mut val) = (self.writer("train", false), self.writer("val", true));
+        let (mut train, mut val) = (self.writer("train", false)?, self.writer("val", true)?);
         let next = |writer: &Writer<'_>| match writer.is_finished() {
             true => labels.len() as u64,
             false => writer.written().next,

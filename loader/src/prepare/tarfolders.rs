@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::file_names::has_picture_name;
+use super::file_names::{ending, has_picture_name};
 use super::foreign::unpack_tar;
 use super::found::Tar;
 use super::members::{self, Member};
 use super::reading::{Location, Picture, Reading};
-use super::{class_names, split_names};
+use super::{class_names, split_names, webdataset};
 use crate::doubt::Instead;
 use crate::{Error, Split};
 
@@ -36,14 +36,20 @@ pub(super) fn are_classes(tars: &[Tar]) -> bool {
     tars.len() > 1 && tars.iter().all(is_word)
 }
 
-/// Reads tars of class folders.
-pub(super) fn find(tars: &[Tar], mut reading: Reading) -> Result<Reading, Error> {
+/// Reads tars of class folders; `None` if the pictures have labels beside them, which the first
+/// members of a tar may not show.
+pub(super) fn find(tars: &[Tar], mut reading: Reading) -> Result<Option<Reading>, Error> {
     reading.layout = "folders";
     let mut placed = Vec::new();
+    let (mut pictures, mut labels) = (0, 0);
     let mut order = None;
     for tar in tars {
         let (number, archive) = reading.open_archive(&tar.path)?;
         let members = reading.list(members::Tar::whole(&archive));
+        let is_label =
+            |member: &&Member| ending(&member.name).is_some_and(|kind| webdataset::is_label(&kind));
+        pictures += members.iter().filter(|member| has_picture_name(&member.name)).count();
+        labels += members.iter().filter(is_label).count();
         let tree = Tree::of(&members);
         if order.is_none()
             && let Some(list) = members.iter().find(|member| tree.is_order(&member.name))
@@ -53,6 +59,9 @@ pub(super) fn find(tars: &[Tar], mut reading: Reading) -> Result<Reading, Error>
             order = Some((tar.path.join(&list.name), bytes));
         }
         place(&mut reading, tar, members, &tree, number, &mut placed);
+    }
+    if webdataset::are_samples(pictures, labels) {
+        return Ok(None);
     }
     placed.sort_by(|a, b| (a.split, &a.path).cmp(&(b.split, &b.path)));
     let keys = placed.iter().map(|placed| placed.class.clone()).collect();
@@ -70,7 +79,7 @@ pub(super) fn find(tars: &[Tar], mut reading: Reading) -> Result<Reading, Error>
     reading.train = splits.remove(&Split::Train).unwrap_or_default();
     reading.val = splits.remove(&Split::Val);
     reading.test = splits.remove(&Split::Test);
-    Ok(reading)
+    Ok(Some(reading))
 }
 
 /// The folders around the class folders of a tar.

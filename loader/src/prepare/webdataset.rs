@@ -1,7 +1,7 @@
 //! WebDataset tars: a picture and its label with the same key beside each other, such as
 //! `0001.jpg` and `0001.cls`.
 //!
-//! A tar with a labeled's name in its own name, or in its folder's, holds pictures of that labeled.
+//! A tar with a split's name in its own name, or in its folder's, holds pictures of that split.
 //! Labels are whole numbers, or words that become classes in alphabetical order (or in the order of
 //! `classes.txt`). Negative numbers and empty labels mark pictures without a label.
 
@@ -27,7 +27,13 @@ pub(super) fn is_label(ending: &str) -> bool {
     label::rank(ending).is_some()
 }
 
-/// The labeled pictures of one labeled, and the files without a label.
+/// Tells whether so many labels beside so many pictures are those of samples: a README.txt or two
+/// beside class folders are no labels.
+pub(super) fn are_samples(pictures: usize, labels: usize) -> bool {
+    labels > 0 && 4 * labels >= pictures
+}
+
+/// The labeled pictures of one split, and the files without a label.
 #[derive(Debug, Default)]
 struct Labeled {
     pictures: Vec<(Label, Location)>,
@@ -95,7 +101,7 @@ fn shard(
     Ok(())
 }
 
-/// Names the pictures without a label, or only counts them where a labeled has no labels at all.
+/// Names the pictures without a label, or only counts them where a split has no labels at all.
 fn unlabeled(reading: &mut Reading, split: Split, labeled: &mut Labeled) {
     let unlabeled = std::mem::take(&mut labeled.unlabeled);
     if split != Split::Train && labeled.pictures.is_empty() && !unlabeled.is_empty() {

@@ -69,16 +69,21 @@ struct Note {
 
 impl<'a> Writer<'a> {
     /// Goes on after the last shard that is whole, or begins.
-    pub(super) fn open(folder: &'a Partial, name: &'static str, form: Form) -> Self {
+    ///
+    /// # Errors
+    /// If a file of the folder is there and can't be read: it may be whole.
+    pub(super) fn open(folder: &'a Partial, name: &'static str, form: Form) -> Result<Self, Error> {
         let mut writer = Self::new(folder, name, form);
-        if !writer.resume() {
+        if !writer.resume()? {
             // Not what was written: the split begins anew.
-            (0..).map_while(|n| folder.read(&writer.note_name(n)).map(|_| n)).for_each(|n| {
+            let mut n = 0;
+            while folder.read(&writer.note_name(n))?.is_some() {
                 folder.remove(&writer.note_name(n));
-            });
+                n += 1;
+            }
             writer = Self::new(folder, name, form);
         }
-        writer
+        Ok(writer)
     }
 
     fn new(folder: &'a Partial, name: &'static str, form: Form) -> Self {
@@ -103,18 +108,22 @@ impl<'a> Writer<'a> {
     }
 
     /// Takes over what the notes say; false if something doesn't fit.
-    fn resume(&mut self) -> bool {
-        while let Some(bytes) = self.folder.read(&self.note_name(self.n_notes)) {
-            let Ok(note) = serde_json::from_slice::<Note>(&bytes) else { return false };
+    fn resume(&mut self) -> Result<bool, Error> {
+        while let Some(bytes) = self.folder.read(&self.note_name(self.n_notes))? {
+            let Ok(note) = serde_json::from_slice::<Note>(&bytes) else { return Ok(false) };
             let number = self.written.shards.len() as u32;
             for (place, label, offset, length, crc32) in note.records {
                 self.written.records.push(Record { shard: number, label, offset, length, crc32 });
                 self.written.places.push(place);
             }
             if let Some(shard) = note.shard {
-                let there = std::fs::metadata(self.folder.path().join(&shard.file));
-                if !there.is_ok_and(|there| there.len() == shard.bytes) {
-                    return false;
+                let path = self.folder.path().join(&shard.file);
+                match std::fs::metadata(&path) {
+                    Ok(there) if there.len() == shard.bytes => {}
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(Error::io(&path, "read")(e));
+                    }
+                    _ => return Ok(false),
                 }
                 self.written.shards.push(shard);
             }
@@ -125,12 +134,12 @@ impl<'a> Writer<'a> {
         }
         self.noted = (self.written.records.len(), self.written.left_out.len());
         if self.form.summed && self.n_notes > 0 {
-            let sums = self.folder.read(&self.sums_name(self.n_notes - 1));
+            let sums = self.folder.read(&self.sums_name(self.n_notes - 1))?;
             self.written.sums =
                 sums.and_then(|bytes| PixelSums::from_bytes(&bytes, self.form.side));
-            return self.written.sums.is_some();
+            return Ok(self.written.sums.is_some());
         }
-        true
+        Ok(true)
     }
 
     fn note_name(&self, number: usize) -> String {
@@ -168,7 +177,7 @@ impl<'a> Writer<'a> {
         let number = self.written.shards.len();
         let key = format!("{:08}", self.written.records.len());
         let side = self.form.side;
-        let (end, header) = match self.form.encoding {
+        let (end, header) = match self.form.encoding.of_record(stored.bytes.len(), side) {
             PictureEncoding::Jpeg => ("jpg", String::new()),
             PictureEncoding::Raw => ("ppm", format!("P6\n{side} {side}\n255\n")),
         };
@@ -231,18 +240,23 @@ impl<'a> Writer<'a> {
 }
 
 /// Number of pictures that the notes in a folder say are stored.
-pub(super) fn stored(folder: &Partial) -> u64 {
+///
+/// # Errors
+/// If a note is there and can't be read.
+pub(super) fn stored(folder: &Partial) -> Result<u64, Error> {
     let of = |name: &'static str| {
-        let notes = (0..).map_while(|n| folder.read(&format!("{name}-{n:05}.done")));
-        notes
-            .filter_map(|bytes| serde_json::from_slice::<Note>(&bytes).ok())
-            .map(|note| note.records.len() as u64)
-            .sum::<u64>()
+        let (mut n, mut stored) = (0, 0);
+        while let Some(bytes) = folder.read(&format!("{name}-{n:05}.done"))? {
+            let note = serde_json::from_slice::<Note>(&bytes);
+            stored += note.map_or(0, |note| note.records.len() as u64);
+            n += 1;
+        }
+        Ok(stored)
     };
     // Pictures in `train` were in `all` before, if there is such a thing.
-    match of("all") {
-        0 => ["train", "val", "test"].map(of).iter().sum(),
-        all => all + of("test"),
+    match of("all")? {
+        0 => Ok(of("train")? + of("val")? + of("test")?),
+        all => Ok(all + of("test")?),
     }
 }
 

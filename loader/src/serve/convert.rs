@@ -43,6 +43,7 @@ impl From<&Minibatch> for wire::BatchHead {
             shift: minibatch.shifts.concat(),
             image: minibatch.images.clone(),
             digest: minibatch.digest,
+            ..Self::default() // which data set it is of, and how long it took
         }
     }
 }

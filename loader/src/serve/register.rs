@@ -6,7 +6,6 @@ use std::time::Instant;
 use net::Backoff;
 use net::{Reaction, reaction};
 use net::{Role, advertised};
-use proto::VERSION;
 use proto::timing::clock_ns;
 use proto::wire::coordinator_client::CoordinatorClient;
 use proto::wire::{LoaderEvent, Pong};
@@ -74,8 +73,8 @@ async fn session(
             };
         }
     };
-    let hello =
-        LoaderEvent { address: address.into(), version: VERSION.into(), ..Default::default() };
+    let version = config.version.into();
+    let hello = LoaderEvent { address: address.into(), version, ..Default::default() };
     // `events` is held as long as the session lasts: closing it would mean that this loader leaves.
     let (events, stream) = mpsc::channel(QUEUED_EVENTS);
     let _ = events.try_send(hello);

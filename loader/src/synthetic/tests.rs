@@ -69,7 +69,7 @@ fn linear_softmax_errors(data: &Synthetic) -> [f64; 2] {
     for epoch in 0..10 {
         let rate = 0.01 / (1.0 + epoch as f32);
         for i in 0..n_train {
-            let index = crate::shuffle::entry(1, n_train, epoch * n_train + i).picture;
+            let index = model::shuffle::entry(1, n_train, epoch * n_train + i).picture;
             let label = data.read(Split::Train, index, &mut pixels);
             let x = inputs(&pixels);
             let p = softmax(&weights, &x);

@@ -16,6 +16,10 @@ pub const ALEXNET: [Layer; 8] = [
     fc("fc8",   1000,                    BothHalves, &[]),
 ];
 
+/// The sixth convolution of the networks that the paper's Table 2 marks with a star, over conv5's
+/// pooled maps of both halves; its size is the authors' (layer-params-146).
+pub const CONV6: Layer = conv("conv6", 256, 3, 1, 1, BothHalves, &[Activation]);
+
 /// The half-width network on one GPU that the paper compares with (§3.2, footnote 2): the
 /// convolutions halved except the last, the fully-connected layers not.
 #[rustfmt::skip]

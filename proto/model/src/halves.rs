@@ -202,6 +202,15 @@ impl Plan {
         Self { partition, input: network.input, classes: network.classes, layers }
     }
 
+    /// The plan of each process of a network, half A first; a one-column network has one.
+    pub fn all(network: &Network, recipe: &Recipe) -> Vec<Self> {
+        let partitions = match network.columns {
+            1 => vec![Partition::Whole],
+            _ => Half::BOTH.map(Partition::Half).to_vec(),
+        };
+        partitions.into_iter().map(|part| Self::new(network, recipe, part)).collect()
+    }
+
     /// All weights and biases of this process, layer by layer, weights first.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
         self.layers.iter().flat_map(|layer| layer.params.iter())

@@ -10,3 +10,6 @@ pub mod params; // name, shape and initial values of weights and biases
 pub mod halves; // the network cut in two: one plan per process
 pub mod recipe; // the numbers of a training run
 pub mod random; // random numbers without state
+pub mod shuffle; // which picture is n-th in the endless stream
+pub mod augment; // crop, flip and color shift of a picture
+pub mod images; // the pictures of a minibatch and their crops

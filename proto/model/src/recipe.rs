@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::layer::Layer;
-
 mod builtin; // the recipes that come with the program
+mod layers; // the layers of the network that a recipe trains
 mod choices; // the values of keys that name a choice
 mod text; // TOML and `key=value` ⇄ recipe
 mod written; // changes written into a text with comments
@@ -17,7 +16,7 @@ mod schedule; // epoch → rate, color noise
 mod error; // recipes that can't be used
 
 pub use builtin::summary;
-pub use choices::{Activation, Encoding, Init, Lrn, NetworkName, OpOrder, Schedule};
+pub use choices::{Activation, Encoding, Init, Lrn, MeanPart, NetworkName, OpOrder, Schedule};
 pub use error::RecipeError;
 
 /// A training recipe; the default is the paper's text (`recipes/paper.toml`).
@@ -44,12 +43,20 @@ pub struct Recipe {
     pub width: f64,
     /// Number of classes; 0 = as many as the data set has.
     pub classes: usize,
+    /// Layers that are left out.
+    pub without: Vec<String>,
+    /// Layers that read only their own half's maps, although the table lets them read both.
+    pub unlinked: Vec<String>,
+    /// True to add a sixth convolution, which reads conv5's pooled maps.
+    pub conv6: bool,
     /// Side of the crop that the network sees, in pixels.
     pub crop: usize,
-    /// Number of crop positions in each direction; 0 = all that the picture allows.
+    /// Number of crop positions in each direction; 0 = all that the picture allows, 1 = the center.
     pub crop_offsets: usize,
     /// Whether half of the crops are mirrored.
     pub flip: bool,
+    /// Part of the mean image that is subtracted from a crop.
+    pub mean: MeanPart,
     /// Standard deviation of the color shift's factors α (paper §4.1: 0.1); 0 = off.
     pub color_noise: f64,
     /// Number of epochs after which color noise is switched off; 0 = never.
@@ -62,10 +69,15 @@ pub struct Recipe {
     pub bias_rate: f64,
     /// Whether the learning rate of biases drops with that of weights.
     pub bias_rate_drops: bool,
+    /// Factor on the learning rate by layer or parameter, such as `fc7` or `fc7.weight`; 1 for the
+    /// others, and 0 to freeze.
+    pub rates: BTreeMap<String, f64>,
     /// Momentum of the update.
     pub momentum: f64,
     /// Weight decay.
     pub decay: f64,
+    /// Factor on weight decay by layer or parameter; 1 for the others.
+    pub decays: BTreeMap<String, f64>,
     /// Whether biases decay too.
     pub decay_biases: bool,
     /// Whether the last layer's weights decay too.
@@ -119,15 +131,6 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The table of the network.
-    pub fn table(&self) -> &'static [Layer] {
-        match (self.network, self.columns) {
-            (NetworkName::Alexnet, 1) => &crate::alexnet::ONE_COLUMN,
-            (NetworkName::Alexnet, _) => &crate::alexnet::ALEXNET,
-            (NetworkName::Cifar10, _) => &crate::cifar::CIFAR10,
-        }
-    }
-
     /// Standard deviation of the initial weights of a layer whose outputs have `fan_in` inputs.
     pub fn weight_std_of(&self, layer: &str, fan_in: usize) -> f64 {
         let usual = match self.init {
@@ -142,6 +145,16 @@ impl Recipe {
         self.biases.get(layer).copied().unwrap_or(0.0) as f32
     }
 
+    /// Factor on the learning rate of a parameter, such as `fc7.weight`.
+    pub fn rate_factor_of(&self, param: &str) -> f64 {
+        factor_of(&self.rates, param)
+    }
+
+    /// Weight decay of a parameter, before the exemptions of biases and of the last layer.
+    pub fn decay_of(&self, param: &str) -> f64 {
+        self.decay * factor_of(&self.decays, param)
+    }
+
     /// Factor α as applied to the plain sum of squares.
     pub fn lrn_alpha_on_sum(&self) -> f64 {
         match self.lrn {
@@ -149,4 +162,10 @@ impl Recipe {
             Lrn::Paper | Lrn::None => self.lrn_alpha,
         }
     }
+}
+
+/// The factor of a parameter; its own one counts before that of its layer.
+fn factor_of(factors: &BTreeMap<String, f64>, param: &str) -> f64 {
+    let layer = param.split_once('.').map_or(param, |(layer, _)| layer);
+    factors.get(param).or_else(|| factors.get(layer)).copied().unwrap_or(1.0)
 }

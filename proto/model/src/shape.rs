@@ -33,6 +33,13 @@ pub const fn windows(side: usize, kernel: usize, stride: usize, pad: usize) -> u
     if span <= kernel { 1 } else { 1 + (span - kernel).div_ceil(stride) }
 }
 
+/// Places beyond the right and the bottom edge that the last window covers, where there is nothing
+/// but zeros.
+pub const fn overhang(side: usize, kernel: usize, stride: usize, pad: usize) -> usize {
+    let covered = (windows(side, kernel, stride, pad) - 1) * stride + kernel;
+    covered.saturating_sub(side + 2 * pad)
+}
+
 /// A network: a table with a recipe's width, crop and number of classes applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
@@ -51,7 +58,7 @@ pub struct Network {
 pub struct LayerSizes {
     /// The layer's name, as in parameters, spans and exchange headers.
     pub name: &'static str,
-    /// Position in the network, counted from 1 at the input; selects the random streams.
+    /// Number in the network's table, counted from 1 at the input; selects the random streams.
     pub number: u32,
     /// Operation that computes the pre-activation.
     pub kind: Kind,
@@ -101,6 +108,16 @@ pub enum ShapeError {
         /// Side of the layer's window.
         window: usize,
     },
+    /// A recipe that leaves out, cuts off or adds what the network's table does not allow.
+    #[error("{key} = {value} is impossible: it must be {allowed}")]
+    Layers {
+        /// The recipe's key.
+        key: &'static str,
+        /// The value that was given.
+        value: String,
+        /// The values that are allowed, in words.
+        allowed: String,
+    },
     /// Fewer than two classes.
     #[error("{0} classes: a classifier needs at least two")]
     Classes(usize),
@@ -115,19 +132,19 @@ impl Network {
         if classes < 2 {
             return Err(ShapeError::Classes(classes));
         }
-        let table = recipe.table();
+        let table = recipe.rows()?;
         let columns = recipe.columns;
         let input = Shape { maps: 3, side: recipe.crop };
         let mut at = input;
         let mut layers = Vec::with_capacity(table.len());
-        for (i, row) in table.iter().enumerate() {
+        for (i, (number, row)) in table.iter().enumerate() {
             let last = i + 1 == table.len();
             let maps =
                 if last { classes } else { (row.maps as f64 * recipe.width).round() as usize };
             if maps == 0 || (!last && !maps.is_multiple_of(columns)) {
                 return Err(ShapeError::Width { name: row.name, width: recipe.width, maps });
             }
-            let layer = layer_sizes(row, i, maps, at, recipe)?;
+            let layer = layer_sizes(row, *number, maps, at, recipe)?;
             at = layer.output;
             layers.push(layer);
         }
@@ -164,7 +181,7 @@ impl LayerSizes {
 
 fn layer_sizes(
     row: &Layer,
-    index: usize,
+    number: u32,
     maps: usize,
     input: Shape,
     recipe: &Recipe,
@@ -190,11 +207,11 @@ fn layer_sizes(
         output.side = windows(side, recipe.pool_size, recipe.pool_stride, 0);
     }
     // The first layer reads the image, which both halves have.
-    let may_group = index > 0 && recipe.columns == 2;
+    let may_group = number > 1 && recipe.columns == 2;
     let groups = if may_group && row.reads == Reads::OwnHalf { 2 } else { 1 };
     Ok(LayerSizes {
         name: row.name,
-        number: index as u32 + 1,
+        number,
         kind: row.kind,
         reads: row.reads,
         after,

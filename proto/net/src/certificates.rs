@@ -1,4 +1,7 @@
 //! The folder of certificates: `authority.pem`, `<role>.pem`, `<role>-key.pem`.
+//!
+//! `authority.pem` may hold several certificates: while one authority follows another, processes
+//! trust both.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +12,7 @@ use std::time::Duration;
 use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::version::TLS13;
@@ -22,7 +25,7 @@ use time::OffsetDateTime;
 
 use crate::role::Role;
 
-/// File name of the authority's certificate.
+/// File name of the authority's certificate, or of those of several authorities.
 pub const AUTHORITY: &str = "authority.pem";
 const VERSIONS: [&SupportedProtocolVersion; 1] = [&TLS13];
 /// Time before the end of its own certificate at which a process begins to warn.
@@ -81,7 +84,7 @@ impl Tls {
             },
         };
         let read = |path: &Path| fs::read(path).map_err(|e| missing(path, e));
-        let root = pem(&authority, &read(&authority)?)?;
+        let roots = authorities(&authority, &read(&authority)?)?;
         let own = pem(&certificate, &read(&certificate)?)?;
         let bytes = read(&key)?;
         check_private(&key)?;
@@ -89,16 +92,10 @@ impl Tls {
             path: key,
             why: format!("not a private key in PEM: {e}"),
         })?;
-        let mut roots = RootCertStore::empty();
-        roots.add(root).map_err(|e| UnusableCertificate { path: authority, why: e.to_string() })?;
         let refused = |why: String| UnusableCertificate { path: certificate.clone(), why };
-        let roots = Arc::new(roots);
         let valid = validity(&roots, &own, role).map_err(refused)?;
         let about = Own { role, folder: folder.to_owned(), valid };
         valid_now(&about).map_err(refused)?;
-        if UnixTime::now().as_secs() + WARNING_TIME.as_secs() > valid.1.as_secs() {
-            tracing::warn!(until = date(valid.1), "this {role}'s certificate ends soon");
-        }
         let (connector, acceptor) = configure(roots, own, key).map_err(|error| {
             refused(match error {
                 Error::InconsistentKeys(_) => {
@@ -112,10 +109,28 @@ impl Tls {
 }
 
 fn pem(path: &Path, bytes: &[u8]) -> Result<CertificateDer<'static>, UnusableCertificate> {
-    CertificateDer::from_pem_slice(bytes).map_err(|e| UnusableCertificate {
+    CertificateDer::from_pem_slice(bytes).map_err(|e| not_pem(path, &e))
+}
+
+fn not_pem(path: &Path, error: &pem::Error) -> UnusableCertificate {
+    UnusableCertificate {
         path: path.to_owned(),
-        why: format!("not a certificate in PEM ({e}); copy it again from where it was made"),
-    })
+        why: format!("not a certificate in PEM ({error}); copy it again from where it was made"),
+    }
+}
+
+/// All authorities of the file, at least one.
+fn authorities(path: &Path, bytes: &[u8]) -> Result<Arc<RootCertStore>, UnusableCertificate> {
+    let mut roots = RootCertStore::empty();
+    for found in CertificateDer::pem_slice_iter(bytes) {
+        let root = found.map_err(|e| not_pem(path, &e))?;
+        let refused = |e: Error| UnusableCertificate { path: path.to_owned(), why: e.to_string() };
+        roots.add(root).map_err(refused)?;
+    }
+    match roots.is_empty() {
+        true => Err(not_pem(path, &pem::Error::NoItemsFound)),
+        false => Ok(Arc::new(roots)),
+    }
 }
 
 /// Refuses a key that other users can read, since a key is as good as an identity.
@@ -161,7 +176,7 @@ fn validity(
         Some(Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         )) => Err(format!(
-            "not made by the authority of {AUTHORITY} beside it: copy both from one `alexnet \
+            "not made by an authority of {AUTHORITY} beside it: copy both from one `alexnet \
              certs` folder"
         )),
         Some(Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. })) => {
@@ -217,6 +232,11 @@ pub fn date(time: UnixTime) -> String {
 /// The command that renews a certificate, as a sentence.
 pub(super) fn renewing(folder: &str, role: &str) -> String {
     format!("renew it where authority-key.pem is: alexnet certs {folder} --renew --roles {role}")
+}
+
+/// Returns true if a process's own certificate expires soon and should be renewed.
+pub(super) fn ends_soon(own: &Own) -> bool {
+    UnixTime::now().as_secs() + WARNING_TIME.as_secs() > own.valid.1.as_secs()
 }
 
 /// Checks that a process's own certificate is valid now.

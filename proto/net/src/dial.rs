@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Uri};
 use crate::certificates::Tls;
 use crate::explain::{self, Failure, explain};
 use crate::role::Role;
-use crate::server::endpoint;
+use crate::server::{SILENCE, endpoint};
 use crate::stream::{Io, Stream};
 use crate::trust::Trust;
 
@@ -65,7 +65,21 @@ impl Trust {
     /// # Errors
     /// If there is no answer within 5 s, or the two ends don't trust each other.
     pub async fn dial(&self, role: Role, address: &str) -> Result<Channel, DialError> {
-        dial(self, role, address).await
+        dial(self, role, address, SILENCE).await
+    }
+
+    /// Dials as [`Trust::dial`] does; the connection is lost once the server has been silent for
+    /// `silence`.
+    ///
+    /// # Errors
+    /// As [`Trust::dial`].
+    pub async fn dial_patiently(
+        &self,
+        role: Role,
+        address: &str,
+        silence: Duration,
+    ) -> Result<Channel, DialError> {
+        dial(self, role, address, silence).await
     }
 
     /// Returns a connection that is made when it is first used, and again after it was lost.
@@ -77,9 +91,14 @@ impl Trust {
     }
 }
 
-async fn dial(trust: &Trust, role: Role, address: &str) -> Result<Channel, DialError> {
+async fn dial(
+    trust: &Trust,
+    role: Role,
+    address: &str,
+    silence: Duration,
+) -> Result<Channel, DialError> {
     let connector = connector(trust.clone(), role, address.to_owned());
-    let connected = parsed(role, address)?.connect_with_connector(connector).await;
+    let connected = parsed(role, address, silence)?.connect_with_connector(connector).await;
     connected.map_err(|error| {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(next) = cause {
@@ -94,12 +113,16 @@ async fn dial(trust: &Trust, role: Role, address: &str) -> Result<Channel, DialE
 
 fn lazily(trust: &Trust, role: Role, address: &str) -> Result<Channel, DialError> {
     let connector = connector(trust.clone(), role, address.to_owned());
-    Ok(parsed(role, address)?.connect_with_connector_lazy(connector))
+    Ok(parsed(role, address, SILENCE)?.connect_with_connector_lazy(connector))
 }
 
-fn parsed(role: Role, address: &str) -> Result<tonic::transport::Endpoint, DialError> {
+fn parsed(
+    role: Role,
+    address: &str,
+    silence: Duration,
+) -> Result<tonic::transport::Endpoint, DialError> {
     let port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    endpoint(address).ok().filter(|_| port).ok_or_else(|| DialError {
+    endpoint(address, silence).ok().filter(|_| port).ok_or_else(|| DialError {
         role,
         address: address.into(),
         why: "that is not an address like 10.0.0.1:4000".into(),
@@ -143,9 +166,9 @@ async fn open(trust: &Trust, role: Role, address: &str) -> Result<Stream, Failur
     };
     let _ = tcp.set_nodelay(true);
     let to = tcp.peer_addr().map_err(|e| Failure::transient(e.to_string()))?;
-    let answered = match &trust.0 {
+    let answered = match trust.tls() {
         None => timeout(CONNECT_TIMEOUT, plain(tcp, to)).await,
-        Some(tls) => timeout(CONNECT_TIMEOUT, secured(tls, role, tcp, to)).await,
+        Some(tls) => timeout(CONNECT_TIMEOUT, secured(&tls, role, tcp, to)).await,
     };
     answered.unwrap_or_else(|_| {
         let s = CONNECT_TIMEOUT.as_secs();

@@ -15,7 +15,7 @@ mod dial; // the client's end
 mod listen; // the server's end: limits before the handshake
 mod limits; // limits on the number of connections
 mod stream; // a connection, plain or under TLS
-mod refusals; // refused connections in the log
+mod refusals; // refused connections and calls in the log
 mod explain; // failed handshakes, explained to people
 mod permission; // the roles that may make a call
 mod advertise; // the address that other processes are given
@@ -32,9 +32,10 @@ pub use listen::Incoming;
 pub use logging::{FOR_MACHINES, FOR_PEOPLE, LogFormat, RUN, start_tracing};
 pub use permission::require_role;
 pub use reaction::{Reaction, reaction};
+pub use refusals::Refusals;
 pub use retry::Backoff;
 pub use role::Role;
-pub use server::{first_message, server};
+pub use server::{SILENCE, first_message, patient_server, server};
 pub use shell::quoted;
 pub use stream::{Remote, Stream};
 pub use trust::Trust;

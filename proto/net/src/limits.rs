@@ -1,9 +1,14 @@
-//! Limits on the number of connections that a service holds. A connection is *unestablished* until
-//! its first permitted call, and *established* from then on.
+//! Limits on the number of connections that a service holds.
 //!
-//! Both kinds are limited separately, so that a flood of connections can't displace an established
-//! one. If there are too many unestablished connections, the oldest one of the address with the
-//! most of them is evicted, but not before a minimum time, which is many times that of a handshake.
+//! A connection is *unestablished* until its first permitted call. From then on it is a *member's*,
+//! or, if all that it ever did was to ask a question (`alexnet status`, or an operator's call), a
+//! *visitor's*.
+//!
+//! The three kinds are limited separately, so that neither a flood of connections nor visitors that
+//! stay can take the places of members, which are the processes of the run. If there are too many
+//! unestablished connections, the oldest one of the address with the most of them is evicted, but
+//! not before a minimum time, which is many times that of a handshake. If there are too many
+//! visitors, the one that has been idle for longest is evicted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -12,18 +17,23 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// Limit of unestablished connections. Together with the established ones it is well below 1,024,
-/// the number of files that a process may have open on many machines.
+/// Limit of unestablished connections. Together with the others it is well below 1,024, the number
+/// of files that a process may have open on many machines.
 const MAX_UNESTABLISHED: usize = 256;
-/// Limit of established connections; a process of a run has about ten.
-const MAX_ESTABLISHED: usize = 256;
-/// Limit of established connections per address; behind a router, a whole run may share one.
-const MAX_ESTABLISHED_PER_ADDRESS: usize = 128;
+/// Limit of visitors' connections.
+const MAX_VISITORS: usize = 64;
+/// Limit of members' connections; a process of a run has about ten.
+const MAX_MEMBERS: usize = 256;
+/// Limit of members' connections per address; behind a router, a whole run may share one.
+const MAX_MEMBERS_PER_ADDRESS: usize = 128;
 /// Time for which an unestablished connection is never evicted.
 const MIN_TIME: Duration = Duration::from_millis(500);
 
 /// The reason given to an evicted connection.
 pub(super) const EVICTED: &str = "too many connect at once, and it had made no call";
+/// The reason given to an evicted visitor.
+pub(super) const VISITED: &str = "too many connections have only asked for the status, and it had \
+                                  been idle for longest";
 
 /// The connections of a service, counted against the limits.
 #[derive(Debug, Clone, Default)]
@@ -33,13 +43,16 @@ pub(super) struct Connections(Arc<Mutex<Table>>);
 struct Table {
     next: u64,
     /// Unestablished connections, the oldest first.
-    unestablished: BTreeMap<u64, Unestablished>,
-    established: BTreeMap<u64, IpAddr>,
+    unestablished: BTreeMap<u64, Guest>,
+    visitors: BTreeMap<u64, Guest>,
+    members: BTreeMap<u64, IpAddr>,
 }
 
+/// A connection that may be evicted.
 #[derive(Debug)]
-struct Unestablished {
+struct Guest {
     address: IpAddr,
+    /// Time of its last call, or else of its beginning.
     since: Instant,
     /// Dropped at eviction, which tells the connection to close.
     _evict: oneshot::Sender<()>,
@@ -52,7 +65,15 @@ pub(super) struct Slot {
     connections: Connections,
 }
 
-/// Resolves once an unestablished connection is evicted.
+/// Kind of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Unestablished,
+    Visitor,
+    Member,
+}
+
+/// Resolves once an unestablished connection or a visitor's is evicted.
 pub(super) type Eviction = oneshot::Receiver<()>;
 
 impl Connections {
@@ -84,41 +105,68 @@ impl Connections {
         let (number, (evict, eviction)) = (table.next, oneshot::channel());
         table.next += 1;
         let since = Instant::now();
-        table.unestablished.insert(number, Unestablished { address, since, _evict: evict });
+        table.unestablished.insert(number, Guest { address, since, _evict: evict });
         (Slot { number, connections: self.clone() }, eviction)
     }
 }
 
+impl Table {
+    /// Makes a connection a visitor's, in the place of the most idle one if there are too many.
+    fn visit(&mut self, number: u64, guest: Guest) {
+        if self.visitors.len() >= MAX_VISITORS {
+            let most_idle = self.visitors.iter().min_by_key(|(_, guest)| guest.since);
+            if let Some((&number, _)) = most_idle {
+                self.visitors.remove(&number);
+            }
+        }
+        self.visitors.insert(number, guest);
+    }
+}
+
 impl Slot {
-    /// Whether the connection is established.
-    pub(super) fn is_established(&self) -> bool {
-        self.connections.lock().established.contains_key(&self.number)
+    /// The kind of the connection.
+    pub(super) fn kind(&self) -> Kind {
+        let table = self.connections.lock();
+        if table.members.contains_key(&self.number) {
+            Kind::Member
+        } else if table.visitors.contains_key(&self.number) {
+            Kind::Visitor
+        } else {
+            Kind::Unestablished
+        }
     }
 
-    /// Makes the connection an established one, at its first permitted call.
+    /// Records a permitted call: of a member of the run, or of a visitor.
     ///
     /// # Errors
-    /// A sentence if there are too many, or if the connection has just been evicted.
-    pub(super) fn establish(&self) -> Result<(), String> {
+    /// A sentence if there are too many members, or if the connection has just been evicted.
+    pub(super) fn call(&self, by_member: bool) -> Result<(), String> {
         let mut table = self.connections.lock();
-        if table.established.contains_key(&self.number) {
+        let table = &mut *table;
+        let number = self.number;
+        if table.members.contains_key(&number) {
             return Ok(());
         }
-        let Some(address) = table.unestablished.get(&self.number).map(|s| s.address) else {
-            return Err(EVICTED.into());
-        };
-        let of_address = table.established.values().filter(|a| **a == address).count();
-        let all = table.established.len();
-        if of_address >= MAX_ESTABLISHED_PER_ADDRESS || all >= MAX_ESTABLISHED {
-            return Err(format!(
-                "{of_address} connections from {address} of {all} in all are open here, the most \
-                 are {MAX_ESTABLISHED_PER_ADDRESS} of {MAX_ESTABLISHED}: close some, or find the \
-                 process that leaves them open"
-            ));
+        let guest = table.unestablished.remove(&number).or_else(|| table.visitors.remove(&number));
+        let guest = guest.map(|guest| Guest { since: Instant::now(), ..guest });
+        let guest = guest.ok_or(EVICTED)?;
+        let address = guest.address;
+        let of_address = table.members.values().filter(|a| **a == address).count();
+        let all = table.members.len();
+        let is_full = of_address >= MAX_MEMBERS_PER_ADDRESS || all >= MAX_MEMBERS;
+        if by_member && !is_full {
+            table.members.insert(number, address);
+            return Ok(());
         }
-        table.unestablished.remove(&self.number);
-        table.established.insert(self.number, address);
-        Ok(())
+        table.visit(number, guest);
+        match by_member {
+            false => Ok(()),
+            true => Err(format!(
+                "{of_address} connections from {address} of {all} in all are open here, the most \
+                 are {MAX_MEMBERS_PER_ADDRESS} of {MAX_MEMBERS}: close some, or find the process \
+                 that leaves them open"
+            )),
+        }
     }
 }
 
@@ -126,7 +174,8 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut table = self.connections.lock();
         table.unestablished.remove(&self.number);
-        table.established.remove(&self.number);
+        table.visitors.remove(&self.number);
+        table.members.remove(&self.number);
     }
 }
 
@@ -143,43 +192,70 @@ mod tests {
         }
     }
 
+    fn is_evicted(eviction: &mut Eviction) -> bool {
+        eviction.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+    }
+
     #[test]
-    fn unestablished_connections_of_the_busiest_address_are_evicted_and_established_ones_never() {
+    fn unestablished_connections_of_the_busiest_address_are_evicted_and_members_never() {
         let connections = Connections::default();
-        let (established, _eviction) = connections.add(HERE);
-        established.establish().unwrap();
+        let (member, _eviction) = connections.add(HERE);
+        member.call(true).unwrap();
         let (early, mut first) = connections.add(THERE);
         let mut crowd: Vec<_> = (1..MAX_UNESTABLISHED).map(|_| connections.add(HERE)).collect();
         assert!(!connections.has_room(), "each has its minimum time");
         age(&connections);
         assert!(connections.has_room());
-        assert!(crowd[0].1.try_recv() == Err(oneshot::error::TryRecvError::Closed));
-        assert!(crowd[1].1.try_recv() == Err(oneshot::error::TryRecvError::Empty));
-        assert!(first.try_recv() == Err(oneshot::error::TryRecvError::Empty), "the only one");
-        assert!(crowd[0].0.establish().is_err(), "too late");
-        assert!(
-            early.establish().is_ok() && established.is_established() && early.is_established()
-        );
+        assert!(is_evicted(&mut crowd[0].1) && !is_evicted(&mut crowd[1].1));
+        assert!(!is_evicted(&mut first), "the only one");
+        assert!(crowd[0].0.call(true).is_err(), "too late");
+        assert!(early.call(true).is_ok());
+        assert_eq!((member.kind(), early.kind()), (Kind::Member, Kind::Member));
         crowd.clear();
         assert_eq!(connections.lock().unestablished.len(), 0);
     }
 
     #[test]
-    fn one_address_has_half_of_the_established_connections_at_most() {
+    fn one_address_has_half_of_the_members_connections_at_most() {
         let connections = Connections::default();
-        let mut established = Vec::new();
+        let mut members = Vec::new();
         for address in [HERE, THERE, IpAddr::from([10, 0, 0, 1])] {
-            for _ in 0..=MAX_ESTABLISHED_PER_ADDRESS {
+            for _ in 0..=MAX_MEMBERS_PER_ADDRESS {
                 let (slot, _) = connections.add(address);
-                if slot.establish().is_ok() {
-                    established.push(slot);
+                if slot.call(true).is_ok() {
+                    members.push(slot);
                 }
             }
         }
-        assert_eq!(established.len(), MAX_ESTABLISHED);
-        let said = connections.add(HERE).0.establish().unwrap_err();
+        assert_eq!(members.len(), MAX_MEMBERS);
+        let said = connections.add(HERE).0.call(true).unwrap_err();
         assert!(said.contains("128 connections from 127.0.0.1 of 256 in all"), "{said}");
-        drop(established);
-        assert!(connections.add(HERE).0.establish().is_ok());
+        drop(members);
+        assert!(connections.add(HERE).0.call(true).is_ok());
+    }
+
+    #[test]
+    fn visitors_take_each_others_places_and_never_those_of_members() {
+        let connections = Connections::default();
+        let mut visitors: Vec<_> = (0..MAX_VISITORS).map(|_| connections.add(HERE)).collect();
+        for (slot, _) in &visitors {
+            slot.call(false).unwrap();
+        }
+        // The first one asks again, so that the second one is the most idle.
+        visitors[0].0.call(false).unwrap();
+        let more: Vec<_> = (0..500).map(|_| connections.add(HERE)).collect();
+        more[0].0.call(false).unwrap();
+        assert!(is_evicted(&mut visitors[1].1) && !is_evicted(&mut visitors[0].1));
+        assert!(visitors[1].0.call(false).is_err(), "too late");
+        for (slot, _) in &more[1..] {
+            slot.call(false).unwrap();
+        }
+        assert_eq!(connections.lock().visitors.len(), MAX_VISITORS);
+        let member = connections.add(HERE).0;
+        assert!(member.call(true).is_ok(), "a member finds its place");
+        // A connection that asked first and then works is a member's from then on.
+        let (last, _) = more.last().unwrap();
+        last.call(true).unwrap();
+        assert_eq!(last.kind(), Kind::Member);
     }
 }

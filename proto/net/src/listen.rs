@@ -16,7 +16,7 @@ use crate::explain::explain;
 use crate::limits::{Connections, EVICTED};
 use crate::refusals::Refusals;
 use crate::role::Role;
-use crate::stream::{Io, Remote, Stream, TLS_HELLO, Unestablished};
+use crate::stream::{Guest, Io, Remote, Stream, TLS_HELLO};
 use crate::trust::Trust;
 
 /// Time limit of a handshake.
@@ -62,9 +62,8 @@ impl Incoming {
             let why = tokio::select! {
                 shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(&trust, tcp)) => match shaken {
                     Ok(Ok(Some((io, role)))) => {
-                        let remote = Remote { address, role, slot: Some(slot.into()) };
-                        let unestablished = Unestablished::new(eviction, refusals);
-                        return Some(Stream::accepted(io, remote, unestablished));
+                        let remote = Remote { address, role, slot: Some(slot.into()), refusals };
+                        return Some(Stream::accepted(io, remote, Guest::new(eviction)));
                     }
                     Ok(Ok(None)) => return None,
                     Ok(Err(why)) => why,
@@ -84,7 +83,7 @@ type Accepted = (Io, Option<Role>);
 /// Shakes hands; None if the client closed the connection without sending anything, as port scans
 /// and health checks do.
 async fn handshake(trust: &Trust, tcp: TcpStream) -> Result<Option<Accepted>, String> {
-    let Some(tls) = &trust.0 else { return handshake_plain(tcp).await };
+    let Some(tls) = trust.tls() else { return handshake_plain(tcp).await };
     match first_byte(&tcp).await {
         Some(TLS_HELLO) => {}
         Some(_) => {
@@ -146,7 +145,9 @@ impl tokio_stream::Stream for Incoming {
             match std::task::ready!(self.listener.poll_accept(cx)) {
                 Ok((tcp, address)) => self.begin(tcp, address),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection can't be accepted");
+                    if let Some(unsaid) = self.refusals.permit() {
+                        tracing::warn!(%error, unsaid, "a connection can't be accepted");
+                    }
                     self.pause = Some(Box::pin(tokio::time::sleep(ACCEPT_PAUSE)));
                 }
             }

@@ -13,8 +13,10 @@
 //! | PERMISSION_DENIED   | a certificate of another role         | stops and says both                 |
 //! | RESOURCE_EXHAUSTED  | a limit is reached, or a disk is full | tries again, with backoff (2)       |
 //!
-//! (1) Only a minibatch that stays damaged, however often a worker asks for it, stops the run.
+//! (1) A loader whose minibatches stay damaged, however often a worker asks, is not asked again.
 //! (2) Only a shard is not sent again: its checkpoint fails, and training continues without.
+//!
+//! A worker that would have to stop because of a loader asks another one, as long as one is left.
 //!
 //! Between the halves a worker that stops would stop the run. A broken rule therefore returns both
 //! halves to the last checkpoint instead, at most as often as the run may restart: a transient

@@ -30,6 +30,8 @@ impl Trust {
     /// Dials `host:port`, where a `role` is expected, until a connection is made or `limit` has
     /// passed.
     ///
+    /// The connection is lost once the server has been silent for `silence`.
+    ///
     /// After each failed attempt that is followed by another one, `failed` gets the error and the
     /// time since the first attempt.
     ///
@@ -40,11 +42,12 @@ impl Trust {
         limit: Duration,
         role: Role,
         address: &str,
+        silence: Duration,
         mut failed: impl FnMut(&DialError, Duration),
     ) -> Result<Channel, DialError> {
         let (started, mut backoff) = (Instant::now(), Backoff::default());
         loop {
-            match self.dial(role, address).await {
+            match self.dial_patiently(role, address, silence).await {
                 Err(error) if !error.permanent && started.elapsed() < limit => {
                     failed(&error, started.elapsed());
                 }

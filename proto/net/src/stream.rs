@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 use tokio_rustls::TlsStream;
 use tonic::transport::server::Connected;
 
-use crate::limits::{EVICTED, Eviction, Slot};
+use crate::limits::{EVICTED, Eviction, Kind, Slot, VISITED};
 use crate::refusals::Refusals;
 use crate::role::Role;
 
@@ -31,6 +31,8 @@ pub struct Remote {
     pub role: Option<Role>,
     /// Slot in the table of connections; None at the client's end.
     pub(super) slot: Option<Arc<Slot>>,
+    /// The log of what its listener refuses.
+    pub(super) refusals: Arc<Refusals>,
 }
 
 pub(super) enum Io {
@@ -46,29 +48,37 @@ pub struct Stream {
     unread: Vec<u8>,
     /// Number of bytes already sent that the user of this stream has yet to write.
     sent_ahead: usize,
-    /// Present until the connection is established.
-    unestablished: Option<Unestablished>,
+    /// Present until the connection is a member's.
+    guest: Option<Guest>,
 }
 
-/// The conditions under which an unestablished connection is closed.
-pub(super) struct Unestablished {
-    until: Pin<Box<Sleep>>,
+/// The conditions under which a connection that is no member's is closed.
+pub(super) struct Guest {
+    /// Time for its first call; None once it is a visitor's.
+    until: Option<Pin<Box<Sleep>>>,
     eviction: Eviction,
-    refusals: Arc<Refusals>,
 }
 
-impl Unestablished {
-    pub(super) fn new(eviction: Eviction, refusals: Arc<Refusals>) -> Self {
-        Self { until: Box::pin(tokio::time::sleep(FIRST_CALL_TIMEOUT)), eviction, refusals }
+impl Guest {
+    pub(super) fn new(eviction: Eviction) -> Self {
+        Self { until: Some(Box::pin(tokio::time::sleep(FIRST_CALL_TIMEOUT))), eviction }
     }
 
     /// The reason to close the connection now, if there is one.
-    fn reason_to_close(&mut self, cx: &mut Context<'_>) -> Option<String> {
-        if Pin::new(&mut self.eviction).poll(cx).is_ready() {
-            return Some(EVICTED.into());
+    fn reason_to_close(&mut self, kind: Kind, cx: &mut Context<'_>) -> Option<String> {
+        if kind == Kind::Visitor {
+            self.until = None;
         }
-        let late = self.until.as_mut().poll(cx).is_ready();
-        late.then(|| format!("no call within {} s", FIRST_CALL_TIMEOUT.as_secs()))
+        let is_evicted = Pin::new(&mut self.eviction).poll(cx).is_ready();
+        match &mut self.until {
+            None => is_evicted.then(|| VISITED.into()),
+            Some(_) if is_evicted => Some(EVICTED.into()),
+            Some(until) => until
+                .as_mut()
+                .poll(cx)
+                .is_ready()
+                .then(|| format!("no call within {} s", FIRST_CALL_TIMEOUT.as_secs())),
+        }
     }
 }
 
@@ -80,24 +90,24 @@ impl std::fmt::Debug for Stream {
 
 impl Stream {
     /// A connection that was accepted.
-    pub(super) fn accepted(io: Io, remote: Remote, unestablished: Unestablished) -> Self {
-        let unestablished = Some(unestablished);
-        Self { io, remote, unread: Vec::new(), sent_ahead: 0, unestablished }
+    pub(super) fn accepted(io: Io, remote: Remote, guest: Guest) -> Self {
+        Self { io, remote, unread: Vec::new(), sent_ahead: 0, guest: Some(guest) }
     }
 
     /// A connection that was dialed.
     pub(super) fn dialed(io: Io, address: SocketAddr, unread: Vec<u8>, sent_ahead: usize) -> Self {
-        let remote = Remote { address, role: None, slot: None };
-        Self { io, remote, unread, sent_ahead, unestablished: None }
+        let remote = Remote { address, role: None, slot: None, refusals: Arc::default() };
+        Self { io, remote, unread, sent_ahead, guest: None }
     }
 
-    /// Fails once an unestablished connection must be closed.
-    fn check_established(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(unestablished) = &mut self.unestablished else { return Ok(()) };
-        if self.remote.slot.as_ref().is_some_and(|slot| slot.is_established()) {
-            self.unestablished = None;
-        } else if let Some(why) = unestablished.reason_to_close(cx) {
-            unestablished.refusals.log(self.remote.address, &why);
+    /// Fails once a connection that is no member's must be closed.
+    fn check_guest(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(guest) = &mut self.guest else { return Ok(()) };
+        let kind = self.remote.slot.as_ref().map_or(Kind::Member, |slot| slot.kind());
+        if kind == Kind::Member {
+            self.guest = None;
+        } else if let Some(why) = guest.reason_to_close(kind, cx) {
+            self.remote.refusals.log(self.remote.address, &why);
             return Err(io::Error::new(io::ErrorKind::TimedOut, why));
         }
         Ok(())
@@ -124,7 +134,7 @@ impl AsyncRead for Stream {
             self.unread.drain(..n);
             return Poll::Ready(Ok(()));
         }
-        self.check_established(cx)?;
+        self.check_guest(cx)?;
         match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_read(cx, buf),

@@ -199,6 +199,20 @@ impl Touched {
         Self { shift, reads: zeroed(n), writes: zeroed(n) }
     }
 
+    /// Number of bytes in a part; accesses within one part are not distinguished.
+    pub(crate) fn part(&self) -> usize {
+        1 << self.shift
+    }
+
+    /// First bytes of all parts that were written.
+    pub(crate) fn written_parts(&self) -> impl Iterator<Item = usize> {
+        let bits = |(i, word): (usize, &AtomicU64)| {
+            let word = word.load(Relaxed);
+            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| 64 * i + bit)
+        };
+        self.writes.iter().enumerate().flat_map(bits).map(|part| part << self.shift)
+    }
+
     /// Notes that bytes `from..to` were touched.
     #[inline(always)]
     pub(crate) fn set(bits: &[AtomicU64], shift: u32, from: usize, to: usize) {

@@ -27,8 +27,11 @@ pub struct Settings {
     pub fault: u64,
     /// The n-th launch of the process never ends, counted from 1; 0 for none.
     pub hang: u64,
-    /// File that limits the fault or hang to once: it happens only while this file does not exist,
-    /// and creates it.
+    /// The n-th launch of the process leaves one bit of its results flipped, counted from 1; 0 for
+    /// none.
+    pub flip: u64,
+    /// File that limits the fault, hang or flip to once: it happens only while this file does not
+    /// exist, and creates it.
     pub fault_file: Option<PathBuf>,
     /// File to which one JSON line per launch is appended.
     pub counters: Option<PathBuf>,
@@ -52,6 +55,7 @@ impl Default for Settings {
             drop_wait: 0,
             fault: 0,
             hang: 0,
+            flip: 0,
             fault_file: None,
             counters: None,
             ptx_version: 88,
@@ -87,6 +91,7 @@ impl Settings {
             "drop_wait" => self.drop_wait = number(value)?,
             "fault" => self.fault = number(value)?,
             "hang" => self.hang = number(value)?,
+            "flip" => self.flip = number(value)?,
             "fault_file" => self.fault_file = Some(value.into()),
             "counters" => self.counters = Some(value.into()),
             "ptx_version" => self.ptx_version = number(value)?,
@@ -116,8 +121,8 @@ impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { devices, memory, used, arch, driver, seed, .. } = self;
         write!(f, "devices={devices},memory={memory},used={used},arch={arch},driver={driver}")?;
-        let Self { drop_wait, fault, hang, .. } = self;
-        write!(f, ",seed={seed},drop_wait={drop_wait},fault={fault},hang={hang}")?;
+        let Self { drop_wait, fault, hang, flip, .. } = self;
+        write!(f, ",seed={seed},drop_wait={drop_wait},fault={fault},hang={hang},flip={flip}")?;
         for (key, path) in [("fault_file", &self.fault_file), ("counters", &self.counters)] {
             if let Some(path) = path {
                 write!(f, ",{key}={}", path.display())?;

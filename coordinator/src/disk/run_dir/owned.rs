@@ -2,14 +2,17 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use model::recipe::Recipe;
 use proto::status::WorkerStatus;
 
-use super::{LOCK, MEAN, RECIPE, RECORD, Record, RunDir, Seated};
+use super::{
+    FORMAT, LOCK, MEAN, METRICS, RECIPE, RECORD, Record, RunDir, Seated, Start, TIMING, TRACE,
+};
+use crate::disk::checkpoint;
 use crate::disk::data_set::DataSet;
-use crate::disk::durable::{sha256, write_whole};
+use crate::disk::durable::{self, create_folders, is_there, sha256, write_new, write_whole};
 use crate::error::Error;
 
 /// A run directory that this process works in, alone.
@@ -23,19 +26,31 @@ pub(crate) struct Owned {
 }
 
 impl Owned {
-    /// Creates the directory, or resumes the run in it.
+    /// Creates the directory, or resumes the run in it. A new run starts from `start`; one that
+    /// exists keeps what it started from.
     ///
     /// # Errors
-    /// [`Error::Locked`], [`Error::OtherRun`], [`Error::Damaged`] or [`Error::Io`].
-    pub(crate) fn open(path: &Path, recipe: &Recipe, seed: u64) -> Result<Self, Error> {
-        fs::create_dir_all(path).map_err(Error::io("create", path))?;
+    /// [`Error::Locked`], [`Error::OtherRun`], [`Error::Lost`], [`Error::Damaged`],
+    /// [`Error::Newer`] or [`Error::Io`].
+    pub(crate) fn open(
+        path: &Path,
+        recipe: &Recipe,
+        seed: u64,
+        start: Option<&Start>,
+    ) -> Result<Self, Error> {
+        create_folders(path)?;
         let lock = lock(path)?;
         let recipe_toml = recipe.to_toml();
-        if !path.join(RECORD).exists() {
+        if !is_there(&path.join(RECORD))? {
+            // A new id would part the checkpoints from their run.
+            if let Some(step) = checkpoint::steps(path)?.last() {
+                let missing = format!("it has a checkpoint of step {step}, but no {RECORD}");
+                return Err(Error::Lost { path: path.to_path_buf(), missing });
+            }
             // The record comes last: a directory with one is whole.
-            let record = Record::new(recipe, seed)?;
+            let record = Record { start: start.cloned(), ..Record::new(recipe, seed)? };
             write_whole(&path.join(RECIPE), recipe_toml.as_bytes())?;
-            write_record(path, &record)?;
+            write_new(&path.join(RECORD), &record.text())?;
         }
         let dir = RunDir::open(path)?;
         let mut differences = recipe_differences(&dir.recipe, recipe);
@@ -50,27 +65,48 @@ impl Owned {
         Ok(Self { dir, recipe_toml, recipe_sha256, _lock: lock })
     }
 
-    /// Records the data set.
-    pub(crate) fn record_data(&mut self, data: &DataSet, mean: &[u8]) -> Result<(), Error> {
-        write_whole(&self.dir.path.join(MEAN), mean)?;
-        self.dir.record.mean_sha256 = sha256(mean);
-        self.dir.record.data_set = Some(data.clone());
-        write_record(&self.dir.path, &self.dir.record)
+    /// Sets everything aside that belongs to an earlier beginning of the run, and its id last.
+    /// Returns the new path of the checkpoints, if there were any.
+    pub(crate) fn set_aside(path: &Path) -> Result<Option<PathBuf>, Error> {
+        let _lock = lock(path)?;
+        let checkpoints = checkpoint::set_all_aside(path)?;
+        for file in [METRICS, TIMING, TRACE, RECORD] {
+            durable::set_aside(&path.join(file))?;
+        }
+        Ok(checkpoints)
     }
 
-    /// Records the beginning of an incarnation.
-    pub(crate) fn record_start(
+    /// Records that the run has a checkpoint, if that isn't on record already.
+    pub(crate) fn record_checkpoint(&mut self) -> Result<(), Error> {
+        self.checkpoint_record().map_or(Ok(()), |record| record.write(&self.dir.path))
+    }
+
+    /// The record of a run that has a checkpoint, to be written; `None` if it is on the disk.
+    pub(crate) fn checkpoint_record(&mut self) -> Option<Record> {
+        let is_new = !std::mem::replace(&mut self.dir.record.had_checkpoints, true);
+        is_new.then(|| self.dir.record.clone())
+    }
+
+    /// The record of a run with this data set, to be written.
+    pub(crate) fn data_record(&mut self, data: DataSet, mean: &[u8]) -> Record {
+        self.dir.record.mean_sha256 = sha256(mean);
+        self.dir.record.data_set = Some(data);
+        self.dir.record.clone()
+    }
+
+    /// The record of a new incarnation, to be written.
+    pub(crate) fn start_record(
         &mut self,
         incarnation: u64,
         workers: &[WorkerStatus],
         steps: u64,
-    ) -> Result<(), Error> {
+    ) -> Record {
         let record = &mut self.dir.record;
         record.incarnation = incarnation;
         record.steps = Some(steps);
         record.devices = workers.iter().map(ToString::to_string).collect();
         record.seats = workers.iter().filter_map(Seated::of).collect();
-        write_record(&self.dir.path, &self.dir.record)
+        record.clone()
     }
 
     /// A sentence for each partition that continues on another device than before.
@@ -102,6 +138,7 @@ impl Record {
     fn new(recipe: &Recipe, seed: u64) -> Result<Self, Error> {
         let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Ok(Self {
+            format: FORMAT,
             run_id: random_id()?,
             seed,
             recipe: recipe.name.clone(),
@@ -112,16 +149,28 @@ impl Record {
             devices: Vec::new(),
             seats: Vec::new(),
             steps: None,
+            had_checkpoints: false,
+            start: None,
             data_set: None,
             mean_sha256: String::new(),
         })
     }
-}
 
-fn write_record(path: &Path, record: &Record) -> Result<(), Error> {
-    // Strings and numbers only: this can't fail.
-    let text = serde_json::to_vec_pretty(record).unwrap_or_default();
-    write_whole(&path.join(RECORD), &text)
+    fn text(&self) -> Vec<u8> {
+        // Strings and numbers only: this can't fail.
+        serde_json::to_vec_pretty(&Self { format: FORMAT, ..self.clone() }).unwrap_or_default()
+    }
+
+    /// Writes the record.
+    pub(crate) fn write(&self, run_dir: &Path) -> Result<(), Error> {
+        write_whole(&run_dir.join(RECORD), &self.text())
+    }
+
+    /// Writes the record, and the mean image before it.
+    pub(crate) fn write_with_mean(&self, run_dir: &Path, mean: &[u8]) -> Result<(), Error> {
+        write_whole(&run_dir.join(MEAN), mean)?;
+        self.write(run_dir)
+    }
 }
 
 /// Each key that differs, with both values.
@@ -195,19 +244,19 @@ mod tests {
     fn a_directory_of_another_recipe_or_seed_is_refused_with_both_values() {
         let dir = tempfile::tempdir().unwrap();
         let recipe = Recipe::default();
-        drop(Owned::open(dir.path(), &recipe, 1).unwrap());
+        drop(Owned::open(dir.path(), &recipe, 1, None).unwrap());
         let other = Recipe { batch: 64, ..recipe.clone() };
-        let said = Owned::open(dir.path(), &other, 2).unwrap_err().to_string();
+        let said = Owned::open(dir.path(), &other, 2, None).unwrap_err().to_string();
         assert!(said.contains("batch = 128 there, 64 asked for"), "{said}");
         assert!(said.contains("seed 1 there, 2 asked for"), "{said}");
-        Owned::open(dir.path(), &recipe, 1).unwrap();
+        Owned::open(dir.path(), &recipe, 1, None).unwrap();
     }
 
     #[test]
     fn another_device_is_reported_and_another_address_is_not() {
         use model::halves::{Half, Partition};
         let dir = tempfile::tempdir().unwrap();
-        let mut owned = Owned::open(dir.path(), &Recipe::default(), 1).unwrap();
+        let mut owned = Owned::open(dir.path(), &Recipe::default(), 1, None).unwrap();
         let worker = |partition, device: &str, address: &str| WorkerStatus {
             partition,
             device: device.into(),
@@ -221,7 +270,7 @@ mod tests {
             ]
         };
         assert!(owned.other_devices(&workers("cpu", "h:2")).is_empty());
-        owned.record_start(1, &workers("cpu", "h:2"), 10).unwrap();
+        owned.start_record(1, &workers("cpu", "h:2"), 10).write(dir.path()).unwrap();
         assert_eq!(owned.dir.record.devices[1], "half B: cpu at h:2");
         let owned = Owned { dir: RunDir::open(dir.path()).unwrap(), ..owned };
         assert!(owned.other_devices(&workers("cpu", "h:3")).is_empty());
@@ -233,10 +282,10 @@ mod tests {
     #[test]
     fn two_coordinators_can_not_share_a_directory() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Owned::open(dir.path(), &Recipe::default(), 1).unwrap();
-        let said = Owned::open(dir.path(), &Recipe::default(), 1).unwrap_err().to_string();
+        let first = Owned::open(dir.path(), &Recipe::default(), 1, None).unwrap();
+        let said = Owned::open(dir.path(), &Recipe::default(), 1, None).unwrap_err().to_string();
         assert!(said.contains(&format!("process {}", std::process::id())), "{said}");
         drop(first);
-        Owned::open(dir.path(), &Recipe::default(), 1).unwrap();
+        Owned::open(dir.path(), &Recipe::default(), 1, None).unwrap();
     }
 }

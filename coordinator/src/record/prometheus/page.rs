@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use proto::VERSION;
-use proto::status::Phase;
+use proto::status::{LoaderStatus, Phase, Standing};
 use proto::step::{FIGURES, Figure, Unit};
 
 use crate::run::status::{PartitionStatus, RunStatus};
@@ -171,8 +171,33 @@ impl Page<'_> {
         self.gauges(
             "alexnet_loader_present",
             "1 for each loader that is connected, by its address",
-            status.loaders.iter().map(|address| ([("loader", &**address)], 1.0)),
+            status.loaders.iter().map(|loader| ([("loader", &*loader.address)], 1.0)),
+        )?;
+        self.loaders(
+            "alexnet_loader_slow",
+            "1 for a loader that is asked only if no other answers, because it was too slow",
+            status,
+            Standing::Slow,
+        )?;
+        self.loaders(
+            "alexnet_loader_refused",
+            "1 for a loader that is not asked any more, because its answers were wrong",
+            status,
+            Standing::Refused,
         )
+    }
+
+    /// For each loader, whether it has a standing.
+    fn loaders(
+        &mut self,
+        name: &str,
+        help: &str,
+        status: &RunStatus,
+        standing: Standing,
+    ) -> fmt::Result {
+        let has = |loader: &LoaderStatus| f64::from(u8::from(loader.standing == standing));
+        let loaders = status.loaders.iter();
+        self.gauges(name, help, loaders.map(|l| ([("loader", &*l.address)], has(l))))
     }
 
     /// Per partition: sums since the coordinator started, then the last step.

@@ -15,9 +15,9 @@ use proto::step::StepFigures;
 use super::prepare;
 use crate::devices::devices;
 use crate::metrics::{Metrics, Step};
-use crate::options::{Call, DEFAULT_SEED, GpuArgs, TlsArgs, forward};
+use crate::options::{Call, DEFAULT_SEED, GpuArgs, forward};
 use crate::runtime::one_thread;
-use crate::up::{ChildOptions, LocalRun};
+use crate::up::{Certificates, ChildOptions, LocalRun};
 use crate::{print, recipe};
 
 pub(super) use products::{ProductRateArgs, product_rate};
@@ -82,12 +82,13 @@ pub(super) fn run(args: &BenchArgs, call: Call<'_>) -> Result<()> {
     let steps = ["--steps".into(), (WARM_UP + args.steps).to_string().into()];
     let changes = args.sets.iter().flat_map(|change| ["--set".into(), change.into()]);
     let run = LocalRun {
+        grace: coordinator::Config::GRACE,
         recipe_name: args.recipe.clone(),
         seed: DEFAULT_SEED,
         data,
         dir: folder.path().join("run"),
         devices,
-        tls: TlsArgs::default(),
+        certificates: Certificates::Own,
         loaders: 1,
         metrics: None,
         options: ChildOptions {

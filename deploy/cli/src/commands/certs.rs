@@ -17,6 +17,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose,
 };
 
+use crate::files::is_there;
 use crate::print;
 
 const EXAMPLES: &str = "\
@@ -27,7 +28,8 @@ Examples:
 Copy authority.pem and the .pem and -key.pem of its roles to each machine; authority-key.pem stays.
 Certificates name roles, not addresses: one worker.pem serves all workers of a run.";
 
-const AUTHORITY_KEY: &str = "authority-key.pem";
+/// File name of the authority's private key.
+pub(crate) const AUTHORITY_KEY: &str = "authority-key.pem";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The authority outlives every certificate it may make.
 const AUTHORITY_DAYS: u32 = 7300;
@@ -80,7 +82,9 @@ pub(super) fn run(args: &CertsArgs) -> Result<()> {
         print::line(format_args!("{folder}/{role}.pem and {role}-key.pem: valid until {until}"));
     }
     if args.renew {
-        print::line("copy them to the machines that use them, and restart those processes");
+        print::line(
+            "copy them to the machines that use them; processes there read them within a second",
+        );
     } else {
         print::line(format_args!(
             "copy {AUTHORITY} and the two files of its roles to each machine, then add --certs \
@@ -112,9 +116,13 @@ impl CertificateRequest {
     /// If a file would be overwritten, the authority's key is missing, or a file can't be written.
     pub fn make(&self) -> Result<bool> {
         let (folder, shown) = (&self.folder, self.folder.display());
-        let there = |name: &str| folder.join(name).exists();
-        let mut kept: Vec<_> = self.roles.iter().map(|role| format!("{role}.pem")).collect();
-        kept.retain(|name| there(name));
+        let there = |name: &str| is_there(&folder.join(name));
+        let mut kept = Vec::new();
+        for name in self.roles.iter().map(|role| format!("{role}.pem")) {
+            if there(&name)? {
+                kept.push(name);
+            }
+        }
         if !self.renew && !kept.is_empty() {
             bail!(
                 "{shown} already has {}: add --renew to replace {}, or choose another folder for \
@@ -123,7 +131,7 @@ impl CertificateRequest {
                 if kept.len() == 1 { "it" } else { "them (--roles selects some)" }
             );
         }
-        let is_new = match (there(AUTHORITY), there(AUTHORITY_KEY)) {
+        let is_new = match (there(AUTHORITY)?, there(AUTHORITY_KEY)?) {
             (true, true) => false,
             (true, false) => bail!(
                 "{shown} has {AUTHORITY} but not {AUTHORITY_KEY}: run this command on the machine \

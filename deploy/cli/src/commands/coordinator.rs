@@ -9,9 +9,12 @@ use clap::Args;
 use coordinator::{Config, Ending};
 use net::Role;
 
-use crate::options::{Call, DEFAULT_SEED, FailureArgs, ListenArgs, MetricsArgs, TrainingArgs};
+use super::start;
+use crate::options::{
+    Call, DEFAULT_SEED, FailureArgs, GraceArgs, ListenArgs, MetricsArgs, TrainingArgs,
+};
 use crate::role::{self, cant_listen, in_this_process, listening_address};
-use crate::{print, recipe};
+use crate::{BUILD, print, recipe};
 
 /// Arguments of `alexnet coordinator`.
 #[derive(Debug, Args)]
@@ -60,6 +63,10 @@ pub(super) struct CoordinatorArgs {
     /// Limits of the coordinator.
     #[command(flatten)]
     failure: FailureArgs,
+
+    /// Time to stop.
+    #[command(flatten)]
+    grace: GraceArgs,
 }
 
 /// Runs a coordinator.
@@ -67,10 +74,15 @@ pub(super) fn run(args: &CoordinatorArgs, call: Call<'_>) -> Result<()> {
     let recipe = recipe::load(&args.recipe, &args.training.changes())?;
     let mut config = Config::new(&args.run, recipe, args.seed);
     args.training.set(&mut config);
+    if let Some(from) = &args.training.from {
+        config.start = start::ready(&args.run, from)?;
+    }
     args.failure.set(&mut config);
+    config.grace = args.grace.time();
     config.metrics = args.metrics.metrics.as_deref().map(listen_for_metrics).transpose()?;
     config.progress_every = Duration::from_secs_f64(args.progress_every);
     config.linger = Duration::from_secs(args.linger);
+    config.version = BUILD;
     config.trust = args.listen.trust(Role::Coordinator, call.environment)?;
     let trust = config.trust.clone();
     in_this_process(&args.listen, &trust, async move |listener, stop| {

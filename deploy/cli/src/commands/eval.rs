@@ -1,30 +1,43 @@
-//! `alexnet eval`: what a trained network makes of the validation pictures.
+//! `alexnet eval`: what a trained network, or several together, make of the validation pictures.
 
+mod ensemble; // several runs: whether they fit together, and their mean
 mod measure; // every picture once, batch by batch
 mod mistakes; // the worst mistakes, as pictures
 mod report; // what is printed and kept
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
 use coordinator::run_dir::RunDir;
-use loader::{Description, Source, Split};
+use loader::Split;
 
-use super::prepare::{self, Asked};
-use crate::devices::devices;
-use crate::network::{Devices, Trained};
-use crate::options::{Call, GpuArgs, TrainedArgs};
-use crate::print;
-use crate::up::Remembered;
+use super::stored::{StoredPictures, split};
+use crate::network::{self, Trained};
+use crate::options::{Call, DeviceArgs, TrainedArgs};
+use crate::rows::Rows;
+use crate::{files, print};
 
-/// Splits that can be measured.
-const SPLITS: [Split; 3] = [Split::Val, Split::Train, Split::Test];
+use measure::Measuring;
+
+const HELP: &str = "\
+Of several runs, the probabilities of each class are averaged, as in the paper's ensembles of 5 and
+7 networks. Their recipes may differ; their classes and pictures may not.
+
+Examples:
+  alexnet eval runs/caffe-my-pictures --views 10
+  alexnet eval runs/a runs/b runs/c --views 10 --save together.safetensors";
 
 /// Arguments of `alexnet eval`.
 #[derive(Debug, Args)]
+#[command(after_help = HELP)]
 pub(super) struct EvalArgs {
-    /// The trained network.
+    /// Run directories; several are measured one by one and together
+    #[arg(id = "run", required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+
+    /// Choice of checkpoints and views.
     #[command(flatten)]
     trained: TrainedArgs,
 
@@ -37,108 +50,72 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "SPLIT", default_value = "val", value_parser = split)]
     split: Split,
 
-    /// One device per half, such as cuda:0,cuda:1 or cpu:4,cpu:4; auto takes the GPUs, or all CPU
-    /// cores if there is no GPU
-    #[arg(long, default_value = "auto", value_name = "DEVICE,DEVICE")]
-    devices: String,
+    /// Also write the probability of each class for every picture, and the labels
+    ///
+    /// The file has the tensors probabilities, F32 [pictures, classes], and labels, I32
+    /// [pictures]. Probabilities of several views or runs are their mean.
+    #[arg(long, value_name = "FILE.safetensors")]
+    save: Option<PathBuf>,
 
-    /// Libraries of the GPUs.
+    /// Write errors, confusion matrix and mistakes into this folder [default: RUN/eval; nowhere
+    /// for several runs]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Choice of the devices.
     #[command(flatten)]
-    gpu: GpuArgs,
-}
-
-fn split(text: &str) -> Result<Split, String> {
-    let named = SPLITS.into_iter().find(|split| split.name() == text);
-    named.ok_or_else(|| "expected val, train or test".into())
+    devices: DeviceArgs,
 }
 
 /// Measures, prints the errors, and writes them to the run directory.
 pub(super) fn run(args: &EvalArgs, call: Call<'_>) -> Result<()> {
-    let asked = &args.trained;
-    let dir = RunDir::open(&asked.run)?;
-    let data = args.data.clone().map_or_else(|| pictures_of(&asked.run), Ok)?;
-    let source = Source::open(&data.parse()?)?;
-    let search = args.gpu.search(call.environment);
-    let names = devices(&args.devices, dir.recipe.columns, &search)?.names;
-    let halves = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
-    let open = |gpu| args.gpu.open(call.environment, gpu);
-    let devices = Devices { halves, open: &open };
-    let mut trained = Trained::load(&dir, asked.checkpoint, usize::MAX, &devices)?;
-    fits(source.describe(), &trained, &data, args.split)?;
-    let result = measure::measure(&mut trained, &source, args.split, asked.views)?;
+    if let Some(save) = &args.save {
+        files::ends_in(save, "safetensors", "the format of the probabilities")?;
+    }
+    let open = |run: &PathBuf| RunDir::open(run);
+    let dirs: Vec<RunDir> = args.runs.iter().map(open).collect::<Result<_, _>>()?;
+    ensemble::check(&dirs, args.data.is_some())?;
+    let stored = StoredPictures::open(&dirs[0], ("--data", args.data.as_deref()), args.split)?;
+    let which = args.trained.checkpoint.which;
+    // A run that can't be measured is named before the others are measured for hours.
+    for dir in &dirs {
+        stored.fit(dir)?;
+        network::expect_checkpoint(dir, which)?;
+    }
+    let load =
+        |dir: &RunDir| Trained::load_on(dir, which, usize::MAX, &args.devices, call.environment);
+    let save = args.save.as_ref().map(|save| rows(save, args, &dirs, &stored)).transpose()?;
+    let measuring = Measuring { stored: &stored, views: args.trained.views };
+    let result = measuring.measure(&dirs, load, save)?;
     let about = report::About {
-        data,
+        data: stored.name.clone(),
         split: args.split,
-        devices: names.join(","),
-        step: trained.step,
-        views: asked.views,
-        side: trained.side,
+        views: args.trained.views,
+        side: dirs[0].data_set()?.side as usize,
     };
     report::print(&about, &result);
-    for file in report::keep(&asked.run, &about, result)? {
-        print::line(print::path(&file));
+    let alone = (dirs.len() == 1).then(|| args.runs[0].join("eval"));
+    if let Some(folder) = args.out.clone().or(alone) {
+        for file in report::keep(&folder, &about, result)? {
+            print::line(print::path(&file));
+        }
+    }
+    if let Some(save) = &args.save {
+        print::line(print::path(save));
     }
     Ok(())
 }
 
-/// The pictures on which a run was trained.
-fn pictures_of(run: &Path) -> Result<String> {
-    let dir = RunDir::open(run)?;
-    let remembered = Remembered::read(run).with_context(|| {
-        format!("{} does not record where its pictures are: add --data DIR", print::path(run))
-    })?;
-    // The run's own pictures, even if their folder has got another name since.
-    let asked = Asked { run: Some(run), keep: true, remembered: true };
-    prepare::ready(&remembered.data, &dir.recipe, &asked)
-}
-
-/// Refuses pictures that do not fit the network.
-fn fits(data: &Description, trained: &Trained, name: &str, split: Split) -> Result<()> {
-    let (there, here) = (&data.classes, &trained.classes);
-    if there.len() != here.len() {
-        bail!(
-            "{name} has {} classes, but the checkpoint was trained on {}: use pictures of the same \
-             classes, or train on these with `{} up --data {}`",
-            there.len(),
-            here.len(),
-            print::program(),
-            print::quoted(name)
-        );
-    }
-    if let Some(i) = (0..here.len()).find(|i| there[*i] != here[*i]) {
-        bail!(
-            "class {i} is {:?} in {name}, but {:?} in the checkpoint: use pictures of the same \
-             classes",
-            there[i],
-            here[i]
-        );
-    }
-    if data.side != trained.side {
-        bail!(
-            "{name} holds pictures of side {}, but the checkpoint needs {}: prepare them again \
-             with --side {}",
-            data.side,
-            trained.side,
-            trained.side
-        );
-    }
-    if data.count(split) == 0 {
-        let split = split.name();
-        bail!(
-            "{name} has no {split} pictures: put some into {split}/<class>/ and prepare them again"
-        );
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_split_is_read_by_its_name_and_others_are_refused_with_those_there_are() {
-        assert_eq!((split("val"), split("train")), (Ok(Split::Val), Ok(Split::Train)));
-        assert_eq!(split("test"), Ok(Split::Test));
-        assert_eq!(split("Val").unwrap_err(), "expected val, train or test");
-    }
+/// The file for the probabilities.
+fn rows(save: &Path, args: &EvalArgs, dirs: &[RunDir], stored: &StoredPictures) -> Result<Rows> {
+    let runs: Vec<&String> = dirs.iter().map(|dir| &dir.record.run_id).collect();
+    let about = HashMap::from([
+        ("runs".to_owned(), serde_json::to_string(&runs)?),
+        ("views".to_owned(), args.trained.views.to_string()),
+        ("data".to_owned(), stored.name.clone()),
+        ("split".to_owned(), args.split.name().to_owned()),
+        ("classes".to_owned(), serde_json::to_string(stored.classes())?),
+    ]);
+    let size = [stored.count() as usize, stored.classes().len()];
+    Rows::create(save, "probabilities", size, about)
 }

@@ -12,6 +12,7 @@ use loader::dataset::{self, Class, DataSet, PictureEncoding, Summary};
 use loader::prepare::{self, Options};
 
 use super::prepare::describe_changes;
+use crate::files::is_there;
 use crate::print;
 
 /// Most kinds of left-out files that are printed.
@@ -139,9 +140,16 @@ fn changes(folder: &Path, made: &Summary) -> Result<()> {
         say("unknown: an earlier version of this program did not note the files of the source");
         return Ok(());
     };
-    if !source.exists() {
-        say("unknown: the source is not there any more");
-        return Ok(());
+    match is_there(source) {
+        Ok(true) => {}
+        Ok(false) => {
+            say("unknown: the source is not there any more");
+            return Ok(());
+        }
+        Err(error) => {
+            say(&format!("unknown: {error:#}"));
+            return Ok(());
+        }
     }
     match prepare::read(source, &Options::default()) {
         Ok(reading) => match dataset::changes_since(folder, &reading.files)? {

@@ -5,6 +5,7 @@ use clap::Args;
 use loader::Config;
 use net::Role;
 
+use crate::BUILD;
 use crate::options::{AdvertiseArgs, Call, ListenArgs};
 use crate::role::in_this_process;
 use crate::threads;
@@ -43,6 +44,7 @@ pub(super) fn run(args: &LoaderArgs, call: Call<'_>) -> Result<()> {
         coordinator: args.coordinator.clone(),
         advertise: args.advertise.advertise.clone(),
         trust: trust.clone(),
+        version: BUILD,
         threads: args.threads.map_or_else(|| threads::by_hand(threads::cores()), usize::from),
     };
     in_this_process(&args.listen, &trust, async move |listener, stop| {

@@ -1,28 +1,25 @@
 //! `alexnet predict`: the most probable classes of picture files.
 
-mod find; // paths, folders, globs and lists → picture files
-mod glob; // patterns that no shell expanded
-mod passed; // files in folders that are no pictures
-mod read; // a picture file → its pixels
+mod bars; // pictures with bars for the most probable classes
 mod write; // predictions as text, CSV or JSON
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use coordinator::run_dir::RunDir;
 use gpu_worker::backend::cuda::Options;
-use model::recipe::{Encoding, Recipe};
-use rayon::prelude::*;
 
-use crate::devices;
-use crate::network::{Devices, Stored, Trained};
+use super::form::Format;
+use super::known::Known;
+use super::pictures::{self, Asked};
+use crate::network::{Devices, Stored, Trained, batch};
 use crate::options::TrainedArgs;
-use crate::print;
+use crate::{devices, files, print};
 
-use find::Found;
-use write::{Format, Predictions};
+use bars::Bars;
+use write::Predictions;
 
 const HELP: &str = "\
 A folder stands for all pictures in it and in the folders below it. Hidden files and those that
@@ -41,7 +38,10 @@ exit code is 1.";
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct PredictArgs {
-    /// The trained network.
+    /// Run directory
+    run: PathBuf,
+
+    /// Choice of checkpoint and views.
     #[command(flatten)]
     trained: TrainedArgs,
 
@@ -61,6 +61,14 @@ pub(super) struct PredictArgs {
     /// Print this many of the most probable classes
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
     top: usize,
+
+    /// Also draw the pictures with bars for their five most probable classes, as in Figure 4 of the
+    /// paper; of more than 40 pictures, the first 40
+    ///
+    /// The class of a picture is known, and marked, if its folder has the name of a class, as in
+    /// val/tench/1.jpg.
+    #[arg(long, value_name = "FILE.png")]
+    plot: Option<PathBuf>,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -72,60 +80,28 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 /// Prints the most probable classes of each picture; names each picture that can't be read.
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
-    let dir = RunDir::open(&args.trained.run)?;
-    let found = find::find(&args.images, args.list.as_deref())?;
-    report(&found);
-    if found.pictures.is_empty() {
-        bail!("there is no picture to predict: {}", lost(&found, 0).join("; "));
+    let dir = RunDir::open(&args.run)?;
+    if let Some(plot) = &args.plot {
+        files::ends_in(plot, "png", "the format of the drawing")?;
     }
-    let batch = batch(&dir.recipe, found.pictures.len());
+    let asked = Asked::find(&args.images, args.list.as_deref())?;
+    let batch = batch(&dir.recipe, asked.files().len());
     let halves = vec![devices::cpu(dir.recipe.columns); dir.recipe.columns];
     let devices = Devices { halves, open: &Options::new };
-    let mut trained = Trained::load(&dir, args.trained.checkpoint, batch, &devices)?;
-    let unread = match predict(&mut trained, &found.pictures, args) {
+    let mut trained = Trained::load(&dir, args.trained.checkpoint.which, batch, &devices)?;
+    let known = Known::new(&args.run, &trained.classes);
+    let mut bars = args.plot.as_ref().map(|_| Bars::new(known));
+    let unread = match predict(&mut trained, asked.files(), args, bars.as_mut()) {
         // Nobody reads on: `alexnet predict … | head`.
         Err(Stopped::Written(error)) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
         Err(Stopped::Written(error)) => Err(error).context("the predictions can't be written")?,
         Err(Stopped::Computed(error)) => return Err(error),
         Ok(unread) => unread,
     };
-    let lost = lost(&found, unread);
-    if !lost.is_empty() {
-        bail!("{}: see above", lost.join("; "));
+    if let (Some(plot), Some(bars)) = (&args.plot, bars) {
+        bars.write_png(plot, &trained.classes)?;
     }
-    Ok(())
-}
-
-/// Pictures at a time: as many as the run's batch, or one if the halves exchange f16.
-///
-/// An f16 tensor travels with a power of two that follows from its largest number, so a picture's
-/// result would depend on its neighbors in the batch.
-fn batch(recipe: &Recipe, pictures: usize) -> usize {
-    match recipe.wire {
-        Encoding::F32 => pictures.min(recipe.batch),
-        Encoding::F16 => 1,
-    }
-}
-
-/// Prints what can't be found and what is passed over.
-fn report(found: &Found) {
-    found.problems.iter().for_each(|problem| print::error(&anyhow!("{problem}")));
-    found.passed.sentences().iter().for_each(print::note);
-}
-
-/// Things that were asked for and can't be answered, in words.
-fn lost(found: &Found, unread: u64) -> Vec<String> {
-    let all = print::count(found.pictures.len() as u64, "picture", "pictures");
-    let problems = found.problems.len() as u64;
-    let mut lost = Vec::new();
-    if unread > 0 {
-        lost.push(format!("{} of {all} can't be read", print::thousands(unread)));
-    }
-    if problems > 0 {
-        let problems = print::count(problems, "path", "paths");
-        lost.push(format!("{problems} can't be read or lead to no picture"));
-    }
-    lost
+    asked.all_read(unread)
 }
 
 /// A reason to stop before the last picture.
@@ -139,39 +115,29 @@ enum Stopped {
 /// Predicts and prints all pictures in order; returns the number of those that can't be read.
 fn predict(
     trained: &mut Trained,
-    pictures: &[PathBuf],
+    files: &[PathBuf],
     args: &PredictArgs,
+    mut bars: Option<&mut Bars>,
 ) -> Result<u64, Stopped> {
     let mut out = BufWriter::new(io::stdout().lock());
     let form = Predictions::new(args.format, args.top, trained.classes.clone());
     out.write_all(&form.header()).map_err(Stopped::Written)?;
     let mut unread = 0;
-    for batch in pictures.chunks(trained.recipe.batch) {
-        let (read, errors) = read_all(batch, trained.side);
+    for batch in files.chunks(trained.recipe.batch) {
+        let (read, errors) = pictures::read_all(batch, trained.side);
         unread += errors.len() as u64;
         let probabilities = probabilities(trained, &read, args.trained.views)?;
-        for ((path, _), probabilities) in
-            read.iter().zip(probabilities.chunks(trained.classes.len()))
-        {
+        let each = read.iter().zip(probabilities.chunks(trained.classes.len()));
+        for ((path, pixels), probabilities) in each {
             out.write_all(&form.picture(path, probabilities)).map_err(Stopped::Written)?;
+            if let Some(bars) = &mut bars {
+                bars.add(path, pixels, trained.side, probabilities);
+            }
         }
         out.flush().map_err(Stopped::Written)?;
         errors.iter().for_each(print::error);
     }
     Ok(unread)
-}
-
-/// Pictures with their pixels, and an error for each that can't be read; on all cores.
-fn read_all(paths: &[PathBuf], side: usize) -> (Vec<(&Path, Stored)>, Vec<anyhow::Error>) {
-    let results: Vec<_> = paths.par_iter().map(|path| read::picture(path, side)).collect();
-    let (mut pictures, mut errors) = (Vec::new(), Vec::new());
-    for (path, result) in paths.iter().zip(results) {
-        match result {
-            Ok(pixels) => pictures.push((path.as_path(), pixels)),
-            Err(why) => errors.push(anyhow!("{}: {why}", print::path(path))),
-        }
-    }
-    (pictures, errors)
 }
 
 fn probabilities(
@@ -186,17 +152,4 @@ fn probabilities(
     let unknown = vec![0; pictures.len()]; // the loss is not used
     let average = trained.average(&pictures, &unknown, views).map_err(Stopped::Computed)?;
     Ok(average.output().probabilities)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_more_pictures_at_a_time_than_the_run_or_the_call_has() {
-        let recipe = Recipe { batch: 128, ..Recipe::default() };
-        assert_eq!((batch(&recipe, 3), batch(&recipe, 1000)), (3, 128));
-        let f16 = Recipe { wire: Encoding::F16, ..recipe };
-        assert_eq!(batch(&f16, 1000), 1, "f16 depends on the neighbors");
-    }
 }

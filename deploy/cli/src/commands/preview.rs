@@ -95,7 +95,7 @@ fn sheet(out: &Path, title: &str, batch: &Minibatch, classes: &[String]) -> Resu
 
 /// A crop as a person can look at it: mirrored and with its color shift, but without subtracting
 /// the mean.
-fn as_seen(batch: &Minibatch, i: usize) -> RgbImage {
+pub(super) fn as_seen(batch: &Minibatch, i: usize) -> RgbImage {
     let crop = batch.crop;
     RgbImage::from_fn(crop as u32, crop as u32, |x, y| {
         let x = if batch.flips[i] { crop as u32 - 1 - x } else { x };

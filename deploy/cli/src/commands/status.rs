@@ -9,13 +9,13 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use coordinator::progress;
 use net::{Role, Trust};
-use proto::status::{Phase, WorkerStatus};
+use proto::status::{LoaderStatus, Phase, WorkerStatus};
 use proto::wire::RunStatus;
 
 use crate::options::{Call, TlsArgs};
 use crate::recipe::RUNS;
 use crate::runtime::one_thread;
-use crate::up::Remembered;
+use crate::up::{Remembered, operator};
 use crate::{client, print};
 
 use on_disk::OnDisk;
@@ -35,18 +35,15 @@ pub(super) struct StatusArgs {
 
 /// Prints the state of a run, as its coordinator answers or its directory shows.
 pub(super) fn run(args: &StatusArgs, call: Call<'_>) -> Result<()> {
-    // A run that `up` began here has no certificates, unless they were typed.
-    let is_remote = args.run.as_deref().is_some_and(is_address);
-    let fallback = call.environment.certs.as_deref().filter(|_| is_remote);
-    let trust = args.tls.trust(Role::Operator, fallback)?;
     match &args.run {
-        None => of_directory(&newest_run(Path::new(RUNS))?, &trust),
-        Some(run) if Path::new(run).is_dir() => of_directory(Path::new(run), &trust),
+        None => of_directory(&newest_run(Path::new(RUNS))?, &args.tls),
+        Some(run) if Path::new(run).is_dir() => of_directory(Path::new(run), &args.tls),
         // As `up` and `status` without arguments name it.
         Some(run) if Path::new(RUNS).join(run).is_dir() => {
-            of_directory(&Path::new(RUNS).join(run), &trust)
+            of_directory(&Path::new(RUNS).join(run), &args.tls)
         }
         Some(address) if is_address(address) => {
+            let trust = args.tls.trust(Role::Operator, call.environment.certs.as_deref())?;
             let status = now(&trust, address).with_context(|| {
                 format!(
                     "no coordinator answers at {address}: the run may have ended, or not started \
@@ -72,10 +69,17 @@ fn is_address(text: &str) -> bool {
 
 /// Asks the coordinator that `up` remembered. Reads the directory if that coordinator does not
 /// answer, or works on another run by now.
-fn of_directory(path: &Path, trust: &Trust) -> Result<()> {
+///
+/// A run that `up` began here has certificates of its own, unless others were typed. Only its user
+/// can read them; others see what is in the directory.
+fn of_directory(path: &Path, tls: &TlsArgs) -> Result<()> {
     let kept = OnDisk::read(path)?;
-    let coordinator = Remembered::read(path).and_then(|remembered| remembered.coordinator);
-    let live = coordinator.and_then(|address| now(trust, &address).ok());
+    let coordinator = Remembered::read(path)?.and_then(|remembered| remembered.coordinator);
+    let trust = match tls.folder() {
+        Some(_) => Some(tls.trust(Role::Operator, None)?),
+        None => operator(path).ok(),
+    };
+    let live = coordinator.zip(trust).and_then(|(address, trust)| now(&trust, &address).ok());
     if let Some(status) = live.filter(|live| live.run_id == kept.status.run_id) {
         show(&status, phase_of(&status));
         return Ok(());
@@ -113,7 +117,8 @@ fn show(status: &RunStatus, phase: String) {
     );
     let workers = status.workers.iter().cloned().map(WorkerStatus::from);
     workers.for_each(|worker| line("worker", worker.to_string()));
-    status.loaders.iter().for_each(|loader| line("loader", loader.clone()));
+    let loaders = status.loaders.iter().cloned().map(LoaderStatus::from);
+    loaders.for_each(|loader| line("loader", loader.to_string()));
     status.notices.iter().for_each(|notice| line("notice", notice.clone()));
 }
 

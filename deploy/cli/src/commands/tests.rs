@@ -32,6 +32,15 @@ fn up_takes_what_the_readme_says() {
     assert_eq!((up.loaders, up.seed), (3, Some(7)));
 }
 
+/// Two builds of one version may compute other bits, so that their processes must not mix.
+#[test]
+fn a_build_is_named_by_its_version_and_a_digest_of_its_sources() {
+    let (version, digest) = crate::BUILD.split_once('+').unwrap();
+    assert_eq!(version, proto::VERSION);
+    assert!(digest.len() == 16 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{digest}");
+    assert_eq!(Cli::command().get_version(), Some(crate::BUILD));
+}
+
 #[test]
 fn epochs_and_steps_exclude_each_other() {
     assert!(parsed("alexnet up --epochs 1 --steps 1").is_err());

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use coordinator::run_dir::RunDir;
-use coordinator::timing::HalfStep;
 use coordinator::timing::table::{self, Halves};
+use coordinator::timing::{HalfStep, earlier};
 
 use crate::draw::step;
 use crate::print;
@@ -55,15 +55,18 @@ pub(super) fn run(args: &TimingArgs) -> Result<()> {
     Ok(())
 }
 
-/// Reads `timing.jsonl`. Of a step that was repeated after a rollback, the last time counts.
+/// Reads `timing.jsonl`, and the file before it if there is one. Of a step that was repeated after
+/// a rollback, the last time counts.
 fn read(file: &Path) -> Result<Halves> {
-    let Ok(text) = std::fs::read_to_string(file) else {
+    let text_of = |file: &Path| std::fs::read_to_string(file).unwrap_or_default();
+    let text = text_of(&earlier(file)) + &text_of(file);
+    if text.is_empty() {
         bail!(
             "no step of this run has been timed: a run times steps 2 to 4 and then every {}th, \
              unless --timing-every changes that",
             proto::timing::EVERY
         );
-    };
+    }
     parse(&text).with_context(|| format!("{} is damaged", file.display()))
 }
 

@@ -7,14 +7,16 @@ use anyhow::{Result, bail};
 use clap::Args;
 use coordinator::run_dir::RunDir;
 
-use super::prepare;
+use super::{prepare, start};
 use crate::devices::devices;
+use crate::files::is_there;
 use crate::options::{
-    Call, DEFAULT_SEED, FailureArgs, GpuArgs, LogArgs, MetricsArgs, TlsArgs, TrainingArgs,
-    WorkerDeadlineArgs, forward,
+    Call, DEFAULT_SEED, FailureArgs, GpuArgs, GraceArgs, LogArgs, MetricsArgs, TlsArgs,
+    TrainingArgs, WorkerDeadlineArgs, forward,
 };
 use crate::runtime::one_thread;
-use crate::up::{ChildOptions, LocalRun, Remembered, report};
+use crate::signals::Asked;
+use crate::up::{Certificates, ChildOptions, LocalRun, Remembered, report};
 use crate::{print, recipe};
 
 const EXAMPLES: &str = "\
@@ -23,6 +25,8 @@ Examples:
   alexnet up --data my-pictures --epochs 20      recipe `caffe`; prepare my-pictures first
   alexnet up --data my-pictures --epochs 40      the same run again: continue where it stopped
   alexnet up --data my-pictures --set dropout=0 --set rate=0.005 --run runs/no-dropout
+  alexnet up --data my-pictures --from runs/imagenet --set rates.conv1=0 --run runs/fine-tuned
+                                                 start from the weights of another run
   alexnet up --run runs/no-dropout               resume; recipe and data are in the run directory
 
 Ctrl-C writes a checkpoint of the last step that both halves finished, then ends.";
@@ -32,7 +36,7 @@ Ctrl-C writes a checkpoint of the last step that both halves finished, then ends
 #[command(after_help = EXAMPLES)]
 pub(super) struct UpArgs {
     /// Built-in recipe (`alexnet recipes` lists them) or TOML file
-    /// [default: demo, or caffe with --data]
+    /// [default: demo; caffe with --data; with --from RUN, that run's]
     #[arg(long, value_name = "NAME|FILE")]
     recipe: Option<String>,
 
@@ -66,9 +70,14 @@ pub(super) struct UpArgs {
     #[command(flatten)]
     gpu: GpuArgs,
 
-    /// Certificates; without them the processes talk in the clear, on this machine alone.
+    /// Certificates; by default the run makes its own at every start.
     #[command(flatten)]
     tls: TlsArgs,
+
+    /// Do without the certificates that `up` makes for its processes: every user of this machine
+    /// can then read and steer the run
+    #[arg(long, conflicts_with = "certs")]
+    insecure: bool,
 
     /// Number of loader processes
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -85,12 +94,23 @@ pub(super) struct UpArgs {
     /// Limits of the workers.
     #[command(flatten)]
     deadlines: WorkerDeadlineArgs,
+
+    /// Time to stop.
+    #[command(flatten)]
+    grace: GraceArgs,
 }
 
 /// Trains a new run, or resumes one.
 pub(super) fn run(args: &UpArgs, call: Call<'_>) -> Result<()> {
     let run = resolve(args, call)?;
-    run.announce();
+    run.announce()?;
+    if let Some(from) = &args.training.from
+        && !is_there(&run.dir.join("run.json"))?
+    {
+        print::line(format_args!("starting from the weights of {from}"));
+    }
+    // Held until the last line is printed, which a second request to stop would cut off.
+    let _asked = Asked::take_over();
     let started = Instant::now();
     let ended = one_thread()?.block_on(run.train(|_| ()))?;
     report::ended(&run, &ended, started.elapsed())
@@ -101,9 +121,9 @@ pub(super) fn run(args: &UpArgs, call: Call<'_>) -> Result<()> {
 /// # Errors
 /// If they are not there any more: nobody typed their place, so the message explains it.
 fn remembered_data(run: &Path) -> Result<Option<String>> {
-    let Some(Remembered { data, .. }) = Remembered::read(run) else { return Ok(None) };
+    let Some(Remembered { data, .. }) = Remembered::read(run)? else { return Ok(None) };
     let built_in = data == "synthetic" || data.starts_with("synthetic:");
-    if !built_in && !Path::new(&data).is_dir() {
+    if !built_in && !is_there(Path::new(&data))? {
         bail!(
             "{run} remembers that its pictures are in {data}, and there is no such folder now: if \
              they have moved, say where to with `{program} up --run {run} --data NEW`",
@@ -124,7 +144,11 @@ fn resolve(args: &UpArgs, call: Call<'_>) -> Result<LocalRun> {
         (None, None) => None,
     };
     let is_remembered = args.data.is_none() && data.is_some();
-    let default = if data.is_some() { "caffe" } else { "demo" };
+    let new_default = if data.is_some() { "caffe" } else { "demo" };
+    let default = match &args.training.from {
+        Some(from) => start::recipe(from).unwrap_or_else(|| new_default.to_owned()),
+        None => new_default.to_owned(),
+    };
     let run_of = |name: &str| -> Result<PathBuf> {
         let recipe = recipe::load(name, &changes)?;
         let data = data.clone().unwrap_or_else(|| recipe::built_in_pictures(&recipe));
@@ -134,15 +158,27 @@ fn resolve(args: &UpArgs, call: Call<'_>) -> Result<LocalRun> {
     let (run, recipe_name) = match &args.recipe {
         Some(name) => (run_of(name)?, name.clone()),
         None => {
-            let run = run_of(default)?;
+            let run = run_of(&default)?;
             let kept = run.join("recipe.toml");
-            let there = kept.is_file().then(|| kept.to_string_lossy().into_owned());
-            (run, there.unwrap_or_else(|| default.to_owned()))
+            let there = is_there(&kept)?.then(|| kept.to_string_lossy().into_owned());
+            (run, there.unwrap_or(default))
         }
     };
+    // A run that exists has its own copy of the weights.
+    if let Some(from) = &args.training.from
+        && !is_there(&run.join("run.json"))?
+    {
+        start::must_be_there(from)?;
+    }
     let recipe = recipe::load(&recipe_name, &changes)?;
-    let seed =
-        args.seed.unwrap_or_else(|| RunDir::open(&run).map_or(DEFAULT_SEED, |dir| dir.record.seed));
+    let seed = match args.seed {
+        Some(typed) => typed,
+        None => match RunDir::open(&run) {
+            Ok(dir) => dir.record.seed,
+            Err(coordinator::Error::NotARun { .. }) => DEFAULT_SEED,
+            Err(error) => return Err(error.into()),
+        },
+    };
     let devices = devices(&args.devices, recipe.columns, &args.gpu.search(call.environment))?;
     let data = match data {
         Some(data) => {
@@ -154,9 +190,19 @@ fn resolve(args: &UpArgs, call: Call<'_>) -> Result<LocalRun> {
     };
     let typed = call.typed;
     let options = ChildOptions {
-        every: [forward::<LogArgs>(typed), forward::<TlsArgs>(typed)].concat(),
-        coordinator: [forward::<TrainingArgs>(typed), forward::<FailureArgs>(typed)].concat(),
-        worker: [forward::<GpuArgs>(typed), forward::<WorkerDeadlineArgs>(typed)].concat(),
+        every: forward::<LogArgs>(typed),
+        coordinator: [
+            forward::<TrainingArgs>(typed),
+            forward::<FailureArgs>(typed),
+            forward::<GraceArgs>(typed),
+        ]
+        .concat(),
+        worker: [
+            forward::<GpuArgs>(typed),
+            forward::<WorkerDeadlineArgs>(typed),
+            forward::<GraceArgs>(typed),
+        ]
+        .concat(),
     };
     Ok(LocalRun {
         recipe,
@@ -165,9 +211,14 @@ fn resolve(args: &UpArgs, call: Call<'_>) -> Result<LocalRun> {
         data,
         dir: run,
         devices,
-        tls: args.tls.clone(),
+        certificates: match args.tls.folder() {
+            Some(folder) => Certificates::Of(folder.to_owned()),
+            None if args.insecure => Certificates::None,
+            None => Certificates::Own,
+        },
         loaders: args.loaders,
         metrics: args.metrics.metrics.clone(),
+        grace: args.grace.time(),
         options,
     })
 }
@@ -195,5 +246,25 @@ mod tests {
             }
         }
         assert_eq!(remembered_data(Path::new("/nowhere")).ok(), Some(None));
+    }
+
+    #[test]
+    fn what_up_remembers_is_refused_by_name_if_it_can_not_be_read() {
+        let run = tempfile::tempdir().expect("a folder");
+        let remembers = |text: &str| {
+            std::fs::write(Remembered::file(run.path()), text).expect("a file");
+            remembered_data(run.path()).map_err(|error| format!("{error:#}"))
+        };
+        for older in [r#"{"data": "synthetic"}"#, r#"{"format": 2, "data": "synthetic", "x": 1}"#] {
+            assert_eq!(remembers(older), Ok(Some("synthetic".to_owned())));
+        }
+        let newer = remembers(r#"{"format": 3, "pictures": "synthetic"}"#).unwrap_err();
+        assert!(newer.contains("up.json was written by a newer version"), "{newer}");
+        let cut_short = remembers(r#"{"data": "syn"#).unwrap_err();
+        assert!(cut_short.contains("up.json is damaged"), "{cut_short}");
+        std::fs::remove_file(Remembered::file(run.path())).expect("a file");
+        std::fs::create_dir(Remembered::file(run.path())).expect("a folder");
+        let unread = remembered_data(run.path()).map_err(|error| format!("{error:#}"));
+        assert!(unread.unwrap_err().contains("up.json can't be read"));
     }
 }

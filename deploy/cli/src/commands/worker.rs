@@ -5,7 +5,8 @@ use clap::Args;
 use gpu_worker::Config;
 use net::Role;
 
-use crate::options::{AdvertiseArgs, Call, GpuArgs, ListenArgs, WorkerDeadlineArgs};
+use crate::BUILD;
+use crate::options::{AdvertiseArgs, Call, GpuArgs, GraceArgs, ListenArgs, WorkerDeadlineArgs};
 use crate::role::in_this_process;
 
 /// Arguments of `alexnet worker`.
@@ -36,6 +37,10 @@ pub(super) struct WorkerArgs {
     /// Limits of the worker.
     #[command(flatten)]
     deadlines: WorkerDeadlineArgs,
+
+    /// Time to stop.
+    #[command(flatten)]
+    grace: GraceArgs,
 }
 
 /// Runs a worker.
@@ -44,6 +49,8 @@ pub(super) fn run(args: &WorkerArgs, call: Call<'_>) -> Result<()> {
     config.advertise = args.advertise.advertise.clone();
     args.gpu.set(call.environment, &mut config);
     args.deadlines.set(&mut config);
+    config.version = BUILD;
+    config.grace = args.grace.time();
     config.trust = args.listen.trust(Role::Worker, call.environment)?;
     let trust = config.trust.clone();
     in_this_process(&args.listen, &trust, async move |listener, stop| {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use image::{RgbImage, imageops};
 use plotters::prelude::*;
 
@@ -33,6 +33,17 @@ pub(crate) fn thumbnail(picture: &RgbImage) -> RgbImage {
     imageops::resize(picture, THUMB, THUMB, filter)
 }
 
+/// A square picture at the size of a drawing for people, who want to see what is on it.
+pub(crate) fn scaled(picture: &RgbImage, side: u32) -> RgbImage {
+    let filter = match side / picture.width().max(1) {
+        0 => imageops::FilterType::Triangle,
+        1..6 => imageops::FilterType::CatmullRom,
+        // A few large pixels would only become a blur.
+        _ => imageops::FilterType::Nearest,
+    };
+    imageops::resize(picture, side, side, filter)
+}
+
 /// Writes a sheet under a title.
 ///
 /// # Errors
@@ -58,10 +69,7 @@ pub(crate) fn write_png(out: &Path, title: &str, tiles: Vec<Tile>) -> Result<()>
 }
 
 fn draw_tile(area: &Area<BitMapBackend>, tile: Tile, (x, y): (i32, i32)) -> Result<()> {
-    let size = tile.picture.dimensions();
-    let element = BitMapElement::with_owned_buffer((x, y), size, tile.picture.into_raw())
-        .context("a picture has three bytes per pixel")?;
-    area.draw(&element).map_err(drawing)?;
+    canvas::picture(area, tile.picture, (x, y))?;
     let style = (FONT, 13).into_font().color(&RGBColor(60, 60, 60));
     for (line, text) in (0..).zip(&tile.captions) {
         let at = (x, y + (THUMB + 3 + line * CAPTION) as i32);

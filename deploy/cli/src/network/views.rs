@@ -1,11 +1,11 @@
 //! Pictures through the network: each view of all pictures is a minibatch, and the outputs of the
 //! views are averaged.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use gpu_worker::receive::Minibatch;
 use gpu_worker::views::Average;
-use loader::augment::{self, Sample};
+use model::augment::{self, Sample};
 
 use super::Trained;
 
@@ -31,6 +31,19 @@ impl Trained {
             average.add(self.pair.test(&minibatch)?, labels);
         }
         Ok(average)
+    }
+
+    /// Activations of a layer for at most a batch of pictures, in the central view: as many rows
+    /// as pictures.
+    ///
+    /// # Errors
+    /// The device's, or an unknown layer.
+    pub(crate) fn activations(&mut self, pictures: &[&Stored], layer: &str) -> Result<Vec<f32>> {
+        let (side, crop) = (self.side, self.recipe.crop);
+        let center = augment::view(0, side - crop).context("view 0 is the center")?;
+        let unknown = vec![0; pictures.len()]; // the loss is not used
+        self.pair.test(&minibatch(pictures, &unknown, [side, crop], &center))?;
+        Ok(self.pair.activations(layer, pictures.len())?)
     }
 }
 

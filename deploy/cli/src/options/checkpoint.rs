@@ -1,23 +1,26 @@
-//! Choice of a trained network and of its views: shared by `eval` and `predict`.
-
-use std::path::PathBuf;
+//! Choice of a checkpoint and of the views: shared by all commands that use a trained network.
 
 use clap::Args;
 
-/// A trained network and its views of a picture.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct TrainedArgs {
-    /// Run directory
-    pub run: PathBuf,
+/// A checkpoint of a run.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct CheckpointArgs {
+    /// Checkpoint to use: best, last or a step number
+    #[arg(long = "checkpoint", default_value = "best", value_name = "WHICH")]
+    pub which: WhichCheckpoint,
+}
 
+/// A checkpoint of a run, and its views of a picture.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct TrainedArgs {
     /// Views of each picture: 1 (the center) or 10 (center and corners, also mirrored, averaged as
     /// in the paper)
     #[arg(long, default_value_t = 1, value_parser = views)]
     pub views: u32,
 
-    /// Checkpoint to use: best, last or a step number
-    #[arg(long, default_value = "best", value_name = "WHICH")]
-    pub checkpoint: WhichCheckpoint,
+    /// Choice of the checkpoint.
+    #[command(flatten)]
+    pub checkpoint: CheckpointArgs,
 }
 
 /// The choice of one checkpoint of a run.

@@ -62,6 +62,31 @@ pub(crate) struct WorkerDeadlineArgs {
     coordinator_deadline: f64,
 }
 
+/// The time to stop: shared by `up`, `coordinator` and `worker`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GraceArgs {
+    /// Longest time from the request to stop (SIGTERM, Ctrl-C) to the end: meanwhile the
+    /// coordinator collects a checkpoint
+    ///
+    /// Give less than whatever kills processes that don't stop: 30 s in Kubernetes
+    /// (terminationGracePeriodSeconds) and Slurm (KillWait), 90 s in systemd (TimeoutStopSec), 10 s
+    /// in Docker (stop_grace_period). A second request ends a process at once.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = coordinator::Config::GRACE.as_secs_f64(),
+        value_parser = seconds
+    )]
+    grace: f64,
+}
+
+impl GraceArgs {
+    /// The time.
+    pub(crate) fn time(&self) -> Duration {
+        Duration::from_secs_f64(self.grace)
+    }
+}
+
 impl FailureArgs {
     /// Writes the values into the coordinator's configuration.
     pub(crate) fn set(&self, config: &mut coordinator::Config) {

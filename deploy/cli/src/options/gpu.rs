@@ -25,7 +25,7 @@ pub(crate) struct GpuArgs {
     #[arg(long, value_name = "DIR")]
     kernel_cache: Option<PathBuf>,
 
-    /// Treat a GPU call that takes longer than this as hung and restart the worker
+    /// Treat a device without progress for longer than this as hung and restart the worker
     #[arg(
         long,
         value_name = "SECONDS",

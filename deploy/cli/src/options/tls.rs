@@ -15,6 +15,11 @@ pub(crate) struct TlsArgs {
 }
 
 impl TlsArgs {
+    /// The folder that was typed.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.certs.as_deref()
+    }
+
     /// Reads the certificates of `role` from the folder that was typed, or from `fallback`, such as
     /// the folder that the environment names; without either, connections are plain.
     ///

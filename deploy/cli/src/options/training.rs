@@ -17,6 +17,21 @@ pub(crate) struct TrainingArgs {
     #[arg(long, value_name = "f32|f16")]
     wire: Option<String>,
 
+    /// Start a new run from the weights of another run, or of a file that `export` wrote, instead
+    /// of initial values
+    ///
+    /// Layers of another size, such as fc8 with another number of classes, begin anew, and so does
+    /// the last layer if its classes have other names. The run directory keeps the weights.
+    #[arg(long, value_name = "RUN|FILE")]
+    pub(crate) from: Option<String>,
+
+    /// Begin the run anew, from step 0, if it had checkpoints and none of them can be used
+    ///
+    /// Existing files are set aside: checkpoints.before, metrics.jsonl.before and so on. A run that
+    /// has a whole checkpoint is resumed all the same.
+    #[arg(long)]
+    from_start: bool,
+
     /// Stop after this many epochs [default: the recipe's]
     #[arg(long, conflicts_with = "steps")]
     epochs: Option<u64>,
@@ -50,6 +65,7 @@ impl TrainingArgs {
     /// Writes what was typed into the coordinator's configuration.
     pub(crate) fn set(&self, config: &mut coordinator::Config) {
         let steps = self.steps.map(coordinator::Until::Steps);
+        config.from_start = self.from_start;
         config.until = steps.or(self.epochs.map(coordinator::Until::Epochs));
         config.checkpoint_every = self.checkpoint_every.unwrap_or(config.checkpoint_every);
         config.timing_every = self.timing_every.unwrap_or(config.timing_every);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use net::Backoff;
 use proto::wire::{self, RunStatus};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -32,6 +32,8 @@ pub(crate) const LONG_LIFE: Duration = Duration::from_secs(60);
 const MISSED_FOR: Duration = Duration::from_secs(5);
 /// Longest time until a coordinator ends that has refused another process or given up its run.
 const COORDINATOR_ENDS: Duration = Duration::from_secs(10);
+/// Longest time until a child ends whose pipe is closed.
+const WITHOUT_PARENT: Duration = Duration::from_millis(500);
 /// Longest time until a child listens. Reading the largest index takes a loader seconds.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -44,6 +46,26 @@ pub(crate) struct ChildCommand {
     pub args: Vec<OsString>,
     /// Folder of its log.
     pub logs: PathBuf,
+}
+
+/// The wish of `up` for its processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A process that ends is started again.
+    Alive,
+    /// The run stops: nothing is started again.
+    Stopping,
+    /// The run is over: a process has this time to finish.
+    Gone(Duration),
+}
+
+/// A process that is not started again while the run needs it.
+#[derive(Debug)]
+pub(crate) struct GivenUp {
+    /// Name of the process.
+    pub name: String,
+    /// The last reason.
+    pub why: anyhow::Error,
 }
 
 /// A running process.
@@ -207,21 +229,30 @@ impl Running {
             return;
         }
         drop(self.stdin.take());
-        if tokio::time::timeout(Duration::from_secs(2), self.child.wait()).await.is_err() {
+        if tokio::time::timeout(WITHOUT_PARENT, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }
     }
 }
 
-/// Restarts a worker or loader whenever it ends or hangs, until the run is `over`, which holds the
-/// time that the process then has to finish.
+/// Restarts a worker or loader whenever it ends or hangs, as long as it is wanted.
 ///
 /// # Errors
 /// If the process ended more than [`MOST_RESTARTS`] times, can't be restarted, or ended with
 /// [`FOR_GOOD`] or [`REFUSED`].
 pub(crate) async fn keep_alive(
+    running: Running,
+    wanted: watch::Receiver<Wanted>,
+    states: watch::Receiver<RunStatus>,
+    notices: mpsc::UnboundedSender<String>,
+) -> Result<(), GivenUp> {
+    let name = running.name().to_owned();
+    restarting(running, wanted, states, notices).await.map_err(|why| GivenUp { name, why })
+}
+
+async fn restarting(
     mut running: Running,
-    mut over: watch::Receiver<Option<Duration>>,
+    mut wanted: watch::Receiver<Wanted>,
     mut states: watch::Receiver<RunStatus>,
     notices: mpsc::UnboundedSender<String>,
 ) -> Result<()> {
@@ -238,7 +269,7 @@ pub(crate) async fn keep_alive(
                 running.ended().await;
                 End::Killed("it stopped answering".into())
             }
-            grace = run_over(&mut over) => {
+            grace = run_over(&mut wanted) => {
                 running.finish(grace).await;
                 return Ok(());
             }
@@ -250,7 +281,8 @@ pub(crate) async fn keep_alive(
             End::Refused(_) => COORDINATOR_ENDS,
             _ => Duration::ZERO,
         };
-        if tokio::time::timeout(wait, run_over(&mut over)).await.is_ok() {
+        let unwanted = wanted.wait_for(|wanted| *wanted != Wanted::Alive);
+        if tokio::time::timeout(wait, unwanted).await.is_ok() {
             return Ok(());
         }
         if let End::ForGood(why) | End::Refused(why) = &end {
@@ -280,7 +312,11 @@ async fn missed(address: &str, states: &mut watch::Receiver<RunStatus>) {
     let (mut was_there, mut since) = (false, None);
     while states.changed().await.is_ok() {
         let state = states.borrow_and_update();
-        let mut addresses = state.workers.iter().map(|w| &w.address).chain(&state.loaders);
+        let mut addresses = state
+            .workers
+            .iter()
+            .map(|w| &w.address)
+            .chain(state.loaders.iter().map(|l| &l.address));
         if addresses.any(|known| known == address) {
             (was_there, since) = (true, None);
         } else if was_there
@@ -294,9 +330,12 @@ async fn missed(address: &str, states: &mut watch::Receiver<RunStatus>) {
 }
 
 /// Resolves when the run is over, with the time that the process has to finish.
-async fn run_over(over: &mut watch::Receiver<Option<Duration>>) -> Duration {
-    let grace = over.wait_for(Option::is_some).await.map(|grace| *grace);
-    grace.ok().flatten().unwrap_or_default()
+async fn run_over(wanted: &mut watch::Receiver<Wanted>) -> Duration {
+    let is_gone = |wanted: &Wanted| matches!(wanted, Wanted::Gone(_));
+    match wanted.wait_for(is_gone).await.map(|wanted| *wanted) {
+        Ok(Wanted::Gone(grace)) => grace,
+        _ => Duration::ZERO,
+    }
 }
 
 /// The error with which a process ended: the last one in its log, or the last line of the log.
@@ -327,15 +366,6 @@ fn tail(file: &Path, bytes: u64) -> Result<String> {
     let mut end = Vec::new();
     file.read_to_end(&mut end)?;
     Ok(String::from_utf8_lossy(&end).into_owned())
-}
-
-/// The folder of logs, made if it does not exist.
-pub(crate) fn logs(run: &Path) -> Result<PathBuf> {
-    let logs = run.join("logs");
-    std::fs::create_dir_all(&logs).map_err(|e| {
-        anyhow!("{} can't be made: {e}; choose another folder with --run", logs.display())
-    })?;
-    Ok(logs)
 }
 
 #[cfg(test)]

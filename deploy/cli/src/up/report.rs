@@ -14,17 +14,17 @@ use crate::print;
 /// Prints how the run ended.
 pub(crate) fn ended(run: &LocalRun, ending: &Ending, took: Duration) -> Result<()> {
     let dir = RunDir::open(&run.dir)?;
+    let again = format!("{} up --run {}", print::program(), print::quoted(&run.dir));
+    if *ending == Ending::Stopped {
+        print::line(stopped(&dir, &again)?);
+        return Ok(());
+    }
     let metrics = Metrics::read(&dir.metrics_path())?;
     let classes = dir.data_set()?.classes.len();
     let (step, epoch) = metrics.steps.last().map_or((0, 0.0), |s| (s.figures.step, s.epoch));
     let took = print::duration(took.as_secs_f64());
     let so_far = format!("{} steps, {epoch:.1} epochs", print::thousands(step));
-    let again = format!("{} up --run {}", print::program(), print::quoted(&run.dir));
     match ending {
-        Ending::Stopped => {
-            print::line(format_args!("stopped after {so_far}; to resume: {again}"));
-            return Ok(());
-        }
         Ending::AlreadyFinished => {
             print::line(format_args!("the run is already finished: {so_far}"));
         }
@@ -37,6 +37,21 @@ pub(crate) fn ended(run: &LocalRun, ending: &Ending, took: Duration) -> Result<(
     print::line("");
     next(&run.dir, epoch, &again, run.data.starts_with("synthetic"));
     Ok(())
+}
+
+/// The step from which a stopped run resumes: that of its newest checkpoint.
+fn stopped(dir: &RunDir, again: &str) -> Result<String> {
+    match dir.newest() {
+        Ok((kept, _)) => Ok(format!(
+            "stopped after {} steps, {:.1} epochs; to resume: {again}",
+            print::thousands(kept.step),
+            kept.epoch
+        )),
+        Err(error) if error.is_absent() => {
+            Ok(format!("stopped before the first checkpoint; to begin anew: {again}"))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The best and the last evaluation, against chance.

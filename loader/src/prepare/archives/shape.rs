@@ -48,8 +48,7 @@ impl Shape {
         let shape = match (tars, pictures, labels) {
             (0, 0, 0) => Self::Other,
             (tars, pictures, _) if tars > pictures => Self::Tars,
-            // A README.txt or two beside class folders are no labels.
-            (_, pictures, labels) if labels > 0 && 4 * labels >= pictures => Self::Samples,
+            (_, pictures, labels) if webdataset::are_samples(pictures, labels) => Self::Samples,
             _ if inside > flat => Self::Folders,
             _ => Self::Pictures,
         };

@@ -36,6 +36,18 @@ fn said(files: &[(&str, Vec<u8>)]) -> Option<String> {
     Some(format!("{layout} {keys} {counts} left out {left}; notes: {notes}; doubts: {doubts}"))
 }
 
+/// Samples in folders, of which the pictures come first: two for each label that a listing shows.
+#[test]
+fn labels_behind_the_first_members_of_a_tar_are_found() {
+    let pictures = (0..500).map(|i| (format!("{:03}/{i:05}.jpg", i % 4), vec![1]));
+    let labels =
+        (0..500).map(|i| (format!("{:03}/{i:05}.cls", i % 4), format!("{}", i % 3).into()));
+    let members: Vec<(String, Vec<u8>)> = pictures.chain(labels).collect();
+    let members: Vec<_> = members.iter().map(|(name, b)| (name.as_str(), b.clone())).collect();
+    let said = said(&[("00000.tar", tar_of(&members))]).unwrap();
+    assert_eq!(said, "webdataset 0,1,2 500/0/0 left out 0; notes: ; doubts: ");
+}
+
 #[test]
 fn folders_without_archives_or_with_unpacked_ones_are_left_to_others() {
     let samples = || tar_of(&[("0.jpg", vec![1]), ("0.cls", b"0".to_vec())]);

@@ -204,3 +204,37 @@ fn a_second_preparation_of_one_destination_is_refused_and_disturbs_nothing() {
     assert!(!refused.is_empty());
     DataSet::open(&dest).unwrap().verify().unwrap();
 }
+
+/// A folder where a file should be can't be read, even by root.
+#[test]
+fn an_interrupted_preparation_that_can_not_be_read_is_not_removed() {
+    let (root, out) = (source(false), tempfile::tempdir().unwrap());
+    let (dest, partial) = (out.path().join("out"), out.path().join(".out.partial"));
+    go(root.path(), &dest, &After(AtomicU64::new(60))).unwrap_err();
+    for (file, newer) in
+        [("preparation.key", true), ("preparation.key", false), ("all-00000.done", false)]
+    {
+        let path = partial.join(file);
+        let whole = std::fs::read(&path).unwrap();
+        let files = || std::fs::read_dir(&partial).unwrap().count();
+        let before = files();
+        match newer {
+            true => std::fs::write(&path, "another digest\nformat 3\n").unwrap(),
+            false => {
+                std::fs::remove_file(&path).unwrap();
+                std::fs::create_dir(&path).unwrap();
+            }
+        }
+        let said = go(root.path(), &dest, &|_| ()).unwrap_err().to_string();
+        let expected = if newer { "written in format 3" } else { "Is a directory" };
+        assert!(said.contains(file) && said.contains(expected), "{said}");
+        assert_eq!(files(), before, "{said}");
+        if !newer {
+            std::fs::remove_dir(&path).unwrap();
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+    let heard = Heard::default();
+    go(root.path(), &dest, &heard).unwrap();
+    assert!(heard.resumed.lock().unwrap().is_some_and(|resumed| resumed.done > 0));
+}

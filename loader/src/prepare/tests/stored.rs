@@ -65,6 +65,52 @@ fn small_pictures_are_stored_without_loss_and_quality_is_a_choice() {
     assert!(best > usual && usual > worse);
 }
 
+/// Re-encoding would cost what a second JPEG costs; below side 65 the pixels take more space.
+#[test]
+fn a_jpeg_that_has_the_stored_size_already_is_stored_as_it_is() {
+    let jpeg = |side: u16, n: u8| {
+        let pixels: Vec<u8> =
+            (0..3 * u32::from(side) * u32::from(side)).map(|k| (k / 9) as u8 ^ n).collect();
+        let mut bytes = Vec::new();
+        Encoder::new(&mut bytes, 70).encode(&pixels, side, side, ColorType::Rgb).unwrap();
+        bytes
+    };
+    let with_film = |bytes: Vec<u8>| [bytes, vec![7; 1 << 16]].concat();
+    for side in [48, 96] {
+        let same = [jpeg(side, 0), jpeg(side, 1), jpeg(side, 2)];
+        let others = [jpeg(side + 8, 3), with_film(jpeg(side, 4)), jpeg(side, 5)];
+        let all: Vec<_> = same.iter().chain(&others).collect();
+        let names = (0..).map(|i| format!("train/{}/{i}.jpg", ["a", "b"][i % 2]));
+        let files: Vec<_> = names.zip(all.iter().map(|bytes| bytes.to_vec())).collect();
+        let root = tree(&files.iter().map(|(n, b)| (n.as_str(), b.clone())).collect::<Vec<_>>());
+        let out = tempfile::tempdir().unwrap();
+        for (name, val_share) in [("all", 0.0), ("divided", 0.4)] {
+            let dest = out.path().join(name);
+            let options = Options { side: side.into(), val_share, ..Options::default() };
+            prepare(root.path(), &dest, &options, &|_| ()).unwrap();
+            let data = DataSet::open(&dest).unwrap();
+            let (mut kept, mut sums) = (0, crate::statistics::PixelSums::new(side.into()));
+            for (split, n) in
+                [(Split::Train, data.describe().n_train), (Split::Val, data.describe().n_val)]
+            {
+                for i in 0..n {
+                    let (mut stored, mut pixels) = (Vec::new(), Vec::new());
+                    data.read(split, i, &mut stored, &mut pixels).unwrap();
+                    kept += usize::from(all.contains(&&stored));
+                    let exact =
+                        all.iter().any(|b| picture::square(b, side.into()).unwrap() == pixels);
+                    assert!(exact || (side > 64 && !all.contains(&&stored)), "{side} {name} {i}");
+                    if split == Split::Train {
+                        sums.add(&pixels);
+                    }
+                }
+            }
+            assert_eq!(kept, 4, "side {side}, {name}");
+            assert_eq!(data.describe().mean, sums.mean(), "side {side}, {name}");
+        }
+    }
+}
+
 #[test]
 fn pictures_that_cannot_be_decoded_are_not_held_out() {
     let good = |gray| gray_jpeg(32, 32, gray);

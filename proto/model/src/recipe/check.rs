@@ -55,6 +55,16 @@ impl Recipe {
         need(from_0(self.color_noise), "color_noise", self.color_noise, "0 (off) or more")?;
         need(above_0(self.rate), "rate", self.rate, "above 0")?;
         need(from_0(self.bias_rate), "bias_rate", self.bias_rate, "0 or more")?;
+        for (key, factors) in [("rates", &self.rates), ("decays", &self.decays)] {
+            for (of, &factor) in factors {
+                let layer = [".weight", ".bias"].iter().find_map(|kind| of.strip_suffix(kind));
+                self.known_layer(key, layer.unwrap_or(of))?;
+                need(from_0(factor), &format!("{key}.{of}"), factor, "0 or more")?;
+            }
+        }
+        let learns = |layer| self.rate_factor_of(&format!("{layer}.weight")) > 0.0;
+        let some = self.rows()?.iter().any(|(_, row)| learns(row.name));
+        need(some, "rates", "0 for every layer", "above 0 for at least one layer")?;
         let part = "0 or more, below 1";
         need((0.0..1.0).contains(&self.momentum), "momentum", self.momentum, part)?;
         need((0.0..1.0).contains(&self.decay), "decay", self.decay, part)?;
@@ -85,7 +95,7 @@ impl Recipe {
     }
 
     fn known_layer(&self, key: &'static str, layer: &str) -> Result<(), RecipeError> {
-        let layers: Vec<_> = self.table().iter().map(|row| row.name).collect();
+        let layers = self.layer_names()?;
         match layers.contains(&layer) {
             true => Ok(()),
             false => Err(RecipeError::NoSuchLayer { key, layer: layer.into(), layers }),
@@ -135,6 +145,8 @@ mod tests {
             "classes=9223372036854775807",
             "lrn_size=4294967297",
             "biases.conv1=1e39",
+            "rates.conv1=-1",
+            "decays.fc8=1e39",
             "weight_stds.conv1=1e300",
             "lrn_k=1e39",
             "rate=1e39",

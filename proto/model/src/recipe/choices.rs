@@ -58,6 +58,16 @@ pub enum OpOrder {
     AsRun,
 }
 
+/// Parts of the mean image that are subtracted from a crop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MeanPart {
+    /// For each pixel the mean of its own place in the stored picture.
+    Place,
+    /// The center, wherever the crop lies, and the same for a mirrored one: the authors' program.
+    Center,
+}
+
 /// Rules for the standard deviation of initial weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -43,7 +43,7 @@ pub enum RecipeError {
         layers.join(", ")
     )]
     NoSuchLayer {
-        /// `weight_stds` or `biases`.
+        /// A key whose value is a table, such as `biases`.
         key: &'static str,
         /// The unknown layer.
         layer: String,

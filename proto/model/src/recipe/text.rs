@@ -8,6 +8,9 @@ use super::{Recipe, RecipeError};
 const FOREIGN_NAMES: [(&str, &str); 4] =
     [("lr", "rate"), ("wd", "decay"), ("mirror", "flip"), ("norm", "lrn")];
 
+/// Keys whose value is a list of layers. The other lists are of whole numbers.
+const LISTS_OF_LAYERS: [&str; 2] = ["without", "unlinked"];
+
 impl Recipe {
     /// Reads a recipe; missing keys have the paper's values, a missing name is `custom`.
     ///
@@ -49,8 +52,9 @@ impl Recipe {
 
     /// Changes one value: `batch=64`, `lrn=none`, `rate_epochs=[25, 51]`, `weight_stds.conv3=0.03`.
     ///
-    /// Text needs no quotes. Only key and type are checked, because `schedule=epochs` makes sense
-    /// only with `rate_epochs`: call [`Recipe::check`] after the last assignment.
+    /// Text needs no quotes, and a list of one layer no brackets: `without=conv4`. Only key and
+    /// type are checked, because `schedule=epochs` makes sense only with `rate_epochs`: call
+    /// [`Recipe::check`] after the last assignment.
     ///
     /// # Errors
     /// [`RecipeError`] on text that isn't an assignment, unknown keys and values of a wrong type.
@@ -69,6 +73,8 @@ impl Recipe {
     fn put(&mut self, key: &str, value: Value) -> Result<(), RecipeError> {
         let mut keys = self.table_of_keys();
         let written = value.to_string();
+        let layers = LISTS_OF_LAYERS.contains(&key);
+        let value = if layers { list_of_words(value) } else { value };
         let wrong = |allowed: &str| RecipeError::Value {
             key: key.into(),
             value: written.clone(),
@@ -85,7 +91,8 @@ impl Recipe {
             let nearest = nearest(key, &self.table_of_keys());
             return Err(RecipeError::UnknownKey { key: key.into(), nearest });
         };
-        if let Some(allowed) = type_mismatch(slot, &value) {
+        let allowed = if layers { not_layers(&value) } else { type_mismatch(slot, &value) };
+        if let Some(allowed) = allowed {
             return Err(wrong(allowed));
         }
         *slot = value;
@@ -110,6 +117,24 @@ fn parsed(value: &str, as_text: bool) -> Value {
         }
         _ => Value::String(value.into()),
     }
+}
+
+/// The list in text such as `conv4` or `[conv3, conv4]`; other values as they are.
+fn list_of_words(value: Value) -> Value {
+    match value {
+        Value::String(text) => {
+            let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
+            let words = inner.split(',').map(|word| Value::String(word.trim().into()));
+            Value::Array(words.collect())
+        }
+        other => other,
+    }
+}
+
+/// Describes the type that a list of layers must have, if `value` has another one.
+fn not_layers(value: &Value) -> Option<&'static str> {
+    let layers = value.as_array().is_some_and(|words| words.iter().all(Value::is_str));
+    (!layers).then_some("a list of layers, such as [conv3, conv4]")
 }
 
 /// Describes the type that is needed in place of `old`, if `new` has another one.

@@ -154,7 +154,14 @@ impl Driver {
             .seen
             .into_iter()
             .filter_map(|seen| Some((seen.allocation, seen.touched.into_inner()?)));
-        Ok(touched.collect())
+        let touches: Touches = touched.collect();
+        if settings.flip == launching.number && fault_is_due(settings.fault_file.as_deref()) {
+            let flipped = touches.iter().any(|(at, touched)| flip(at, touched));
+            let name = &launching.function.program.name;
+            let what = if flipped { "one bit is flipped" } else { "there is no bit to flip" };
+            report::say(&format!("{name}: {what}, as asked for"));
+        }
+        Ok(touches)
     }
 
     /// Finds unordered operations that touch the same memory, and keeps what this one touched.
@@ -190,6 +197,24 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// Flips the highest bit of the fraction of the first number that was written and is not zero.
+fn flip(allocation: &Allocation, touched: &Touched) -> bool {
+    for from in touched.written_parts() {
+        let part = from..(from + touched.part()).min(allocation.len);
+        for offset in part.step_by(4).filter(|offset| offset + 4 <= allocation.len) {
+            let word = (allocation.start + offset as u64) as *mut u32;
+            // SAFETY: the word lies in a live allocation, and no launch runs now.
+            let value = unsafe { word.read() };
+            if value != 0 && allocation.is_written(offset, 4) {
+                // SAFETY: as above.
+                unsafe { word.write(value ^ 1 << 22) };
+                return true;
+            }
+        }
+    }
+    false
 }
 
 fn touching(

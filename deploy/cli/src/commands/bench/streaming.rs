@@ -51,6 +51,7 @@ pub(super) async fn measure(data: &str, recipe: &Recipe, folder: &Path) -> Resul
         color_noise: recipe.color_noise,
         view: 0,
         traced: false,
+        next_step: None,
     };
     take(&mut client, &mut request).await?; // the first one fills caches
     let pid = loader.pid().context("the loader ended during the measurement")?;
@@ -69,6 +70,7 @@ async fn take(client: &mut LoaderClient<Channel>, request: &mut BatchRequest) ->
     let mut parts = client.batch(request.clone()).await?.into_inner();
     while parts.message().await?.is_some() {}
     request.step += 1;
+    request.next_step = Some(request.step + 1);
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Document<'a> {
 impl<'a> Document<'a> {
     /// The document of a whole report.
     pub(super) fn new(checks: &'a [Check]) -> Self {
-        let (format, version) = (FORMAT, proto::VERSION);
+        let (format, version) = (FORMAT, crate::BUILD);
         Self { format, version, verdict: worst(checks), checks }
     }
 }
@@ -151,7 +151,7 @@ disk
         let checks = checks();
         let json = serde_json::to_value(Document::new(&checks)).expect("plain data");
         assert_eq!(json["format"], 1);
-        assert_eq!(json["version"], proto::VERSION);
+        assert_eq!(json["version"], crate::BUILD);
         assert_eq!(json["verdict"], "wrong");
         let last = &json["checks"][2];
         assert_eq!((&last["key"], &last["subject"]), (&"disk.folder".into(), &"x".into()));

@@ -25,7 +25,7 @@ impl System {
 
     /// Lines for information, always `ok`.
     pub(super) fn checks(&self) -> Vec<Check> {
-        let version = proto::VERSION;
+        let version = crate::BUILD;
         let container = self.container.as_deref().unwrap_or("none seen");
         vec![
             Check::ok("program.version", format!("alexnet {version}")),
@@ -85,7 +85,7 @@ mod tests {
     fn the_system_is_told_and_asks_for_nothing() {
         let checks = System::probe().checks();
         assert!(checks.iter().all(|check| check.verdict == Verdict::Ok));
-        assert!(checks[0].measured.contains(proto::VERSION));
+        assert!(checks[0].measured.contains(crate::BUILD));
         assert!(checks[1].measured.contains("Linux "), "{checks:?}");
     }
 

@@ -1,4 +1,4 @@
-//! The results of `eval`: printed, and kept under `RUN/eval`.
+//! The results of `eval`: printed, and kept in a folder, by default `RUN/eval`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use loader::Split;
 use serde::Serialize;
 
-use super::measure::Measured;
+use super::measure::{Measured, OfRun, Scores};
 use crate::confusion::{Confusion, OfClass};
 use crate::draw::{confusion, sheet};
 use crate::{print, recipe};
@@ -16,17 +16,13 @@ const PAIRS: usize = 10;
 /// Classes that are printed.
 const CLASSES: usize = 5;
 
-/// The pictures, network and devices of a measurement.
+/// The pictures and views of a measurement.
 #[derive(Debug)]
 pub(super) struct About {
     /// The pictures.
     pub(super) data: String,
     /// The split of the pictures.
     pub(super) split: Split,
-    /// The devices.
-    pub(super) devices: String,
-    /// Steps that the network was trained for.
-    pub(super) step: u64,
     /// Views of each picture.
     pub(super) views: u32,
     /// Side of the stored pictures.
@@ -39,13 +35,28 @@ struct Written<'a> {
     data: &'a str,
     split: &'a str,
     devices: &'a str,
-    step: u64,
+    /// Steps of the network; none for several runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<u64>,
     views: u32,
     n_images: u64,
     loss: f64,
     top1_error: f64,
     top5_error: f64,
+    /// Each run alone, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    runs: Vec<WrittenRun>,
     confused: Vec<Confused<'a>>,
+}
+
+/// One of several runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct WrittenRun {
+    run: String,
+    step: u64,
+    loss: f64,
+    top1_error: f64,
+    top5_error: f64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -59,25 +70,37 @@ struct Confused<'a> {
 /// Prints errors, the worst classes and the most confused pairs.
 pub(super) fn print(about: &About, measured: &Measured) {
     let confusion = &measured.confusion;
+    let chance = 100.0 * (1.0 - 1.0 / confusion.classes().len() as f64);
+    let step = match measured.runs.as_slice() {
+        [run] => format!("step {}, ", print::thousands(run.step)),
+        _ => String::new(),
+    };
     print::line(format_args!(
-        "{} {} pictures of {}, step {}, {}, on {}",
+        "{} {} pictures of {}, {step}{}, on {}",
         print::thousands(measured.n_images),
         match about.split {
             Split::Val => "validation",
             split => split.name(),
         },
         about.data,
-        print::thousands(about.step),
         print::count(about.views.into(), "view", "views"),
-        about.devices,
+        measured.devices,
     ));
-    print::line(format_args!(
-        "top-1 error {:.2} %   top-5 error {:.2} %   loss {:.4}   (chance {:.1} %)",
-        100.0 * measured.top1_error,
-        100.0 * measured.top5_error,
-        measured.loss,
-        100.0 * (1.0 - 1.0 / confusion.classes().len() as f64)
-    ));
+    if measured.runs.len() > 1 {
+        measured.runs.iter().for_each(|run| {
+            let name = format!("{}, step {}", print::path(&run.run), print::thousands(run.step));
+            print::line(format_args!("{}   {name}", errors(&run.scores)));
+        });
+        let n = measured.runs.len();
+        let mean = errors(&Scores::mean(&measured.runs));
+        print::line(format_args!("{mean}   mean of the {n} runs"));
+        let together = errors(&measured.scores);
+        print::line(format_args!(
+            "{together}   the {n} runs together: mean of their probabilities (chance {chance:.1} %)"
+        ));
+    } else {
+        print::line(format_args!("{}   (chance {chance:.1} %)", errors(&measured.scores)));
+    }
     let pairs = confusion.worst(PAIRS);
     if !pairs.is_empty() {
         print::line("most confused pairs:");
@@ -87,6 +110,12 @@ pub(super) fn print(about: &About, measured: &Measured) {
         print::line(format_args!("  {times:>5} × {class} predicted as {predicted}"));
     }
     print_worst_classes(confusion);
+}
+
+fn errors(scores: &Scores) -> String {
+    let Scores { loss, top1_error, top5_error } = scores;
+    let [top1, top5] = [top1_error, top5_error].map(|error| 100.0 * error);
+    format!("top-1 error {top1:.2} %   top-5 error {top5:.2} %   loss {loss:.4}")
 }
 
 fn print_worst_classes(confusion: &Confusion) {
@@ -121,16 +150,15 @@ fn worst_classes(confusion: &Confusion) -> Vec<OfClass> {
     classes
 }
 
-/// Writes the results under `RUN/eval` and returns the files; only the coordinator writes
+/// Writes the results into a folder and returns the files; only the coordinator writes
 /// `metrics.jsonl`.
 ///
 /// # Errors
 /// If a file can't be written.
-pub(super) fn keep(run: &Path, about: &About, measured: Measured) -> Result<Vec<PathBuf>> {
-    let folder = run.join("eval");
-    std::fs::create_dir_all(&folder)
+pub(super) fn keep(folder: &Path, about: &About, measured: Measured) -> Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(folder)
         .with_context(|| format!("the folder {} can't be made", folder.display()))?;
-    let name = name(about);
+    let name = name(about, &measured.runs);
     let file = |ending: &str| folder.join(format!("{name}{ending}"));
     let mut files =
         Vec::from([".json", "-confusion.csv", "-confusion.png", "-classes.csv"].map(file));
@@ -155,27 +183,40 @@ pub(super) fn keep(run: &Path, about: &About, measured: Measured) -> Result<Vec<
 }
 
 /// The common beginning of the names of all files.
-fn name(about: &About) -> String {
+fn name(about: &About, runs: &[OfRun]) -> String {
     let split = match about.split {
         Split::Val => String::new(),
         split => format!("-{}", split.name()),
     };
     let data = recipe::data_name(&about.data, about.side);
-    format!("{data}{split}-step-{:08}-views-{}", about.step, about.views)
+    match runs {
+        [run] => format!("{data}{split}-step-{:08}-views-{}", run.step, about.views),
+        runs => format!("{data}{split}-{}-runs-views-{}", runs.len(), about.views),
+    }
 }
 
 fn written<'a>(about: &'a About, measured: &'a Measured) -> Written<'a> {
     let confused = |(label, predicted, pictures)| Confused { label, predicted, pictures };
+    let Scores { loss, top1_error, top5_error } = measured.scores;
+    let is_alone = measured.runs.len() == 1;
+    let of_run = |OfRun { run, step, scores }: &OfRun| WrittenRun {
+        run: run.to_string_lossy().into_owned(),
+        step: *step,
+        loss: scores.loss,
+        top1_error: scores.top1_error,
+        top5_error: scores.top5_error,
+    };
     Written {
         data: &about.data,
         split: about.split.name(),
-        devices: &about.devices,
-        step: about.step,
+        devices: &measured.devices,
+        step: measured.runs.first().filter(|_| is_alone).map(|run| run.step),
         views: about.views,
         n_images: measured.n_images,
-        loss: measured.loss,
-        top1_error: measured.top1_error,
-        top5_error: measured.top5_error,
+        loss,
+        top1_error,
+        top5_error,
+        runs: if is_alone { Vec::new() } else { measured.runs.iter().map(of_run).collect() },
         confused: measured.confusion.worst(PAIRS).into_iter().map(confused).collect(),
     }
 }
@@ -187,29 +228,35 @@ mod tests {
     use crate::confusion::tests::three;
 
     fn about(split: Split) -> About {
-        let devices = "cpu:1,cpu:1".into();
-        About { data: "data/flowers-72".into(), split, devices, step: 450, views: 10, side: 72 }
+        About { data: "data/flowers-72".into(), split, views: 10, side: 72 }
     }
 
-    fn measured() -> Measured {
+    fn run(name: &str, top1_error: f64) -> OfRun {
+        let scores = Scores { loss: 1.5, top1_error, top5_error: 0.0 };
+        OfRun { run: name.into(), step: 450, scores }
+    }
+
+    fn measured(runs: Vec<OfRun>) -> Measured {
         let (worst, confusion) = (Worst::default(), three());
-        let [loss, top1_error, top5_error] = [1.5, 0.6, 0.0];
-        Measured { n_images: 5, loss, top1_error, top5_error, confusion, worst }
+        let scores = Scores { loss: 1.5, top1_error: 0.6, top5_error: 0.0 };
+        let devices = "cpu:1,cpu:1".into();
+        Measured { n_images: 5, scores, runs, devices, confusion, worst }
     }
 
     #[test]
     fn names_stay_those_of_the_first_release_for_validation_pictures() {
-        assert_eq!(name(&about(Split::Val)), "flowers-step-00000450-views-10");
-        assert_eq!(name(&about(Split::Train)), "flowers-train-step-00000450-views-10");
+        let alone = [run("a", 0.6)];
+        assert_eq!(name(&about(Split::Val), &alone), "flowers-step-00000450-views-10");
+        assert_eq!(name(&about(Split::Train), &alone), "flowers-train-step-00000450-views-10");
     }
 
     #[test]
     fn confused_pairs_are_in_the_json_and_a_stale_sheet_goes() {
         let dir = tempfile::tempdir().unwrap();
-        let stale = dir.path().join("eval/flowers-step-00000450-views-10-mistakes.png");
-        std::fs::create_dir(dir.path().join("eval")).unwrap();
+        let stale = dir.path().join("flowers-step-00000450-views-10-mistakes.png");
         std::fs::write(&stale, "").unwrap();
-        let files = keep(dir.path(), &about(Split::Val), measured()).unwrap();
+        let measured = measured(vec![run("a", 0.6)]);
+        let files = keep(dir.path(), &about(Split::Val), measured).unwrap();
         assert!(files.len() == 4 && files.iter().all(|file| file.is_file()), "{files:?}");
         assert!(!stale.exists());
         let json: serde_json::Value =
@@ -217,6 +264,21 @@ mod tests {
         assert_eq!((&json["split"], &json["top1_error"]), (&"val".into(), &0.6.into()));
         assert_eq!(json["confused"][0]["true"], "cat");
         assert_eq!(json["confused"][0]["pictures"], 2);
+        assert_eq!((&json["step"], &json["runs"]), (&450.into(), &serde_json::Value::Null));
+    }
+
+    #[test]
+    fn several_runs_are_kept_each_with_its_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let measured = measured(vec![run("a", 0.75), run("b", 0.5)]);
+        assert_eq!(Scores::mean(&measured.runs).top1_error, 0.625);
+        let files = keep(dir.path(), &about(Split::Val), measured).unwrap();
+        assert!(files[0].ends_with("flowers-2-runs-views-10.json"), "{files:?}");
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&files[0]).unwrap()).unwrap();
+        assert_eq!((&json["top1_error"], &json["step"]), (&0.6.into(), &serde_json::Value::Null));
+        assert_eq!(json["runs"][1]["run"], "b");
+        assert_eq!(json["runs"][1]["top1_error"], 0.5);
     }
 
     #[test]

@@ -3,21 +3,10 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::commands::form::{Format, json_line, record};
 use crate::print;
-
-/// Forms of predictions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// The path, then a line per class
-    Text,
-    /// One row per picture: path, class, probability, class_2, probability_2, …
-    Csv,
-    /// One JSON object per line and picture
-    Json,
-}
 
 /// The form in which the pictures of one call are written.
 #[derive(Debug)]
@@ -95,24 +84,12 @@ impl Predictions {
         };
         let predictions = best.iter().map(of_class).collect();
         let picture = Picture { path: path.to_string_lossy(), predictions };
-        // Strings and numbers only: this can't fail.
-        let mut line = serde_json::to_vec(&picture).unwrap_or_default();
-        line.push(b'\n');
-        line
+        json_line(&picture)
     }
 }
 
-/// A row of CSV, quoted where it is needed.
-fn record<Field: AsRef<[u8]>>(fields: impl Iterator<Item = Field>) -> Vec<u8> {
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    // Memory takes every byte: this can't fail.
-    let written = csv.write_record(fields);
-    debug_assert!(written.is_ok());
-    csv.into_inner().unwrap_or_default()
-}
-
 /// The most probable classes in order; classes that are equally probable keep their order.
-fn best(probabilities: &[f32], top: usize) -> Vec<(usize, f32)> {
+pub(super) fn best(probabilities: &[f32], top: usize) -> Vec<(usize, f32)> {
     let mut order: Vec<(usize, f32)> = probabilities.iter().copied().enumerate().collect();
     order.sort_by(|a, b| b.1.total_cmp(&a.1));
     order.truncate(top);

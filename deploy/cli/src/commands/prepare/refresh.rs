@@ -9,6 +9,7 @@ use loader::dataset::{self, Changes, Files};
 use loader::prepare::{self, Options};
 
 use super::{into_shards, read};
+use crate::files::is_there;
 use crate::print;
 
 /// Pictures, and where their prepared form belongs.
@@ -48,7 +49,7 @@ pub(super) fn up_to_date(wanted: &Wanted<'_>) -> Result<PathBuf> {
         into_shards(src, dst, &wanted.options)?;
         return Ok(dst.to_path_buf());
     }
-    if !src.exists() {
+    if !is_there(src)? {
         print::line(format_args!(
             "{} is not there any more: using what was prepared of it, {}",
             src.display(),

@@ -35,6 +35,19 @@ fn the_papers_ablations_are_one_assignment_each() {
     assert_eq!(set(&["order=as-run"]).unwrap().order, OpOrder::AsRun);
     assert_eq!(set(&["activation=tanh"]).unwrap().activation, Activation::Tanh);
     assert!(!set(&["flip=false"]).unwrap().flip);
+    assert_eq!(set(&["without=conv4"]).unwrap().without, ["conv4"]);
+    assert_eq!(set(&["unlinked=conv3"]).unwrap().unlinked, ["conv3"]);
+}
+
+#[test]
+fn lists_of_layers_are_written_as_people_write_them() {
+    for list in ["[conv4, conv5]", "[\"conv4\", \"conv5\"]", "conv4,conv5"] {
+        assert_eq!(set(&[&format!("without={list}")]).unwrap().without, ["conv4", "conv5"]);
+    }
+    assert_eq!(set(&["without=conv4", "without=[]"]).unwrap().without, [""; 0]);
+    assert!(message(&["without=4"]).contains("a list of layers"));
+    assert!(message(&["rate_epochs=[conv4]"]).contains("a list of whole numbers"));
+    assert_eq!(Recipe::from_toml("without = [\"conv4\"]").unwrap().without, ["conv4"]);
 }
 
 #[test]

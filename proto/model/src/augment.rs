@@ -3,7 +3,7 @@
 //! All are pure functions of the seed and the position in the endless stream, so that every loader
 //! draws the same numbers.
 
-use model::random::{Purpose, Random};
+use crate::random::{Purpose, Random};
 
 /// One use of a picture: its crop, mirroring and color shift.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,7 +12,7 @@ pub struct Sample {
     pub row: u32,
     /// First column of the crop in the stored picture.
     pub column: u32,
-    /// Whether the crop is then mirrored left to right.
+    /// True if the crop is then mirrored left to right.
     pub flip: bool,
     /// Color shift: what is added to red, green and blue of every pixel, in levels (0..255).
     pub shift: [f32; 3],
@@ -21,9 +21,10 @@ pub struct Sample {
 /// The ranges of augmentation in training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Variation {
-    /// Number of crop positions in each direction, as far as the picture allows; 0 = all.
+    /// Number of crop positions in each direction, as far as the picture allows; 0 = all, 1 = the
+    /// center.
     pub offsets: usize,
-    /// Whether half of the crops are mirrored.
+    /// True if half of the crops are mirrored.
     pub flip: bool,
     /// Standard deviation of the color shift's factors.
     pub color_noise: f64,
@@ -38,7 +39,9 @@ pub const VIEWS: u32 = 11;
 pub fn train(seed: u64, g: u64, room: usize, vary: &Variation, colors: &[[f32; 3]; 3]) -> Sample {
     let words = Random::new(seed, Purpose::Crop).words(0, g);
     let offsets = if vary.offsets == 0 { room + 1 } else { vary.offsets.min(room + 1) };
-    let below = |word: u32| ((u64::from(word) * offsets as u64) >> 32) as u32;
+    // One position alone is that of validation, so that the network sees what it is judged by.
+    let first = if vary.offsets == 1 { room as u32 / 2 } else { 0 };
+    let below = |word: u32| first + ((u64::from(word) * offsets as u64) >> 32) as u32;
     Sample {
         row: below(words[0]),
         column: below(words[1]),
@@ -129,6 +132,14 @@ mod tests {
             [max(32, 32), max(33, 32), max(0, 32), max(32, 8), max(32, 0)],
             [31, 32, 32, 8, 0]
         );
+    }
+
+    #[test]
+    fn a_single_position_is_the_center_of_validation() {
+        let vary = Variation { offsets: 1, flip: false, color_noise: 0.0 };
+        for room in [0, 8, 9, 32] {
+            assert!((0..100).all(|g| Some(train(5, g, room, &vary, &COLORS)) == view(0, room)));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The endless shuffled stream of a training run: a pure function of seed and position.
 
-use model::random::Permutation;
+use crate::random::Permutation;
 
 /// One entry of the endless stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
