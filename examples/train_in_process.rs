@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut pair = Pair::new(&recipe, &network, seed, &mean, false, || Ok(Cpu::new(1)))?;
     let rates = Rates { weights: recipe.rate_after(0), biases: recipe.bias_rate_after(0) };
     for step in 0..10 {
-        let request = Request::of_training(&recipe, seed, step);
+        let request = Request::of_training(&recipe, seed, step, data.n_train);
         let batch = source.minibatch(&request)?;
         let minibatch = Minibatch::from_wire((&batch).into(), vec![batch.pixels.clone()])?;
         let done = pair.step(&minibatch, step, rates)?;

@@ -204,7 +204,9 @@ impl<B: Backend> DeviceNetwork<B> {
         images: &Images,
         n: usize,
     ) -> Result<()> {
-        let sent_in = self.micro_batches(layer - 1, n);
+        // As they passed the segment before, which may end with fully-connected layers.
+        let before = self.segments.iter().find(|segment| segment.end == layer);
+        let sent_in = self.micro_batches(before.map_or(0, |segment| segment.start), n);
         let LayerMemory { name, peer, .. } = &mut self.layers[layer];
         let Some(peer) = peer else { return Ok(()) };
         let _span = debug_span!("exchange", at = name, direction = "forward").entered();

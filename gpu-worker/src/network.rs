@@ -201,8 +201,9 @@ impl<B: Backend> DeviceNetwork<B> {
         })
     }
 
-    /// The micro-batches in which `n` images pass a layer. A fully-connected layer takes them at
-    /// once, since it would read its weights anew for each micro_batch.
+    /// The micro-batches in which `n` images pass the segment that begins with this layer. One that
+    /// begins with a fully-connected layer takes them at once, since it would read its weights anew
+    /// for each micro-batch.
     pub(crate) fn micro_batches(&self, layer: usize, n: usize) -> Vec<Range<usize>> {
         let at_once = match self.layers[layer].work {
             Work::Conv(_) => self.recipe.batch.div_ceil(self.recipe.slices.max(1)),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::halves::{self, Partition, Plan};
+use model::halves::{Partition, Plan};
 use model::recipe::Recipe;
 use model::shape::Network;
 
@@ -56,11 +56,7 @@ where
         whole: bool,
         mut device: impl FnMut() -> Result<B>,
     ) -> Result<Self> {
-        let cut: &[Partition] = if whole || network.columns == 1 {
-            &[Partition::Whole]
-        } else {
-            &halves::Half::BOTH.map(Partition::Half)
-        };
+        let cut = Partition::of(if whole { 1 } else { network.columns });
         let (to_b, to_a) = pair();
         let mut ends = [to_b, to_a].into_iter();
         let mut partitions = Vec::new();

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use model::augment::{self, Sample, Variation};
 use model::images::Images;
+use model::recipe::Recipe;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -46,8 +47,10 @@ pub struct Request {
 }
 
 impl Request {
-    /// The request for a training step's minibatch, with the recipe's crops and augmentation.
-    pub fn of_training(recipe: &model::recipe::Recipe, seed: u64, step: u64) -> Self {
+    /// The request for a training step's minibatch, with the recipe's crops and augmentation, when
+    /// an epoch has `n_train` pictures.
+    pub fn of_training(recipe: &Recipe, seed: u64, step: u64, n_train: u64) -> Self {
+        let epoch = step * recipe.batch as u64 / n_train.max(1);
         Self {
             split: Split::Train,
             step,
@@ -56,7 +59,7 @@ impl Request {
             crop: recipe.crop,
             crop_offsets: recipe.crop_offsets,
             flip: recipe.flip,
-            color_noise: recipe.color_noise,
+            color_noise: recipe.color_noise_at(epoch),
             view: 0,
         }
     }

@@ -84,7 +84,8 @@ pub fn training_minibatch(
     seed: u64,
     step: u64,
 ) -> Minibatch {
-    let request = loader::batch::Request::of_training(recipe, seed, step);
+    let n_train = source.describe().n_train;
+    let request = loader::batch::Request::of_training(recipe, seed, step, n_train);
     let batch = source.minibatch(&request).expect("a minibatch");
     Minibatch::from_wire((&batch).into(), vec![batch.pixels]).expect("a loader's own minibatch")
 }

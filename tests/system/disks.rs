@@ -82,7 +82,9 @@ fn a_disk_that_fills_makes_training_pause_and_costs_no_bits() {
     let mut said = String::new();
     wait("a pause that `status` knows of", || {
         said = status(&up);
-        up.is_over() || said.contains("training pauses")
+        // It is announced before the boundary at which the run then waits.
+        let pauses = said.contains("training pauses") && said.contains("checkpointing");
+        up.is_over() || pauses
     });
     let paused = status(&up);
     assert!(step_in(&said) < STEPS && step_in(&said) == step_in(&paused), "{said}\n{paused}");

@@ -7,6 +7,7 @@ mod stalled; // processes that are slow, asleep or disconnected
 mod doctor; // `alexnet doctor` on machines with a fault
 mod loaders; // loaders that are slow, hang or lie beside one that does not
 mod disks; // disks that are full, read-only or damaged
+mod gradients; // of every kind of network, against its loss
 mod erring; // disks that err or are slow at one call
 mod numbers; // a run that diverges
 mod failure; // a process fails during a run

@@ -166,6 +166,26 @@ fn two_halves_step_like_one_whole() {
     }
 }
 
+/// A fully-connected layer that reads only its own half belongs to the segment of the convolutions
+/// before it, and passes its activations on in their micro-batches.
+#[test]
+fn unlinked_layers_step_alike_in_any_number_of_micro_batches() {
+    for unlinked in ["[conv3, fc6, fc7]", "[fc6, fc7]", "fc7"] {
+        let in_slices = |slices: usize| {
+            let mut recipe = small::recipe();
+            let changes = [format!("unlinked={unlinked}"), format!("slices={slices}")];
+            recipe.set_all(&changes).unwrap();
+            halves(&recipe)
+        };
+        let at_once = in_slices(1);
+        for slices in [3, 4] {
+            let (gradient, momentum) = (&at_once.gradient, &at_once.momentum);
+            let sliced = in_slices(slices);
+            assert_close(&sliced, gradient, momentum, &at_once.update, &at_once.losses);
+        }
+    }
+}
+
 /// Half floats have eleven bits: each of the ten crossings between conv1 and the loss and back may
 /// move a tensor by 2⁻¹¹, 5e-3 in all.
 #[test]

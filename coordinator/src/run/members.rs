@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use model::halves::{Half, Partition};
+use model::halves::Partition;
 use proto::command::KnownLoader;
 use proto::status::{DeviceKind, LoaderStatus, Standing, WorkerStatus};
 use proto::step::StepFigures;
@@ -94,13 +94,9 @@ impl Members {
     ///
     /// `devices`: those that computed the partitions last.
     pub(crate) fn new(columns: usize, devices: &[(Partition, String)]) -> Self {
-        let partitions = match columns {
-            1 => vec![Partition::Whole],
-            _ => Half::BOTH.map(Partition::Half).to_vec(),
-        };
         let last = |of| devices.iter().find(|(partition, _)| *partition == of);
         let seat = |of| Seat::new(of, last(of).map(|(_, device)| device.clone()));
-        let seats = partitions.into_iter().map(seat).collect();
+        let seats = Partition::of(columns).iter().copied().map(seat).collect();
         Self { seats, workers: Vec::new(), faults: Faults::default(), loaders: Vec::new() }
     }
 

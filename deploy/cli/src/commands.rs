@@ -16,6 +16,7 @@ mod export;
 mod import; // weights of other programs
 mod replay; // a step of the past again, bit for bit
 mod audit; // random steps of the past, compared with the record
+mod check_gradients; // gradients against finite differences
 mod reproduce; // the paper's experiments
 mod preview;
 mod plot;
@@ -108,6 +109,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Compute random steps of a run's past again and compare them with the record
     Audit(audit::AuditArgs),
+    /// Compare a recipe's gradients with the change of its loss as the weights move
+    CheckGradients(check_gradients::CheckGradientsArgs),
     /// Repeat an experiment of the paper: a figure, a table, the ablations
     Reproduce(reproduce::ReproduceArgs),
     /// Draw an augmented minibatch as the network sees it
@@ -172,6 +175,7 @@ pub(crate) fn run(cli: &Cli, typed: &ArgMatches, environment: &Environment) -> R
         Command::Import(args) => import::run(args),
         Command::Replay(args) => replay::run(args, call),
         Command::Audit(args) => audit::run(args, call),
+        Command::CheckGradients(args) => check_gradients::run(args, call),
         Command::Reproduce(args) => reproduce::run(args, call),
         Command::Preview(args) => preview::run(args),
         Command::Plot(args) => plot::run(args),

@@ -1,6 +1,7 @@
 //! A trained network in this process, both halves, for every command that looks at pictures.
 
 mod past; // a step of the past, computed again
+mod gradients; // gradients, compared with the loss as weights move
 mod views; // pictures through the network: the average over test views, and activations
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::environment::Environment;
 use crate::options::{DeviceArgs, WhichCheckpoint};
 use crate::print;
 
+pub(crate) use gradients::{Compared, Gradients};
 pub(crate) use past::{Again, Past};
 pub(crate) use views::Stored;
 

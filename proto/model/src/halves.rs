@@ -48,6 +48,14 @@ pub enum Partition {
 }
 
 impl Partition {
+    /// The partitions of a network with so many columns, half A first.
+    pub const fn of(columns: usize) -> &'static [Self] {
+        match columns {
+            1 => &[Partition::Whole],
+            _ => &[Partition::Half(Half::A), Partition::Half(Half::B)],
+        }
+    }
+
     /// `whole`, `A` or `B`: the name in records, metrics and spans.
     pub const fn label(self) -> &'static str {
         match self {
@@ -204,11 +212,8 @@ impl Plan {
 
     /// The plan of each process of a network, half A first; a one-column network has one.
     pub fn all(network: &Network, recipe: &Recipe) -> Vec<Self> {
-        let partitions = match network.columns {
-            1 => vec![Partition::Whole],
-            _ => Half::BOTH.map(Partition::Half).to_vec(),
-        };
-        partitions.into_iter().map(|part| Self::new(network, recipe, part)).collect()
+        let partitions = Partition::of(network.columns);
+        partitions.iter().map(|part| Self::new(network, recipe, *part)).collect()
     }
 
     /// All weights and biases of this process, layer by layer, weights first.

@@ -21,7 +21,8 @@ const HELP: &str = "\
 A step can be computed again from any checkpoint before it, since all its numbers follow from the
 weights, the seed and the pictures. The record has the loss of each step and checksums of all that
 the halves sent each other, so that the first difference names the half and its device. Steps
-between the checkpoint and a chosen step are compared too.
+between the checkpoint and a chosen step are compared too, and the weights with each checkpoint on
+the way.
 
 Examples:
   alexnet audit runs/caffe-my-pictures
@@ -82,6 +83,9 @@ pub(super) fn run(args: &AuditArgs, call: Call<'_>) -> Result<()> {
             let next: &Step = &steps[at.done() as usize];
             bar.set_message(format!("step {}", print::thousands(next.figures.step)));
             at.next(next)?;
+            if kept.contains(&at.done()) {
+                at.equals_checkpoint(&dir)?;
+            }
             compared += 1;
             without += u64::from(next.sent.is_none());
         }

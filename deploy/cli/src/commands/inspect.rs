@@ -129,7 +129,7 @@ fn left_out(made: &Summary) {
     }
     for kind in &made.passed_over {
         let n = print::thousands(kind.n);
-        print::line(format_args!("  passed over: {n} × {}, such as {}", kind.kind, kind.first));
+        print::line(format_args!("  passed over: {} ({n}, first {})", kind.kind, kind.first));
     }
 }
 

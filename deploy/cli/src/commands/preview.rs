@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use image::RgbImage;
+use loader::Source;
 use loader::batch::{Minibatch, Request};
-use loader::{Source, Split};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::prepare;
@@ -53,18 +53,8 @@ pub(super) fn run(args: &PreviewArgs) -> Result<()> {
     let data = prepare::ready(&args.data, &recipe, &prepare::Asked::default())?;
     let source = Source::open(&data.parse()?)?;
     let about = source.describe();
-    let epoch = args.step * recipe.batch as u64 / about.n_train.max(1);
-    let batch = source.minibatch(&Request {
-        split: Split::Train,
-        step: args.step,
-        n_images: recipe.batch,
-        seed: args.seed,
-        crop: recipe.crop,
-        crop_offsets: recipe.crop_offsets,
-        flip: recipe.flip,
-        color_noise: recipe.color_noise_at(epoch),
-        view: 0,
-    })?;
+    let request = Request::of_training(&recipe, args.seed, args.step, about.n_train);
+    let batch = source.minibatch(&request)?;
     let title = format!(
         "{}, recipe {}, seed {}, step {}: {} crops of {} × {}",
         recipe::data_name(&data, about.side),

@@ -86,7 +86,11 @@ pub(super) fn run(args: &ReplayArgs, call: Call<'_>) -> Result<()> {
     let norms = Norms::of(&before, &gradients, &after)?;
     let classes = &source.describe().classes;
     report(args.step, from, &again, &norms, classes);
-    kept(&dir, args.step, &after)?;
+    if past.equals_checkpoint(&dir)? {
+        print::line(
+            "after it, weights and momentum equal the checkpoint of this step, bit for bit",
+        );
+    }
     if let Some(file) = &args.sheet {
         sheet(file, args.step, &again, classes)?;
         print::line(file.display());
@@ -151,20 +155,6 @@ fn taken_for(again: &Again, i: usize, classes: &[String]) -> String {
     let p = &all[i * classes.len()..][..classes.len()];
     let first = (0..p.len()).max_by(|a, b| p[*a].total_cmp(&p[*b]).then(b.cmp(a)));
     print::visible(first.and_then(|first| classes.get(first)).map_or("?", String::as_str))
-}
-
-/// Compares the weights with those of the step's checkpoint, if the run has kept one.
-fn kept(dir: &RunDir, step: u64, after: &[Vec<u8>]) -> Result<()> {
-    if !dir.steps()?.contains(&step) {
-        return Ok(());
-    }
-    let (_, shards) = dir.load_at(step)?;
-    let same = shards.len() == after.len() && shards.iter().zip(after).all(|(a, b)| a == b);
-    if !same {
-        bail!("after step {step} the weights have other bits than the checkpoint of that step");
-    }
-    print::line("after it, weights and momentum equal the checkpoint of this step, bit for bit");
-    Ok(())
 }
 
 /// The step's pictures as the network saw them, highest loss first.

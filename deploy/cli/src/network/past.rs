@@ -11,8 +11,9 @@ use gpu_worker::Rates;
 use gpu_worker::network::Mean;
 use gpu_worker::receive::Minibatch;
 use gpu_worker::step::Done;
+use loader::Source;
 use loader::batch::Request;
-use loader::{Source, Split};
+use model::halves::Partition;
 use model::recipe::Recipe;
 use model::shape::Network;
 
@@ -113,19 +114,9 @@ impl<'a> Past<'a> {
     pub(crate) fn next(&mut self, recorded: &Step) -> Result<Again> {
         let number = recorded.figures.step;
         ensure!(number == self.done + 1, "step {number} is not the one after step {}", self.done);
-        let n_train = self.source.describe().n_train.max(1);
-        let epoch = self.done * self.recipe.batch as u64 / n_train;
-        let minibatch = self.source.minibatch(&Request {
-            split: Split::Train,
-            step: self.done,
-            n_images: self.recipe.batch,
-            seed: self.seed,
-            crop: self.recipe.crop,
-            crop_offsets: self.recipe.crop_offsets,
-            flip: self.recipe.flip,
-            color_noise: self.recipe.color_noise_at(epoch),
-            view: 0,
-        })?;
+        let n_train = self.source.describe().n_train;
+        let request = Request::of_training(&self.recipe, self.seed, self.done, n_train);
+        let minibatch = self.source.minibatch(&request)?;
         let rates = rates(&self.recipe, recorded)?;
         let mut of_each = self.pair.train(&as_received(&minibatch)?, self.done, rates)?;
         self.done += 1;
@@ -143,6 +134,28 @@ impl<'a> Past<'a> {
             other::PROMISE
         );
         Ok(Again { minibatch, done })
+    }
+
+    /// Compares weights and momentum after the last step with the run's checkpoint of that step;
+    /// returns false if there is none.
+    ///
+    /// # Errors
+    /// If a half has other bits there, the checkpoint is damaged, or a device fails.
+    pub(crate) fn equals_checkpoint(&mut self, dir: &RunDir) -> Result<bool> {
+        let step = self.done;
+        let shards = match dir.load_at(step) {
+            Err(coordinator::Error::NoCheckpoint { .. }) => return Ok(false),
+            loaded => loaded?.1,
+        };
+        let here = self.shards()?;
+        ensure!(shards.len() == here.len(), "the checkpoint of step {step} is another network's");
+        let cut = Partition::of(self.recipe.columns);
+        let differ = cut.iter().zip(shards.iter().zip(&here)).filter(|(_, (a, b))| *a != *b);
+        let differ: Vec<Partition> = differ.map(|(partition, _)| *partition).collect();
+        if !differ.is_empty() {
+            bail!("{}", other::weights_in_words(&differ, step, &self.seats));
+        }
+        Ok(true)
     }
 
     /// The shard of each partition after the last step, half A first.
@@ -163,7 +176,7 @@ impl<'a> Past<'a> {
 }
 
 /// A minibatch as a worker receives it.
-fn as_received(minibatch: &loader::batch::Minibatch) -> Result<Minibatch> {
+pub(super) fn as_received(minibatch: &loader::batch::Minibatch) -> Result<Minibatch> {
     Minibatch::from_wire(minibatch.into(), vec![minibatch.pixels.clone()])
         .map_err(anyhow::Error::msg)
         .context("a minibatch that the loader made can't be used")

@@ -31,8 +31,8 @@ pub(super) fn show(reading: &Reading, src: &Path) {
     }
     some("note", reading.notes.iter().map(String::clone));
     for (what, n, first) in reading.passed_over.kinds() {
-        let first = print::visible(first);
-        print::line(format_args!("  passed over: {} {what}, first {first}", print::thousands(n)));
+        let (n, first) = (print::thousands(n), print::visible(first));
+        print::line(format_args!("  passed over: {what} ({n}, first {first})"));
     }
     let left_out = reading.left_out.iter();
     some(

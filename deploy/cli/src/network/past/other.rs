@@ -58,12 +58,7 @@ fn points(done: &Done, direction: Direction) -> impl Iterator<Item = &'static st
 impl Other {
     /// A sentence that names the tensor, the half, and the device on which that half was last.
     pub(super) fn in_words(&self, step: u64, seats: &[Seated]) -> String {
-        let on = |half: &Half| {
-            let label = Partition::Half(*half).label();
-            let seat = seats.iter().find(|seat| seat.partition == label);
-            format!("half {half} on {}", seat.map_or("an unknown device", |seat| &seat.device))
-        };
-        let halves: Vec<_> = self.halves.iter().map(on).collect();
+        let halves: Vec<_> = self.halves.iter().map(|half| Partition::Half(*half)).collect();
         let tensor = match (self.at, self.direction) {
             ("logits", _) => "other logits".to_owned(),
             (at, Direction::Forward) => format!("other activations to {at}"),
@@ -75,7 +70,27 @@ impl Other {
         };
         format!(
             "step {step}: {} sent {tensor} than are computed here. {before}. {PROMISE}",
-            halves.join(" and ")
+            with_devices(&halves, seats)
         )
     }
+}
+
+/// A sentence about a checkpoint with other weights or momentum than are computed here, while all
+/// that was sent in its step has the bits on record.
+pub(super) fn weights_in_words(differ: &[Partition], step: u64, seats: &[Seated]) -> String {
+    format!(
+        "step {step}: the checkpoint has other weights or momentum of {} than are computed here. \
+         The loss and all that was sent have the bits on record, so the error is in the gradients \
+         or in the update of this step. {PROMISE}",
+        with_devices(differ, seats)
+    )
+}
+
+/// `half A on DEVICE and half B on DEVICE`.
+fn with_devices(partitions: &[Partition], seats: &[Seated]) -> String {
+    let on = |partition: &Partition| {
+        let seat = seats.iter().find(|seat| seat.partition == partition.label());
+        format!("{partition} on {}", seat.map_or("an unknown device", |seat| &seat.device))
+    };
+    partitions.iter().map(on).collect::<Vec<_>>().join(" and ")
 }
