@@ -97,13 +97,22 @@ fn kinds() -> Vec<(&'static str, Recipe, usize)> {
     let cifar = Recipe::builtin("cifar10-relu").unwrap();
     let cifar = Recipe { width: 0.5, init: Init::FanIn, weight_stds, ..cifar };
     assert_eq!(cifar.network, NetworkName::Cifar10);
+    let changed = |changes: &[&str]| {
+        let mut recipe = small.clone();
+        recipe.set_all(changes).unwrap();
+        recipe
+    };
     vec![
+        ("without links", changed(&["unlinked=[conv3, fc6, fc7]"]), 10),
+        ("without a link in the middle", changed(&["unlinked=fc7"]), 7),
+        ("without two layers", changed(&["without=[conv4, fc7]"]), 10),
+        ("six convolutions", changed(&["conv6=true", "biases.conv6=0.1"]), 10),
         ("paper", small.clone(), 10),
         ("an odd number of classes", small.clone(), 7),
         ("as the authors ran it", original, 10),
         ("tanh", tanh, 5),
         ("one column", Recipe { columns: 1, ..small.clone() }, 10),
-        ("a crop without overhang", Recipe { crop: 67, lrn_size: 3, ..small }, 10),
+        ("a crop without overhang", Recipe { crop: 67, lrn_size: 3, ..small.clone() }, 10),
         ("CIFAR-10", cifar, 10),
     ]
 }

@@ -17,8 +17,8 @@ fn the_gradients_of_every_kind_of_network_fit_its_loss() {
         (&[], 32),
         (&["activation=tanh", "lrn=original", "order=as-run"], 32),
         (&["conv6=true", "biases.conv6=0.1", "pool_size=2", "wire=f16"], 36),
-        (&["unlinked=[conv3, fc6, fc7]", "slices=4", "lrn=none"], 32),
-        (&["without=[conv4, fc7]", "rates.conv1=0"], 24),
+        (&["unlinked=[conv3, fc6, fc7]", "slices=4"], 32),
+        (&["without=[conv4, fc7]", "rates.conv1=0", "lrn=none"], 24),
         (&["columns=1", "dropout=0.5"], 16),
     ];
     for (changes, tensors) in networks {

@@ -28,11 +28,11 @@ use crate::options::DeviceArgs;
 const PICTURES: usize = 8;
 /// The change of the loss that is aimed at, as a fraction of it.
 const FIRST_CHANGE: f64 = 3e-3;
-/// Changes that are tried next. During a large one the loss is curved, and crosses kinks of ReLU and
-/// pooling; in a small one its rounding shows. A wrong gradient is wrong for all of them.
-const OTHER_CHANGES: [f64; 4] = [6e-4, 1.2e-4, 2.4e-5, 1.5e-2];
-/// Divisor of the first layer's initial weights, about the standard deviation of a pixel: tanh would
-/// be saturated by larger sums.
+/// Changes that are tried next. During a large one the loss is curved, and crosses kinks of ReLU
+/// and pooling; in a small one its rounding shows. A wrong gradient is wrong for all of them.
+const OTHER_CHANGES: [f64; 5] = [6e-4, 1.2e-4, 2.4e-5, 6e-6, 1.5e-2];
+/// Divisor of the first layer's initial weights, about the standard deviation of a pixel: tanh
+/// would be saturated by larger sums.
 const PIXELS: f64 = 64.0;
 /// Divisor of the last layer's initial weights: among logits of a hundred and more, a small change
 /// would be lost to rounding.
@@ -218,8 +218,8 @@ impl Gradients {
         Ok(best)
     }
 
-    /// The weights of a share's partition after a move along a direction, and what the gradient says
-    /// of the loss there. The move is the one that the rounded weights have really made.
+    /// The weights of a share's partition after a move along a direction, and the change of the loss
+    /// that the gradient predicts for the move that the rounded weights have really made.
     fn moved(&self, share: usize, direction: &[f32], length: f64) -> Result<(Bytes, f64)> {
         let Tensor { name, partition, gradient } = &self.tensors[share];
         let mut shard = self.weights[*partition].to_vec();
@@ -350,7 +350,7 @@ mod tests {
         assert!((0.055..0.065).contains(&wrong.difference()), "{wrong:?}");
     }
 
-    /// A wrong part at a right angle to the gradient leaves the slope along the whole of it as it is.
+    /// An error at a right angle to the gradient leaves the slope along the gradient as it is.
     #[test]
     fn an_error_at_a_right_angle_is_found() {
         let wrong = compared(|right| {

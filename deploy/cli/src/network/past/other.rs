@@ -79,7 +79,7 @@ impl Other {
 /// that was sent in its step has the bits on record.
 pub(super) fn weights_in_words(differ: &[Partition], step: u64, seats: &[Seated]) -> String {
     format!(
-        "step {step}: the checkpoint has other weights or momentum of {} than are computed here. \
+        "step {step}: {} left other weights or momentum in the checkpoint than are computed here. \
          The loss and all that was sent have the bits on record, so the error is in the gradients \
          or in the update of this step. {PROMISE}",
         with_devices(differ, seats)
