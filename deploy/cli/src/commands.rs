@@ -95,7 +95,7 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Name what is in pictures: the most probable classes
     Predict(predict::PredictArgs),
-    /// Find the stored pictures that a trained network finds most like others
+    /// Find the stored pictures that a trained network considers most similar to yours
     Similar(similar::SimilarArgs),
     /// Write the activations of a layer for all pictures of a data set
     Features(features::FeaturesArgs),
@@ -103,11 +103,11 @@ enum Command {
     Filters(filters::FiltersArgs),
     /// Write the whole network for other programs: safetensors, ONNX, or a folder for a model hub
     Export(export::ExportArgs),
-    /// Make a run of weights: of an exported file, or of Caffe's bvlc_alexnet
+    /// Create a run from an exported file or folder, or from Caffe's bvlc_alexnet
     Import(import::ImportArgs),
     /// Compute a step of a run's past again, bit for bit: its pictures, losses, gradients
     Replay(replay::ReplayArgs),
-    /// Compute random steps of a run's past again and compare them with the record
+    /// Recompute random past steps of a run and compare them with the record
     Audit(audit::AuditArgs),
     /// Compare a recipe's gradients with the change of its loss as the weights move
     CheckGradients(check_gradients::CheckGradientsArgs),

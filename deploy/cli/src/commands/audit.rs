@@ -21,8 +21,8 @@ const HELP: &str = "\
 A step can be computed again from any checkpoint before it, since all its numbers follow from the
 weights, the seed and the pictures. The record has the loss of each step and checksums of all that
 the halves sent each other, so that the first difference names the half and its device. Steps
-between the checkpoint and a chosen step are compared too, and the weights with each checkpoint on
-the way.
+between the checkpoint and a chosen step are compared too, and weights and momentum with each
+checkpoint on the way.
 
 Examples:
   alexnet audit runs/caffe-my-pictures

@@ -51,7 +51,7 @@ pub(super) struct BenchArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
 
-    /// Prepared folder [default: built-in pictures]
+    /// Pictures, as for `up` [default: built-in pictures]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
 }

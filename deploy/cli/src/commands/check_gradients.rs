@@ -10,8 +10,8 @@ use crate::options::{Call, DEFAULT_SEED, DeviceArgs};
 use crate::{print, recipe};
 
 const HELP: &str = "\
-Each half's share of every weight and bias tensor is moved a little along its gradient, forth and
-back, and the change of the loss is compared with the change that the gradient predicts. The recipe
+Each half's share of every weight and bias tensor is moved a little along its gradient, back and
+forth, and the change of the loss is compared with the change that the gradient predicts. The recipe
 is taken as it is, dropout and response normalization included, with three exceptions: a step has
 eight pictures, initial weights have a scale at which every layer has a gradient, and the halves
 exchange f32.
@@ -37,11 +37,11 @@ pub(super) struct CheckGradientsArgs {
     #[arg(long, default_value = "caffe", value_name = "NAME|FILE")]
     recipe: String,
 
-    /// Change one value of the recipe
+    /// Change one value of the recipe; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
 
-    /// Prepared folder [default: built-in pictures]
+    /// Pictures, as for `up` [default: built-in pictures]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
 

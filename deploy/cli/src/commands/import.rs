@@ -30,7 +30,7 @@ FILE is one of
   `alexnet export --hub` writes;
   a .caffemodel with the layers of Caffe's bvlc_alexnet.
 
-The run stands at step 0. It can be used as any other: `eval`, `predict`, `export`, and `up --run`
+The run stands at step 0. It can be used like any other run: `eval`, `predict`, `export`, and `up --run`
 to train further on the pictures of --data.
 
 Examples:
@@ -58,7 +58,7 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "NAME|FILE")]
     recipe: Option<String>,
 
-    /// Change one setting of the recipe; may be repeated
+    /// Change one value of the recipe; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
 }

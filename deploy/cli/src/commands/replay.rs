@@ -25,8 +25,9 @@ Examples:
   alexnet replay runs/caffe-my-pictures --step 4711
   alexnet replay runs/caffe-my-pictures --step 4711 --sheet spike.png --tensors spike.safetensors
 
-The loss of every step that is computed again is compared with the record. Other bits are an error:
-they mean another kind of device, another build of the program, or a device that computes wrongly.";
+The loss of every step that is computed again, and the checksums of what the halves sent, are
+compared with the record. Any difference is an error: it means another kind of device, another build
+of the program, or a device that computes wrongly.";
 
 /// Pictures that are listed.
 const LISTED: usize = 10;

@@ -53,23 +53,23 @@ pub(super) struct ReproduceArgs {
     #[arg(long, value_name = "IMAGE", num_args = 1..)]
     pictures: Vec<PathBuf>,
 
-    /// Draw from this run instead of training one (figure-3, figure-4)
+    /// Draw from an existing run instead of training one (figure-3, figure-4)
     #[arg(long, value_name = "RUN")]
-    run: Option<PathBuf>,
+    run: Option<String>,
 
     /// Folder of the report and the runs [default: reproductions/EXPERIMENT]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Recipe instead of the experiment's
+    /// Recipe instead of the experiment's, for variants that name none
     #[arg(long, value_name = "NAME|FILE")]
     recipe: Option<String>,
 
-    /// Change one value of every recipe
+    /// Change one value of every recipe, unless a variant sets it; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
 
-    /// Train this many epochs, or at most so many, instead of the experiment's
+    /// Epochs per training (in figure-1, the maximum) instead of the experiment's
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     epochs: Option<u64>,
 
@@ -98,6 +98,7 @@ pub(super) fn run(args: &ReproduceArgs, call: Call<'_>) -> Result<()> {
         experiment,
         data: absolute(args.data.as_deref())?,
         pretraining: absolute(args.pretraining.as_deref())?,
+        run: absolute(args.run.as_deref())?,
     };
     let devices = ["--devices".into(), args.devices.devices.clone().into()];
     let work = Work {
@@ -105,7 +106,6 @@ pub(super) fn run(args: &ReproduceArgs, call: Call<'_>) -> Result<()> {
         begun,
         out,
         pictures: args.pictures.clone(),
-        run: args.run.clone(),
         devices: [&devices[..], &forward::<GpuArgs>(call.typed)].concat(),
         dry_run: args.dry_run,
     };
@@ -125,6 +125,10 @@ impl ReproduceArgs {
     /// Applies the options that change an experiment, and refuses what it can't do.
     fn change(&self, experiment: &mut Experiment) -> Result<()> {
         if let Some(recipe) = &self.recipe {
+            ensure!(
+                experiment.variants.iter().any(|variant| variant.recipe.is_none()),
+                "each variant of this experiment names its own recipe: leave out --recipe"
+            );
             experiment.recipe = recipe.clone();
         }
         // A change for all counts less than what a variant is about.
@@ -156,7 +160,7 @@ impl ReproduceArgs {
     }
 }
 
-/// A folder of pictures as a path that stays right elsewhere.
+/// A folder as a path that stays right elsewhere.
 fn absolute(data: Option<&str>) -> Result<Option<String>> {
     let Some(data) = data else { return Ok(None) };
     if data == "synthetic" || data.starts_with("synthetic:") {

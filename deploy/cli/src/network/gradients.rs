@@ -218,8 +218,8 @@ impl Gradients {
         Ok(best)
     }
 
-    /// The weights of a share's partition after a move along a direction, and the change of the loss
-    /// that the gradient predicts for the move that the rounded weights have really made.
+    /// The weights of a share's partition after a move along a direction, and the change of the
+    /// loss that the gradient predicts for the move that the rounded weights have really made.
     fn moved(&self, share: usize, direction: &[f32], length: f64) -> Result<(Bytes, f64)> {
         let Tensor { name, partition, gradient } = &self.tensors[share];
         let mut shard = self.weights[*partition].to_vec();
@@ -345,9 +345,9 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_six_percent_is_found() {
-        let wrong = compared(|right| right.iter().map(|g| 1.06 * g).collect()).unwrap();
-        assert!((0.055..0.065).contains(&wrong.difference()), "{wrong:?}");
+    fn an_error_of_ten_percent_is_found() {
+        let wrong = compared(|right| right.iter().map(|g| 1.1 * g).collect()).unwrap();
+        assert!((0.08..0.11).contains(&wrong.difference()), "{wrong:?}");
     }
 
     /// An error at a right angle to the gradient leaves the slope along the gradient as it is.

@@ -56,6 +56,7 @@ pub(super) fn about(
             let source = Source::open(&data.parse()?)?;
             let about = source.describe();
             let mean = Mean { side: about.side, values: about.mean.clone() };
+            note_other_classes(&about.classes, found);
             (described(about), Some(data), Some(mean))
         }
         None => (without_pictures(args, file, found.data_set.take())?, None, None),
@@ -85,6 +86,20 @@ pub(super) fn about(
         recipe.crop
     );
     Ok(About { data_set, mean: mean.values, pictures })
+}
+
+/// Says where the pictures have another class than the file.
+fn note_other_classes(here: &[String], found: &Found) {
+    let Some(of_file) = &found.data_set else { return };
+    let pairs = of_file.classes.iter().zip(here).enumerate();
+    if let Some((label, (there, here))) = pairs.into_iter().find(|(_, (a, b))| a != b) {
+        print::note(format_args!(
+            "class {label} is {} in the file and {} in these pictures. If that is not another name \
+             of the same class, train with `up --from` instead",
+            print::visible(there),
+            print::visible(here)
+        ));
+    }
 }
 
 /// A data set as a run keeps it.

@@ -265,9 +265,18 @@ impl Experiment {
         self.seeds.extend(next..next + n as u64);
         self.seeds.truncate(n);
         let mut rows = std::mem::take(&mut self.rows);
-        for networks in rows.iter_mut().flat_map(|row| &mut row.of) {
-            let there = self.variant(&networks.variant).map_or(n, |variant| self.seeds_of(variant));
-            networks.seeds = networks.seeds.min(there);
+        for row in &mut rows {
+            let mut fewer = false;
+            for networks in &mut row.of {
+                let variant = self.variant(&networks.variant);
+                let there = variant.map_or(n, |variant| self.seeds_of(variant));
+                fewer |= there < networks.seeds;
+                networks.seeds = networks.seeds.min(there);
+            }
+            if fewer {
+                let here: usize = row.of.iter().map(|networks| networks.seeds).sum();
+                row.name = format!("{} (here {here})", row.name);
+            }
         }
         self.rows = rows;
     }

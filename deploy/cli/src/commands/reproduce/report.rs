@@ -64,11 +64,7 @@ pub(super) fn write(work: &Work, results: &Results) -> Result<Vec<PathBuf>> {
 /// Pictures and devices of the first training, in words.
 fn made_of(work: &Work, results: &Results) -> Result<(String, String)> {
     let first = results.trainings.first().context("an experiment has a training")?;
-    let dir = match &work.run {
-        Some(run) => run.clone(),
-        None => work.out.join("runs").join(&first.name),
-    };
-    let dir = RunDir::open(&dir)?;
+    let dir = RunDir::open(&work.dir_of(&first.name))?;
     let set = dir.data_set()?;
     let name = recipe::data_name(&set.name, recipe::stored_side(&dir.recipe));
     let pictures = format!(

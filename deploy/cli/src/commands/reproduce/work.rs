@@ -27,6 +27,9 @@ pub(super) struct Begun {
     /// Pictures of more classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretraining: Option<String>,
+    /// Run to draw from, instead of training one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
     /// The experiment, with the changes of the command line.
     pub experiment: Experiment,
 }
@@ -42,8 +45,6 @@ pub(super) struct Work {
     pub out: PathBuf,
     /// Pictures to draw.
     pub pictures: Vec<PathBuf>,
-    /// Run to draw from, instead of training one.
-    pub run: Option<PathBuf>,
     /// Options of the devices, for each command.
     pub devices: Vec<OsString>,
     /// True to print the commands instead of executing them.
@@ -86,7 +87,13 @@ impl Work {
 
     /// Run directory of a training.
     pub(super) fn run_dir(&self, training: &Training<'_>) -> PathBuf {
-        self.run.clone().unwrap_or_else(|| self.out.join("runs").join(training.name()))
+        self.dir_of(&training.name())
+    }
+
+    /// Run directory of the training of this name.
+    pub(super) fn dir_of(&self, name: &str) -> PathBuf {
+        let own = || self.out.join("runs").join(name);
+        self.begun.run.as_ref().map_or_else(own, PathBuf::from)
     }
 
     /// The command that trains to the end of these epochs, without the program.
@@ -125,14 +132,14 @@ impl Work {
         asked: &mut Asked,
     ) -> Result<Metrics> {
         let dir = self.run_dir(training);
-        if self.run.is_none() && (self.dry_run || !is_trained(&dir, epochs)?) {
+        if self.begun.run.is_none() && (self.dry_run || !is_trained(&dir, epochs)?) {
             self.execute(&self.up(training, epochs), asked).await?;
         }
         if self.dry_run {
             return Ok(Metrics::default());
         }
         ensure!(
-            self.run.is_some() || is_trained(&dir, epochs)?,
+            self.begun.run.is_some() || is_trained(&dir, epochs)?,
             "stopped in the training {}; the same command resumes it",
             training.name()
         );
@@ -183,7 +190,11 @@ impl Work {
         if stopped {
             bail!("stopped; the same command resumes the reproduction");
         }
-        ensure!(status.success(), "`{command}` failed ({status}): {} says why", log.display());
+        let why = match on_terminal {
+            true => "its error stands above".to_owned(),
+            false => format!("{} says why", log.display()),
+        };
+        ensure!(status.success(), "`{command}` failed ({status}): {why}");
         Ok(())
     }
 }
