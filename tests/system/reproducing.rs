@@ -70,7 +70,7 @@ measure = "differences"
 name = "whole"
 [[variants]]
 name = "no-conv4"
-set = ["without=conv4"]
+set = ["without=conv4", "columns=1"]
 paper = 2.0
 "#;
 
@@ -106,6 +106,35 @@ fn an_interrupted_experiment_is_resumed_and_one_report_never_mixes_two() {
     let (well, said) = bench.run(DIFFERENCES, &["--set", "rate=0.1"]);
     assert!(!well);
     says(&said, &["was begun with another description", "--out"]);
+}
+
+#[test]
+fn pictures_without_the_measured_split_are_refused_before_any_training() {
+    let bench = Bench::new();
+    let test = DIFFERENCES.replace("\"differences\"", "\"errors\"\nsplit = \"test\"")
+        + "[[rows]]\nname = \"r\"\nof = [{ variant = \"whole\", seeds = 1 }]\nviews = 1\n";
+    let (well, said) = bench.run(&test, &[]);
+    assert!(!well && !bench.out().join("runs").exists(), "{said}");
+    says(&said, &["has no test pictures, on which this experiment measures"]);
+}
+
+/// The description names a recipe file, which is changed between two trainings.
+#[test]
+fn a_recipe_that_changed_meanwhile_is_not_mixed_with_the_one_before() {
+    let bench = Bench::new();
+    let recipe = bench.folder.path().join("own.toml");
+    let write = |rate| {
+        let text = format!("name = \"own\"\nwidth = 0.125\ncrop = 64\nrate = {rate}\n");
+        std::fs::write(&recipe, text).unwrap();
+    };
+    write(0.001);
+    let options = ["--recipe", text(&recipe), "--seeds", "1"];
+    let (well, said) = bench.run(DIFFERENCES, &options);
+    assert!(well, "{said}");
+    write(0.002);
+    let (well, said) = bench.run(DIFFERENCES, &options);
+    assert!(!well);
+    says(&said, &["whole-seed-1 was trained with another recipe", "--out"]);
 }
 
 #[test]
@@ -164,6 +193,20 @@ paper = "1.0 / 2.0"
     let (well, said) = bench.machine.run(&args);
     assert!(well, "{said}");
     exists(&drawn, &["report.md", "report.json", "figure-3.png", "figure-3-together.png"]);
+    // An imported run has no metrics, and nothing here was trained for the report.
+    let [weights, imported, out] =
+        ["w.safetensors", "imported", "of-import"].map(|name| bench.folder.path().join(name));
+    for args in [
+        &["export", text(&run), text(&weights)][..],
+        &["import", text(&weights), text(&imported)],
+        &["reproduce", "figure-3", "--run", text(&imported), "--out", text(&out)],
+    ] {
+        let (well, said) = bench.machine.run(args);
+        assert!(well, "{args:?}: {said}");
+    }
+    let page = std::fs::read_to_string(out.join("report.md")).unwrap();
+    says(&page, &["Recipe: demo, as in "]);
+    assert!(!page.contains("alexnet up"), "{page}");
     let (well, said) = bench.machine.run(&["reproduce", "figure-4", "--run", text(&run)]);
     assert!(!well);
     says(&said, &["--pictures"]);

@@ -135,12 +135,14 @@ fn remove(path: &Path) {
     }
 }
 
-/// Removes all but the last `keep` checkpoints up to this one and the best, and the unfinished ones
-/// that were set aside.
+/// Removes all but the last `keep` checkpoints up to this one, the best, and that of step 0, which
+/// only an imported run has: its weights are nowhere else. Removes the unfinished ones that were
+/// set aside, too.
 pub(crate) fn prune(run_dir: &Path, newest: &Manifest, keep: usize) -> Result<(), Error> {
     let best = newest.best.as_ref().map(|e| e.step);
     let old: Vec<u64> = steps(run_dir)?.into_iter().filter(|s| *s <= newest.step).collect();
-    for step in old.iter().rev().skip(keep).filter(|step| Some(**step) != best) {
+    let goes = |step: &&u64| **step != 0 && Some(**step) != best;
+    for step in old.iter().rev().skip(keep).filter(goes) {
         let path = folder(run_dir, *step).join(MANIFEST);
         // The manifest goes first: after a crash in between, the folder is no checkpoint.
         fs::remove_file(&path).map_err(Error::io("remove", &path))?;
@@ -157,12 +159,13 @@ mod tests {
     #[test]
     fn the_last_three_and_the_best_are_kept() {
         let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), 0, None); // of an imported run
         let mut last = write(dir.path(), 1, Some(1));
         for step in 2..=7 {
             last = write(dir.path(), step, Some(2));
         }
         prune(dir.path(), &last, 3).unwrap();
-        assert_eq!(folders(dir.path()).unwrap(), [2, 5, 6, 7]);
+        assert_eq!(folders(dir.path()).unwrap(), [0, 2, 5, 6, 7]);
     }
 
     #[test]

@@ -9,17 +9,20 @@ mod measure; // numbers of finished trainings
 mod table; // results, for people and for programs
 mod report; // Markdown, JSON and drawings
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use loader::{Source, Split};
 
+use super::prepare;
 use crate::options::{Call, DeviceArgs, GpuArgs, forward};
 use crate::runtime::one_thread;
 use crate::signals::Asked;
 use crate::{print, recipe};
 
-use experiment::Experiment;
+use experiment::{Experiment, Measure};
 use work::{Begun, Work};
 
 const HELP: &str = "\
@@ -100,16 +103,20 @@ pub(super) fn run(args: &ReproduceArgs, call: Call<'_>) -> Result<()> {
         pretraining: absolute(args.pretraining.as_deref())?,
         run: absolute(args.run.as_deref())?,
     };
-    let devices = ["--devices".into(), args.devices.devices.clone().into()];
     let work = Work {
         name,
         begun,
         out,
         pictures: args.pictures.clone(),
-        devices: [&devices[..], &forward::<GpuArgs>(call.typed)].concat(),
+        devices: args.devices.devices.clone(),
+        gpu: forward::<GpuArgs>(call.typed),
         dry_run: args.dry_run,
+        digests: RefCell::default(),
     };
     work.begin()?;
+    if !args.dry_run {
+        pictures_suffice(&work)?;
+    }
     let asked = Asked::take_over();
     let results = one_thread()?.block_on(measure::measure(&work, asked))?;
     if args.dry_run {
@@ -154,10 +161,36 @@ impl ReproduceArgs {
                 "this experiment draws no pictures: leave out --pictures"
             }
         );
-        let draws = experiment.measure == experiment::Measure::Drawings;
+        let draws = experiment.measure == Measure::Drawings;
         ensure!(draws || self.run.is_none(), "--run is for experiments that only draw");
         Ok(())
     }
+}
+
+/// Prepares the pictures if need be, and refuses them if they lack the split that is measured after
+/// all trainings.
+fn pictures_suffice(work: &Work) -> Result<()> {
+    let experiment = work.experiment();
+    let split = match experiment.measure {
+        Measure::Differences => Split::Val,
+        Measure::Errors if experiment.split == "test" => Split::Test,
+        Measure::Errors if experiment.split == "train" => Split::Train,
+        Measure::Errors => Split::Val,
+        Measure::EpochsToError(_) | Measure::Drawings => return Ok(()),
+    };
+    let trained = experiment.variants.iter().find(|variant| !variant.pretraining);
+    let (Some(data), Some(variant)) = (&work.begun.data, trained) else { return Ok(()) };
+    let data = prepare::ready(data, &work.recipe(variant, &[])?, &prepare::Asked::default())?;
+    let source = Source::open(&data.parse()?)?;
+    ensure!(
+        source.describe().count(split) > 0,
+        "{data} has no {} pictures, on which this experiment measures",
+        match split {
+            Split::Val => "validation",
+            split => split.name(),
+        }
+    );
+    Ok(())
 }
 
 /// A folder as a path that stays right elsewhere.

@@ -1,6 +1,6 @@
 //! One timed step of `trace.json` as SVG and PNG: one row per stream, arrows from send to receive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -21,13 +21,15 @@ const GAP: i32 = 6;
 const BETWEEN: i32 = 16;
 
 /// Layers in order, each with its own color.
-const LAYERS: [(&str, RGBColor); 12] = [
+const LAYERS: [(&str, RGBColor); 14] = [
     ("input", RGBColor(150, 150, 150)),
     ("conv1", RGBColor(31, 119, 180)),
     ("conv2", RGBColor(91, 164, 207)),
     ("conv3", RGBColor(44, 140, 70)),
     ("conv4", RGBColor(116, 184, 98)),
     ("conv5", RGBColor(170, 207, 120)),
+    ("conv6", RGBColor(206, 226, 160)),
+    ("fc4", RGBColor(128, 70, 150)),
     ("fc6", RGBColor(148, 94, 168)),
     ("fc7", RGBColor(181, 137, 200)),
     ("fc8", RGBColor(211, 178, 224)),
@@ -209,7 +211,9 @@ impl<'a> Window<'a> {
         B::ErrorType: 'static,
     {
         let mut x = LEFT + 160;
-        let entries = LAYERS.iter().copied().chain([("waits", WAIT)]);
+        let used: BTreeSet<&str> = self.spans().map(layer).collect();
+        let layers = LAYERS.iter().copied().filter(|(name, _)| used.contains(name));
+        let entries = layers.chain([("waits", WAIT)]);
         for (name, color) in entries {
             let mark = Rectangle::new([(x, 20), (x + 14, 34)], color.filled());
             area.draw(&mark).map_err(drawing)?;
@@ -296,8 +300,13 @@ fn color(event: &Event) -> RGBColor {
     if event.cat == "wait" {
         return WAIT;
     }
-    let layer = event.name.split(' ').next().unwrap_or_default();
-    LAYERS.iter().find(|(name, _)| *name == layer).map_or(OTHER, |(_, color)| *color)
+    let of = layer(event);
+    LAYERS.iter().find(|(name, _)| *name == of).map_or(OTHER, |(_, color)| *color)
+}
+
+/// The layer that an event belongs to: the first word of its name.
+fn layer(event: &Event) -> &str {
+    event.name.split(' ').next().unwrap_or_default()
 }
 
 /// Short name of an event, to fit into its span.

@@ -88,6 +88,8 @@ impl<'a> Past<'a> {
                     done = kept;
                     break;
                 }
+                // Imported weights are nowhere else.
+                Err(error) if kept == 0 => return Err(error),
                 Err(error) => print::note(format_args!("step {kept} is not used: {error:#}")),
             }
         }
@@ -137,14 +139,20 @@ impl<'a> Past<'a> {
     }
 
     /// Compares weights and momentum after the last step with the run's checkpoint of that step;
-    /// returns false if there is none.
+    /// returns false if there is none, or none that is undamaged.
     ///
     /// # Errors
-    /// If a half has other bits there, the checkpoint is damaged, or a device fails.
+    /// If a half has other bits there, the checkpoint can't be read, or a device fails.
     pub(crate) fn equals_checkpoint(&mut self, dir: &RunDir) -> Result<bool> {
         let step = self.done;
         let shards = match dir.load_at(step) {
             Err(coordinator::Error::NoCheckpoint { .. }) => return Ok(false),
+            Err(error @ coordinator::Error::Damaged { .. }) => {
+                print::note(format_args!(
+                    "step {step} is not compared with its checkpoint: {error}"
+                ));
+                return Ok(false);
+            }
             loaded => loaded?.1,
         };
         let here = self.shards()?;

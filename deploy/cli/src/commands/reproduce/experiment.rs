@@ -144,7 +144,8 @@ pub(super) struct Networks {
 pub(super) struct Drawing {
     /// Name of the file.
     pub file: String,
-    /// The command: `{run}`, `{file}` and `{pictures}` stand for paths.
+    /// The command: `{run}`, `{file}` and `{pictures}` stand for paths,
+    /// `{devices}` for the options of the devices.
     pub command: String,
     /// A sentence that says what to look for.
     pub caption: String,
@@ -247,6 +248,31 @@ impl Experiment {
             Measure::Drawings => ensure!(!self.drawings.is_empty(), "it has no drawings"),
             Measure::Differences => {}
         }
+        ensure!(self.epochs > 0, "no epochs");
+        let seeds: BTreeSet<_> = self.seeds.iter().collect();
+        ensure!(seeds.len() == self.seeds.len(), "a seed stands twice in {:?}", self.seeds);
+        let mut folders = BTreeSet::new();
+        for variant in &self.variants {
+            for candidate in 0..variant.candidates.len().max(1) {
+                let candidate = (!variant.candidates.is_empty()).then_some(candidate);
+                for training in self.trainings(variant, candidate) {
+                    let name = training.name();
+                    ensure!(!folders.contains(&name), "two trainings have the folder {name}");
+                    folders.insert(name);
+                }
+            }
+            if let Some(from) = &variant.from {
+                ensure!(
+                    self.variant(from)?.candidates.is_empty(),
+                    "{} starts from {from}, of which there are several candidates",
+                    variant.name
+                );
+            }
+        }
+        for row in &self.rows {
+            ensure!(!row.of.is_empty(), "the row {} has no networks", row.name);
+            ensure!(matches!(row.views, 1 | 10), "{} views, expected 1 or 10", row.views);
+        }
         for networks in self.rows.iter().flat_map(|row| &row.of) {
             let there = self.seeds_of(self.variant(&networks.variant)?);
             ensure!(
@@ -261,7 +287,7 @@ impl Experiment {
 
     /// Takes fewer or more seeds. Rows keep to those that there are.
     pub(super) fn with_seeds(&mut self, n: usize) {
-        let next = self.seeds.last().map_or(1, |last| last + 1);
+        let next = self.seeds.iter().max().map_or(1, |most| most + 1);
         self.seeds.extend(next..next + n as u64);
         self.seeds.truncate(n);
         let mut rows = std::mem::take(&mut self.rows);

@@ -34,14 +34,14 @@ pub(super) struct Results {
 pub(super) struct Trained {
     /// Name of the run directory.
     pub name: String,
-    /// The command that trains it, with the epochs that it reached.
-    pub command: String,
+    /// The command that trains it, with the epochs that it reached; none for a run of `--run`.
+    pub command: Option<String>,
     /// Epochs done.
     pub epochs: f64,
     /// Seconds in training steps.
     pub seconds: f64,
     /// Mean training error over the last epoch, in percent.
-    pub training_error: f64,
+    pub training_error: Option<f64>,
     /// The last validation error, in percent.
     pub validation_error: Option<f64>,
 }
@@ -65,17 +65,21 @@ pub(super) async fn measure(work: &Work, mut asked: Asked) -> Result<Results> {
 
 impl Results {
     /// Keeps what a finished training has reached.
-    fn add(&mut self, work: &Work, training: &Training<'_>, metrics: &Metrics) {
+    fn add(&mut self, work: &Work, training: &Training<'_>, metrics: &Metrics) -> Result<()> {
         let epochs = metrics.steps.last().map_or(0.0, |step| step.epoch);
-        let command = typed(&work.up(training, epochs.floor() as u64));
+        let command = match &work.begun.run {
+            Some(_) => None,
+            None => Some(typed(&work.up(training, epochs.floor() as u64)?)),
+        };
         self.trainings.push(Trained {
             name: training.name(),
             command,
             epochs,
             seconds: seconds(work, training, &metrics.steps),
-            training_error: 100.0 * last_epoch_error(&metrics.steps),
+            training_error: last_epoch_error(&metrics.steps).map(|error| 100.0 * error),
             validation_error: metrics.evals.last().map(|eval| 100.0 * eval.top1_error),
         });
+        Ok(())
     }
 }
 
@@ -87,11 +91,11 @@ fn seconds(work: &Work, training: &Training<'_>, steps: &[Step]) -> f64 {
     speeds.map(|speed| batch / speed).sum()
 }
 
-/// Mean training error of the steps of the last epoch.
-fn last_epoch_error(steps: &[Step]) -> f64 {
-    let Some(last) = steps.last() else { return f64::NAN };
+/// Mean training error of the steps of the last epoch; `None` without steps.
+fn last_epoch_error(steps: &[Step]) -> Option<f64> {
+    let last = steps.last()?;
     let begin = last.epoch - 1.0 + 1e-9;
     let errors: Vec<f64> =
         steps.iter().filter(|s| s.epoch > begin).map(|s| s.figures.top1_error).collect();
-    errors.iter().sum::<f64>() / errors.len() as f64
+    Some(errors.iter().sum::<f64>() / errors.len() as f64)
 }

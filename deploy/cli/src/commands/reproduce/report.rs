@@ -20,6 +20,8 @@ struct Written<'a> {
     program: &'a str,
     pictures: &'a str,
     devices: &'a str,
+    recipe: &'a str,
+    seeds: &'a str,
     table: &'a Table,
     notes: &'a [String],
     drawings: Vec<&'a str>,
@@ -42,12 +44,14 @@ pub(super) fn write(work: &Work, results: &Results) -> Result<Vec<PathBuf>> {
         let caption = "The runs of the first seed. Pale: training; dark: validation.";
         drawings.push((format!("curves{number}.svg"), caption.into()));
     }
-    let (pictures, devices) = made_of(work, results)?;
+    let Made { pictures, devices, recipe, seeds } = made_of(work, results)?;
     let written = Written {
         name: &work.name,
         program: crate::BUILD,
         pictures: &pictures,
         devices: &devices,
+        recipe: &recipe,
+        seeds: &seeds,
         table: &results.table,
         notes: &results.notes,
         drawings: drawings.iter().map(|(file, _)| file.as_str()).collect(),
@@ -61,8 +65,16 @@ pub(super) fn write(work: &Work, results: &Results) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Pictures and devices of the first training, in words.
-fn made_of(work: &Work, results: &Results) -> Result<(String, String)> {
+/// Pictures, devices, recipe and seeds of the trainings, in words.
+struct Made {
+    pictures: String,
+    devices: String,
+    recipe: String,
+    seeds: String,
+}
+
+/// Describes the first training; with `--run`, that run.
+fn made_of(work: &Work, results: &Results) -> Result<Made> {
     let first = results.trainings.first().context("an experiment has a training")?;
     let dir = RunDir::open(&work.dir_of(&first.name))?;
     let set = dir.data_set()?;
@@ -75,7 +87,16 @@ fn made_of(work: &Work, results: &Results) -> Result<(String, String)> {
         set.side,
         set.side
     );
-    Ok((pictures, dir.record.devices.join(", ")))
+    let experiment = work.experiment();
+    let (recipe, seeds) = match &work.begun.run {
+        Some(run) => (format!("{}, as in {run}", dir.recipe.name), vec![dir.record.seed]),
+        None => {
+            let sets = experiment.set.iter().map(|set| format!(", {set}")).collect::<String>();
+            (format!("{}{sets}", experiment.recipe), experiment.seeds.clone())
+        }
+    };
+    let seeds = seeds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Ok(Made { pictures, devices: dir.record.devices.join(", "), recipe, seeds })
 }
 
 fn page(written: &Written<'_>, drawings: &[(String, String)]) -> String {
@@ -93,14 +114,12 @@ fn page(written: &Written<'_>, drawings: &[(String, String)]) -> String {
         text.push_str(&format!("\n![{caption}]({file})\n\n{caption}\n"));
     }
     let seconds: f64 = written.trainings.iter().map(|training| training.seconds).sum();
-    let seeds: Vec<_> = experiment.seeds.iter().map(ToString::to_string).collect();
     text.push_str(&format!(
-        "\n## How\n\n- Pictures: {}\n- Recipe: {}{}\n- Seeds: {}\n- Devices: {}\n- Time in training \
+        "\n## How\n\n- Pictures: {}\n- Recipe: {}\n- Seeds: {}\n- Devices: {}\n- Time in training \
          steps: {}\n- Program: {}\n",
         written.pictures,
-        experiment.recipe,
-        experiment.set.iter().map(|set| format!(", {set}")).collect::<String>(),
-        seeds.join(", "),
+        written.recipe,
+        written.seeds,
         written.devices,
         print::duration(seconds),
         written.program
@@ -108,15 +127,19 @@ fn page(written: &Written<'_>, drawings: &[(String, String)]) -> String {
     text.push_str("\n| training | epochs | training error, % | validation error, % | time |\n");
     text.push_str("|---|---|---|---|---|\n");
     for training in written.trainings {
-        let validation = training.validation_error.map_or(String::new(), |e| format!("{e:.1}"));
+        let tenths = |error: Option<f64>| error.map_or(String::new(), |e| format!("{e:.1}"));
         text.push_str(&format!(
-            "| {} | {:.1} | {:.1} | {validation} | {} |\n",
+            "| {} | {:.1} | {} | {} | {} |\n",
             training.name,
             training.epochs,
-            training.training_error,
+            tenths(training.training_error),
+            tenths(training.validation_error),
             print::duration(training.seconds)
         ));
     }
-    let commands: Vec<_> = written.trainings.iter().map(|t| t.command.as_str()).collect();
+    let commands: Vec<_> = written.trainings.iter().filter_map(|t| t.command.as_deref()).collect();
+    if commands.is_empty() {
+        return text;
+    }
     text + &format!("\nThe commands:\n\n```sh\n{}\n```\n", commands.join("\n"))
 }

@@ -1,5 +1,7 @@
 //! The folder of a reproduction, and the commands of this program that fill it.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -7,15 +9,16 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
 use coordinator::run_dir::RunDir;
+use model::recipe::Recipe;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::experiment::{Experiment, Training};
+use super::experiment::{Experiment, Training, Variant};
 use crate::files::{is_there, write_whole};
 use crate::metrics::Metrics;
-use crate::print;
 use crate::signals::Asked;
+use crate::{print, recipe};
 
 /// The description and the pictures that a reproduction was begun with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,10 +48,14 @@ pub(super) struct Work {
     pub out: PathBuf,
     /// Pictures to draw.
     pub pictures: Vec<PathBuf>,
-    /// Options of the devices, for each command.
-    pub devices: Vec<OsString>,
+    /// Devices of the halves, as typed.
+    pub devices: String,
+    /// Options of the GPUs, for each command.
+    pub gpu: Vec<OsString>,
     /// True to print the commands instead of executing them.
     pub dry_run: bool,
+    /// Digest of the pictures of the runs so far: of `--data`, and of `--pretraining`.
+    pub digests: RefCell<BTreeMap<bool, String>>,
 }
 
 impl Work {
@@ -96,8 +103,30 @@ impl Work {
         self.begun.run.as_ref().map_or_else(own, PathBuf::from)
     }
 
+    /// The options of the devices for so many columns: a network with fewer than there are devices
+    /// takes the first ones.
+    pub(super) fn devices(&self, columns: usize) -> Vec<OsString> {
+        let devices = match &*self.devices {
+            "auto" => "auto".to_owned(),
+            list => list.split(',').take(columns).collect::<Vec<_>>().join(","),
+        };
+        [&["--devices".into(), devices.into()], &*self.gpu].concat()
+    }
+
+    /// The recipe of a training.
+    ///
+    /// # Errors
+    /// If it can't be read or is impossible.
+    pub(super) fn recipe(&self, variant: &Variant, candidate: &[String]) -> Result<Recipe> {
+        let experiment = self.experiment();
+        recipe::load(experiment.recipe(variant), &experiment.sets(variant, candidate))
+    }
+
     /// The command that trains to the end of these epochs, without the program.
-    pub(super) fn up(&self, training: &Training<'_>, epochs: u64) -> Vec<OsString> {
+    ///
+    /// # Errors
+    /// If the recipe can't be read any more.
+    pub(super) fn up(&self, training: &Training<'_>, epochs: u64) -> Result<Vec<OsString>> {
         let experiment = self.experiment();
         let variant = training.variant;
         let mut words: Vec<OsString> = Vec::new();
@@ -118,7 +147,8 @@ impl Work {
             let from = Training { variant: from, candidate: None, seed: training.seed };
             add("--from", self.run_dir(&from).into());
         }
-        [&["up".into()], &*words, &*self.devices].concat()
+        let columns = self.recipe(variant, training.changes())?.columns;
+        Ok([&["up".into()], &*words, &self.devices(columns)].concat())
     }
 
     /// Trains to the end of these epochs, unless that has been done, and returns what was measured.
@@ -133,7 +163,7 @@ impl Work {
     ) -> Result<Metrics> {
         let dir = self.run_dir(training);
         if self.begun.run.is_none() && (self.dry_run || !is_trained(&dir, epochs)?) {
-            self.execute(&self.up(training, epochs), asked).await?;
+            self.execute(&self.up(training, epochs)?, asked).await?;
         }
         if self.dry_run {
             return Ok(Metrics::default());
@@ -143,7 +173,41 @@ impl Work {
             "stopped in the training {}; the same command resumes it",
             training.name()
         );
-        Metrics::read(&dir.join("metrics.jsonl"))
+        let dir = RunDir::open(&dir)?;
+        self.is_as_described(&dir, training)?;
+        let metrics = dir.metrics_path();
+        // An imported run has none before it is trained.
+        if self.begun.run.is_some() && !is_there(&metrics)? {
+            return Ok(Metrics::default());
+        }
+        Metrics::read(&metrics)
+    }
+
+    /// Succeeds if a run was trained with the recipe that is described now, on the pictures of the
+    /// runs before it.
+    ///
+    /// # Errors
+    /// If a recipe file or the pictures have changed since the reproduction was begun.
+    fn is_as_described(&self, dir: &RunDir, training: &Training<'_>) -> Result<()> {
+        if self.begun.run.is_some() {
+            return Ok(());
+        }
+        let again = "give another folder with --out, or remove this run";
+        let described = self.recipe(training.variant, training.changes())?;
+        ensure!(
+            dir.recipe == described,
+            "{} was trained with another recipe than is described now: {again}",
+            dir.path.display()
+        );
+        let digest = &dir.data_set()?.digest;
+        let mut digests = self.digests.borrow_mut();
+        let first = digests.entry(training.variant.pretraining).or_insert_with(|| digest.clone());
+        ensure!(
+            first == digest,
+            "{} was trained on other pictures than the runs before it: {again}",
+            dir.path.display()
+        );
+        Ok(())
     }
 
     /// Executes a command of this program, or prints it. What it prints goes to `output.txt`; its
@@ -212,7 +276,8 @@ pub(super) fn typed(args: &[OsString]) -> String {
     ["alexnet".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns true if a run has been trained for these epochs and its last checkpoint is there.
+/// Returns true if a run has been trained for these epochs, or to the plateau that ends it, and its
+/// last checkpoint is there.
 ///
 /// # Errors
 /// If the run directory can't be read.
@@ -221,7 +286,7 @@ fn is_trained(dir: &Path, epochs: u64) -> Result<bool> {
         return Ok(false);
     }
     match RunDir::open(dir)?.newest() {
-        Ok((kept, _)) => Ok(kept.epoch >= epochs as f64 - 1e-9),
+        Ok((kept, _)) => Ok(kept.rate.ended || kept.epoch >= epochs as f64 - 1e-9),
         Err(error) if error.is_absent() => Ok(false),
         Err(error) => Err(error.into()),
     }

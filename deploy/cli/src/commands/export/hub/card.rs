@@ -14,7 +14,8 @@ use crate::{print, recipe};
 struct Measurement {
     data: String,
     split: String,
-    step: u64,
+    /// None for several runs together.
+    step: Option<u64>,
     views: u32,
     n_images: u64,
     top1_error: f64,
@@ -119,6 +120,6 @@ fn measurements(weights: &Weights) -> Result<Vec<Measurement>> {
         let text = std::fs::read(&path).with_context(read)?;
         found.push(serde_json::from_slice::<Measurement>(&text).with_context(read)?);
     }
-    found.retain(|measurement| measurement.step == weights.step);
+    found.retain(|measurement| measurement.step == Some(weights.step));
     Ok(found)
 }

@@ -63,7 +63,7 @@ fn described(layer: &PlannedLayer, activation: Activation) -> Value {
         }
         Kind::FullyConnected => json!({
             "name": layer.name, "kind": "fc", "inputs": layer.input.len(), "outputs": outputs,
-            "after": after,
+            "groups": layer.groups, "after": after,
         }),
     }
 }

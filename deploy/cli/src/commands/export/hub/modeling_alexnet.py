@@ -21,7 +21,7 @@ class AlexNet(nn.Module):
             if l["kind"] == "conv":
                 layer = nn.Conv2d(l["inputs"], l["outputs"], l["kernel"], l["stride"], groups=l["groups"])
             else:
-                layer = nn.Linear(l["inputs"], l["outputs"])
+                layer = nn.Linear(l["inputs"] // l["groups"], l["outputs"])
             self.add_module(l["name"], layer)
         self.register_buffer("mean", torch.zeros(3, config["side"], config["side"]))
 
@@ -43,9 +43,12 @@ class AlexNet(nn.Module):
         c, border = self.config, (self.config["side"] - self.config["crop"]) // 2
         x = pixels.float() - self.mean[:, border : border + c["crop"], border : border + c["crop"]]
         for l in c["layers"]:
-            # conv1's last windows read zeros beyond the right and the bottom edge only.
-            x = F.pad(x, l["pads"]) if l["kind"] == "conv" else x.flatten(1)
-            x = self.get_submodule(l["name"])(x)
+            layer = self.get_submodule(l["name"])
+            if l["kind"] == "conv":  # conv1's last windows read zeros beyond the right and the bottom edge only
+                x = layer(F.pad(x, l["pads"]))
+            else:  # groups are halves that read only their own units
+                parts = (t.chunk(l["groups"], d) for t, d in ((x.flatten(1), 1), (layer.weight, 0), (layer.bias, 0)))
+                x = torch.cat([F.linear(*part) for part in zip(*parts)], 1)
             for after in l["after"]:
                 x = self.after(after, x)
         return x

@@ -30,7 +30,7 @@ pub(super) async fn measure(work: &Work, results: &mut Results, asked: &mut Aske
                 )
             })?;
             errors.push(100.0 * last.top1_error);
-            results.add(work, &training, &metrics);
+            results.add(work, &training, &metrics)?;
             if i == 0 {
                 curves.push(Run { name: variant.name.clone(), metrics });
             }
@@ -49,14 +49,17 @@ pub(super) async fn measure(work: &Work, results: &mut Results, asked: &mut Aske
         let differences: Vec<f64> =
             errors_of.iter().zip(&errors[0]).map(|(one, first)| one - first).collect();
         let is_first = variant.name == experiment.variants[0].name;
-        let claimed = variant.paper.or(variant.authors);
+        let claim = match (variant.paper, variant.authors) {
+            (Some(points), _) => Some(("as in the paper", points)),
+            (None, authors) => authors.map(|points| ("as in the logs", points)),
+        };
         results.table.rows.push(vec![
             Cell::text(&variant.name),
             Cell::several(errors_of),
             if is_first { Cell::Nothing } else { Cell::several(&differences) },
             Cell::tenths(variant.paper),
             variant.authors.map_or(Cell::Nothing, |points| Cell::Number(points, 2)),
-            if is_first { Cell::Nothing } else { Cell::text(sign(&differences, claimed)) },
+            if is_first { Cell::Nothing } else { Cell::text(sign(&differences, claim)) },
         ]);
     }
     results.notes.push(format!(
@@ -69,14 +72,14 @@ pub(super) async fn measure(work: &Work, results: &mut Results, asked: &mut Aske
 }
 
 /// Compares the sign of the differences with that of a claim.
-fn sign(differences: &[f64], claimed: Option<f64>) -> &'static str {
+fn sign(differences: &[f64], claim: Option<(&'static str, f64)>) -> &'static str {
     let Some(spread) = Spread::of(differences) else { return "" };
-    match (spread.error(), claimed) {
+    match (spread.error(), claim) {
         (None, _) => "one seed",
-        (Some(error), _) if spread.mean.abs() < 2.0 * error => "undecided",
+        (Some(error), _) if spread.mean.abs() <= 2.0 * error => "undecided",
         (_, None) if spread.mean > 0.0 => "worse without",
         (_, None) => "better without",
-        (_, Some(claimed)) if (claimed > 0.0) == (spread.mean > 0.0) => "as in the paper",
+        (_, Some((same, points))) if (points > 0.0) == (spread.mean > 0.0) => same,
         _ => "opposite",
     }
 }
@@ -102,13 +105,16 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
 
+    const PAPER: Option<(&str, f64)> = Some(("as in the paper", 1.4));
+
     #[test]
     fn a_sign_needs_more_than_noise() {
-        assert_eq!(sign(&[2.0, 1.5, 2.5], Some(1.4)), "as in the paper");
-        assert_eq!(sign(&[-2.0, -1.5, -2.5], Some(1.4)), "opposite");
-        assert_eq!(sign(&[2.0, -1.5, 0.5], Some(1.4)), "undecided");
+        assert_eq!(sign(&[0.0, 0.0], PAPER), "undecided");
+        assert_eq!(sign(&[2.0, 1.5, 2.5], PAPER), "as in the paper");
+        assert_eq!(sign(&[-2.0, -1.5, -2.5], PAPER), "opposite");
+        assert_eq!(sign(&[2.0, -1.5, 0.5], PAPER), "undecided");
         assert_eq!(sign(&[2.0, 1.5, 2.5], None), "worse without");
-        assert_eq!(sign(&[2.0], Some(1.4)), "one seed");
+        assert_eq!(sign(&[2.0], PAPER), "one seed");
     }
 
     #[test]

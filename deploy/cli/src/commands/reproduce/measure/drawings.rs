@@ -15,6 +15,7 @@ pub(super) async fn measure(work: &Work, results: &mut Results, asked: &mut Aske
     let mut trainings = experiment.trainings(&experiment.variants[0], None);
     let training = trainings.next().context("an experiment has a seed")?;
     let metrics = work.train(&training, experiment.epochs, asked).await?;
+    let columns = work.recipe(training.variant, &[])?.columns;
     for drawing in &experiment.drawings {
         let file = work.out.join(&drawing.file);
         let mut words: Vec<OsString> = Vec::new();
@@ -22,6 +23,7 @@ pub(super) async fn measure(work: &Work, results: &mut Results, asked: &mut Aske
             match word {
                 "{run}" => words.push(work.run_dir(&training).into()),
                 "{file}" => words.push(file.clone().into()),
+                "{devices}" => words.extend(work.devices(columns)),
                 "{pictures}" => words.extend(work.pictures.iter().map(OsString::from)),
                 word => words.push(word.into()),
             }
@@ -32,7 +34,7 @@ pub(super) async fn measure(work: &Work, results: &mut Results, asked: &mut Aske
     if work.dry_run {
         return Ok(());
     }
-    results.add(work, &training, &metrics);
+    results.add(work, &training, &metrics)?;
     results.table = Table::new(&["epochs", "validation error, % (last epoch)"]);
     let trained = results.trainings.last();
     results.table.rows.push(vec![

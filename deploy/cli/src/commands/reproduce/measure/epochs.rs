@@ -43,7 +43,7 @@ pub(super) async fn measure(
         for training in experiment.trainings(variant, found.0).skip(1) {
             let reached = reach(work, &training, error, experiment.epochs, asked).await?;
             row(results, &training, &reached);
-            results.add(work, &training, &reached.metrics);
+            results.add(work, &training, &reached.metrics)?;
             epochs.extend(reached.epochs);
         }
         best.push((&variant.name, Spread::of(&epochs)));
@@ -53,6 +53,16 @@ pub(super) async fn measure(
         "An epoch count is the first moment at which the mean training error of the last half \
          epoch is at most {percent:.0} %. A candidate ends there, or where a faster one had ended."
     ));
+    for (name, spread) in &best {
+        let there = spread.as_ref().map_or(0, |spread| spread.n);
+        let seeds = experiment.variant(name).map_or(0, |variant| experiment.seeds_of(variant));
+        if there < seeds {
+            results.notes.push(format!(
+                "{name}: {there} of {seeds} trainings reached the error; the others are not in its \
+                 mean."
+            ));
+        }
+    }
     if let [(first, Some(a)), .., (last, Some(b))] = best.as_slice() {
         results.notes.push(format!(
             "{last} needs {:.1} times as many epochs as {first}: {:.1} against {:.1}.",
@@ -83,7 +93,7 @@ async fn search(
         let Some(training) = experiment.trainings(variant, candidate).next() else { continue };
         let reached = reach(work, &training, error, limit, asked).await?;
         row(results, &training, &reached);
-        results.add(work, &training, &reached.metrics);
+        results.add(work, &training, &reached.metrics)?;
         if let Some(epochs) = reached.epochs {
             limit = limit.min(epochs.ceil() as u64);
         }

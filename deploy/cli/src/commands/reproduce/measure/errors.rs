@@ -39,7 +39,7 @@ pub(super) async fn measure(work: &Work, results: &mut Results, asked: &mut Aske
             if work.dry_run {
                 continue;
             }
-            results.add(work, &training, &metrics);
+            results.add(work, &training, &metrics)?;
             if i == 0 {
                 curves.push(Run { name: variant.name.clone(), metrics });
             }
@@ -98,7 +98,9 @@ fn command(work: &Work, row: &Row, folder: &Path) -> Result<Vec<OsString>> {
         words.push(word.into());
     }
     words.push(folder.into());
-    words.extend_from_slice(&work.devices);
+    let first = row.of.first().context("a row has networks")?;
+    let columns = work.recipe(experiment.variant(&first.variant)?, &[])?.columns;
+    words.extend(work.devices(columns));
     Ok(words)
 }
 
