@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::trust::{coordinator, loader, text, worker};
 
-const STEPS: u64 = 400;
+const STEPS: u64 = 1000;
 
 /// A change to a tensor (announcement and chunk) in transit; None ends the stream.
 type Fault = fn(Header, Chunk) -> Option<Vec<Frame>>;
@@ -169,12 +169,14 @@ fn wrong_frames_of_the_other_half_are_refused_and_cost_no_bits() {
         let text = std::fs::read_to_string(folder.join("run/metrics.jsonl")).unwrap_or_default();
         text.lines().filter(|line| line.contains("\"kind\":\"step\"")).count() as u64
     };
-    for (n, (name, words, fault)) in FAULTS.into_iter().enumerate() {
+    let returns = || coordinator.log().matches("returning to the last").count();
+    for (name, words, fault) in FAULTS {
         let due = step() + 7;
         wait("some steps", || step() >= due);
         let before = [&half_a, &half_b].map(|half| half.log().len());
+        let returned = returns();
         *between.fault.lock().unwrap() = Some(fault);
-        coordinator.wait_for(&format!("incarnation={}", n + 2));
+        wait(&format!("{name}: a return"), || returns() > returned);
         let log = coordinator.log();
         let said = log.lines().rev().find(|line| line.contains("returning to the last")).unwrap();
         let reason = said.split_once("reason=").unwrap().1;
