@@ -81,7 +81,7 @@ fn two_hosts_train_as_one_despite_foreign_connections() {
     intrude_again(b, folder, &public);
     wait_for_step(folder, 20);
     cable.cut();
-    coordinator.wait_for("incarnation=2");
+    coordinator.wait_for("returning to the last");
     cable.heal();
     all_end_well([first, second, loader, coordinator]);
     assert!(on_one_machine(folder, 60) == shards(&folder.join("run"), 60), "other bits");

@@ -114,7 +114,7 @@ fn a_worker_asleep_for_five_seconds_is_kept_and_one_asleep_for_sixty_is_replaced
     let asleep = Instant::now();
     signal(sleeper, "STOP");
     run.coordinator.wait_for("half B failed");
-    run.coordinator.wait_for("incarnation=2");
+    run.workers[2].wait_for("begin: restored");
     let replaced = asleep.elapsed();
     drop(run.loader.take());
     sleep(Duration::from_secs(60).saturating_sub(asleep.elapsed()));
