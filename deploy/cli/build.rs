@@ -55,7 +55,7 @@ fn list(root: &Path, path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dy
     Ok(())
 }
 
-/// FNV-1a: builds are told apart by it, not protected.
+/// FNV-1a hash. It tells builds apart and protects against nothing.
 struct Fnv(u64);
 
 impl Fnv {

@@ -1,7 +1,7 @@
 //! Minibatches from the run's loaders, of which any can answer any request.
 //!
-//! Which pictures and crops make up a minibatch follows from the request, so every answer is
-//! checked against it. A loader whose answer is wrong is not asked again; one that is slow is asked
+//! The request determines the pictures and crops of a minibatch, so every answer is checked
+//! against it. A loader whose answer is wrong is not asked again; one that is slow is asked
 //! only if no other answers.
 
 pub(crate) mod check; // what a loader must answer

@@ -143,8 +143,8 @@ fn the_last_checkpoint_is_tried_again_while_the_weights_are_there() {
     assert_undisturbed(disk.folder());
 }
 
-/// Six seconds for one fsync, as long as a worker's heartbeats may be missing: training goes on
-/// beside it, and no worker is lost.
+/// One fsync takes six seconds, as long as a worker's heartbeats may be missing. Training
+/// continues meanwhile, and no worker is lost.
 #[test]
 fn a_disk_that_is_slow_to_sync_stops_no_training() {
     let folder = tempfile::tempdir().unwrap();
@@ -165,7 +165,7 @@ fn a_disk_that_is_slow_to_sync_stops_no_training() {
     assert_undisturbed(disk.folder());
 }
 
-/// A bit of the newest checkpoint flips while the run goes on, and a worker dies.
+/// During training, a bit of the newest checkpoint flips, and then a worker dies.
 #[test]
 fn a_checkpoint_that_rots_in_mid_run_makes_way_for_the_one_before() {
     let folder = tempfile::tempdir().unwrap();

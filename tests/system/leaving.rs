@@ -1,5 +1,5 @@
 //! Processes that are asked to leave, that hang inside, or that do not fit their place: nothing
-//! that was reported as kept is lost, and whoever can take the place does.
+//! that was reported as kept is lost, and another worker takes over if there is one.
 
 use std::path::Path;
 use std::process::Output;

@@ -71,7 +71,7 @@ impl Run {
                 self.step_done(seat, figures);
                 Ok(())
             }
-            // Abandoned: whoever resumes the run evaluates again.
+            // The run is ending: the evaluation is repeated when the run is resumed.
             (Stage::Halting, WorkerMessage::Evaluated { .. }) => Ok(()),
             (Stage::Halting, WorkerMessage::Halted { step: at })
                 if at == self.members.seats[seat].done =>

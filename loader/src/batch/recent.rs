@@ -1,7 +1,7 @@
 //! A cache of minibatches: the last few, those being made, and the one that comes next.
 //!
-//! The cache owns the making of a minibatch, not whoever asked for it: a client that goes, because
-//! it was too late for it, finds the minibatch made or further on when it asks again.
+//! The cache makes a minibatch to its end even if the client that asked for it gives up. A client
+//! that asks again then waits for less, or not at all.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
