@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::recipe::Recipe;
-use net::Trust;
+use net::{Health, Trust};
 use tokio::sync::watch;
 
 use crate::disk::run_dir::Start;
@@ -64,6 +64,8 @@ pub struct Config {
     /// Time for which a finished run still answers. Workers and loaders that come late then learn
     /// that the run is finished, and end, instead of dialing in vain.
     pub linger: Duration,
+    /// Told whether this coordinator serves its run, and that it moves.
+    pub health: Health,
     /// Channel on which the status is published, for example for a live line.
     pub progress: Option<watch::Sender<RunStatus>>,
 }
@@ -102,6 +104,7 @@ impl Config {
             trust: Trust::default(),
             version: proto::VERSION,
             linger: Duration::ZERO,
+            health: Health::default(),
             progress: None,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use net::{BoxFuture, RUN};
+use net::{BoxFuture, Health, RUN};
 use proto::MESSAGE_LIMIT;
 use proto::status::WorkerStatus;
 use proto::wire::coordinator_server::CoordinatorServer;
@@ -98,6 +98,7 @@ async fn run_until(
     config.check()?;
     let metrics = config.metrics.take();
     let (linger, silence) = (config.linger, config.heartbeat_timeout);
+    let health = config.health.clone();
     let opened = open::open_soon(Asked {
         path: config.run_dir.clone(),
         recipe: config.recipe.clone(),
@@ -145,9 +146,11 @@ async fn run_until(
             let _ = closed.await;
         });
     let mut server = tokio::spawn(server);
+    health.ready(if nothing_left { "the run has ended" } else { "serving the run" });
+    let mut shutdown = shutdown;
     let span = tracing::info_span!(RUN, id = driver.owned.dir.record.run_id);
     let ending = tokio::select! {
-        ending = driver.until_the_end(events, shutdown).instrument(span), if !nothing_left => {
+        ending = driver.until_the_end(events, &mut shutdown).instrument(span), if !nothing_left => {
             ending?
         }
         () = std::future::ready(()), if nothing_left => Ending::AlreadyFinished,
@@ -156,6 +159,7 @@ async fn run_until(
             _ => return Err(Error::ServerEnded),
         },
     };
+    health.rests();
     let status = driver.run.status();
     progress::ended(&ending, &status, driver.run.speed().1);
     // Everyone has been told; a connection that does not close is not waited for.
@@ -163,11 +167,12 @@ async fn run_until(
     driver.streams.close();
     if matches!(ending, Ending::Finished | Ending::AlreadyFinished) && !linger.is_zero() {
         finished.store(true, Ordering::Relaxed);
-        tracing::info!(
-            seconds = linger.as_secs(),
-            "waiting for late workers and loaders, to tell them that the run is over"
-        );
-        tokio::time::sleep(linger).await;
+        health.ready("the run has ended");
+        tracing::info!("answering late workers and loaders, to tell them that the run is over");
+        tokio::select! {
+            () = tokio::time::sleep(linger) => {}
+            () = &mut shutdown => {}
+        }
     }
     let _ = close.send(());
     if tokio::time::timeout(SERVER_ENDS, &mut server).await.is_err() {
@@ -204,6 +209,8 @@ struct Driver {
     progress: Option<watch::Sender<RunStatus>>,
     /// Writes the log lines for people.
     lines: Progress,
+    /// Told at every tick that this loop moves.
+    health: Health,
 }
 
 impl Driver {
@@ -254,6 +261,7 @@ impl Driver {
             status,
             progress: config.progress,
             lines,
+            health: config.health,
             owned,
         })
     }
@@ -262,18 +270,17 @@ impl Driver {
     async fn until_the_end(
         &mut self,
         mut inbox: mpsc::Receiver<Inbox>,
-        shutdown: impl Future<Output = ()>,
+        shutdown: &mut BoxFuture<()>,
     ) -> Result<Ending, Error> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut reminded = Instant::now();
-        tokio::pin!(shutdown);
         let mut asked_to_stop = false;
         loop {
             // In this order: after a slow disk, waiting heartbeats count before any timeout.
             let event = tokio::select! {
                 biased;
-                () = &mut shutdown, if !asked_to_stop => {
+                () = &mut *shutdown, if !asked_to_stop => {
                     asked_to_stop = true;
                     Event::Stop { reason: "asked to stop".to_string() }
                 }
@@ -286,6 +293,7 @@ impl Driver {
                     None => continue,
                 },
                 _ = tick.tick() => {
+                    self.health.moves();
                     if reminded.elapsed() >= REMINDER {
                         reminded = Instant::now();
                         self.remind();

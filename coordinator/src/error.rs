@@ -242,6 +242,21 @@ impl Error {
         }
     }
 
+    /// Returns true if a new process with the same settings would fail in the same way: somebody
+    /// must change a setting, or the run directory.
+    pub fn is_for_good(&self) -> bool {
+        matches!(
+            self,
+            Self::Config(_)
+                | Self::NotARun { .. }
+                | Self::OtherRun { .. }
+                | Self::Damaged { .. }
+                | Self::Newer { .. }
+                | Self::NoneWhole { .. }
+                | Self::Lost { .. }
+        )
+    }
+
     /// For `map_err`: names the operation and the path.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_path_buf(), source }

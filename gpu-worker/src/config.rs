@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use net::Trust;
+use net::{Health, Trust};
 
 use crate::backend::cuda::{Gpu, Search};
 use crate::error::Error;
@@ -21,7 +21,8 @@ pub struct Config {
     pub search: Search,
     /// Folder for compiled kernels; None keeps none.
     pub kernel_cache: Option<PathBuf>,
-    /// `host:port` at which the other half reaches this worker; None is the listener's own address.
+    /// `host:port` at which the other half reaches this worker; None: found as
+    /// [`net::advertised`] says.
     pub advertise: Option<String>,
     /// The certificates that this worker shows and accepts.
     pub trust: Trust,
@@ -37,6 +38,8 @@ pub struct Config {
     pub coordinator_deadline: Duration,
     /// Longest stay after the request to stop, until the coordinator has a checkpoint.
     pub grace: Duration,
+    /// Told whether this worker has joined the run.
+    pub health: Health,
 }
 
 impl Config {
@@ -66,6 +69,7 @@ impl Config {
             device_deadline: Self::DEVICE_DEADLINE,
             coordinator_deadline: Self::COORDINATOR_DEADLINE,
             grace: Self::GRACE,
+            health: Health::default(),
         }
     }
 }

@@ -54,6 +54,7 @@ impl ControlSession {
             let why = match joined {
                 Ok(joined) => {
                     info!(coordinator = self.config.coordinator, device = self.device, "joined");
+                    self.config.health.ready("joined the run");
                     backoff = Backoff::default();
                     let ended = self.serve(joined, &mut shutdown).await;
                     self.interrupt.end();
@@ -64,6 +65,7 @@ impl ControlSession {
                         }
                         Ended::Finished(finish) => {
                             info!(reason = finish.reason, "told to finish");
+                            self.config.health.ready("the run has ended");
                             return Ok(());
                         }
                         Ended::EngineStopped => return Err(engine_panicked(&self.config)),
@@ -74,6 +76,7 @@ impl ControlSession {
                 Err(status) => status,
             };
             self.exchange.end();
+            self.config.health.not_ready(format!("no coordinator: {}", why.message()));
             let address = self.config.coordinator.clone();
             if reaction(&why) == Reaction::Stop {
                 return Err(Error::Refused { address, why: why.message().into() });

@@ -50,7 +50,14 @@ async fn run_until(config: Config, listener: TcpListener, shutdown: BoxFuture<()
     let own = listener
         .local_addr()
         .map_err(|why| Error::System { doing: "reading the listener's address", why })?;
-    let address = advertised(own, config.advertise.as_deref()).map_err(Error::Address)?;
+    let mut shutdown = shutdown;
+    let (given, patience) = (config.advertise.as_deref(), config.coordinator_deadline);
+    let address = tokio::select! {
+        found = advertised(own, given, &config.coordinator, patience) => {
+            found.map_err(Error::Address)?
+        }
+        () = &mut shutdown => return Ok(()),
+    };
     let interrupt = Interrupt::new();
     let exchange = ExchangeService::new(
         config.trust.clone(),
@@ -79,7 +86,6 @@ async fn run_until(config: Config, listener: TcpListener, shutdown: BoxFuture<()
             let _ = ended.send(on_device(&settings, opened, &commands, &network));
         })
         .map_err(|why| Error::System { doing: "starting the engine thread", why })?;
-    let mut shutdown = shutdown;
     let (device, watch) = tokio::select! {
         device = device => device.unwrap_or_else(|_| Err(engine_panicked(&config))),
         () = &mut shutdown => return Ok(()),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use net::Trust;
+use net::{Health, Trust};
 
 use crate::Error;
 use crate::synthetic::Spec;
@@ -16,7 +16,7 @@ pub struct Config {
     pub data: DataSpec,
     /// `host:port` of the coordinator to register with; a loader without one only serves.
     pub coordinator: Option<String>,
-    /// `host:port` under which workers find this loader; by default the listener's own address.
+    /// `host:port` under which workers find this loader; None: found as [`net::advertised`] says.
     pub advertise: Option<String>,
     /// Certificates for connections, or none for plain connections.
     pub trust: Trust,
@@ -24,6 +24,8 @@ pub struct Config {
     pub version: &'static str,
     /// Threads that decode; 0 = one per core.
     pub threads: usize,
+    /// Told whether this loader has joined the run.
+    pub health: Health,
 }
 
 impl Config {
@@ -36,6 +38,7 @@ impl Config {
             trust: Trust::default(),
             version: proto::VERSION,
             threads: 0,
+            health: Health::default(),
         }
     }
 }

@@ -53,7 +53,7 @@ impl Run {
         let more = [&secure[..], &more].concat();
         let coordinator = coordinator(&machine, folder, "127.0.0.1:0", &more);
         let at = coordinator.address.clone();
-        coordinator.wait_for("answering Prometheus");
+        coordinator.wait_for("serving metrics");
         let log = coordinator.log();
         let metrics = log.split("http://").nth(1).and_then(|rest| rest.split('/').next());
         let metrics = metrics.unwrap().to_string();

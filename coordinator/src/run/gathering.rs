@@ -182,7 +182,7 @@ impl Run {
         if self.stage != Stage::Gathering || waits {
             return;
         }
-        self.dismiss();
+        self.dismiss_leaving();
         self.members.fill_seats(now);
         if self.started && !self.members.missing().is_empty() {
             self.no_worker_since.get_or_insert(now);

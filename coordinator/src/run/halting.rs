@@ -41,7 +41,7 @@ impl Run {
     /// A worker was asked to leave: a standby goes at once, a seated one when its steps are kept.
     pub(super) fn worker_leaves(&mut self, worker: WorkerId) {
         self.members.leaves(worker);
-        let Some(seat) = self.members.seat_of(worker) else { return self.dismiss() };
+        let Some(seat) = self.members.seat_of(worker) else { return self.dismiss(worker) };
         let partition = self.members.seats[seat].partition;
         tracing::info!(%partition, step = self.step(), "its worker is asked to leave");
         match self.stage {
@@ -100,12 +100,15 @@ impl Run {
         }
     }
 
-    /// Tells the workers that were asked to leave that they may, and forgets them.
-    pub(super) fn dismiss(&mut self) {
-        for worker in self.members.leaving() {
-            self.members.leave(worker);
-            let reason = "it was asked to leave".to_string();
-            self.send(worker, Command::Finish(Finish { reason, failed: false }));
-        }
+    /// Tells all workers that were asked to leave that they may: none has steps that are not kept.
+    pub(super) fn dismiss_leaving(&mut self) {
+        self.members.leaving().into_iter().for_each(|worker| self.dismiss(worker));
+    }
+
+    /// Tells a worker that was asked to leave that it may, and forgets it.
+    fn dismiss(&mut self, worker: WorkerId) {
+        self.members.leave(worker);
+        let reason = "it was asked to leave".to_string();
+        self.send(worker, Command::Finish(Finish { reason, failed: false }));
     }
 }

@@ -106,7 +106,7 @@ async fn other_requests_are_answered_with_a_sentence() {
     let (coordinator, at) = watched(dir.path(), 20).await;
     for (request, code, says) in [
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "404 Not Found", "there is no / here"),
-        ("GET /metricsx HTTP/1.0\r\n\r\n", "404 Not Found", "the metrics are at /metrics"),
+        ("GET /metricsx HTTP/1.0\r\n\r\n", "404 Not Found", "there is /metrics"),
         (
             "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi",
             "405 Method Not Allowed",

@@ -25,11 +25,17 @@ fn number(error: &anyhow::Error) -> u8 {
             _ => 1,
         };
     }
-    match error.downcast_ref::<loader::Error>() {
-        Some(loader::Error::Refused { .. }) => REFUSED,
-        Some(error) if error.is_for_good() => FOR_GOOD,
-        _ => 1,
+    if let Some(error) = error.downcast_ref::<loader::Error>() {
+        return match error {
+            loader::Error::Refused { .. } => REFUSED,
+            error if error.is_for_good() => FOR_GOOD,
+            _ => 1,
+        };
     }
+    let run = error.downcast_ref::<coordinator::Error>();
+    let is_for_good = run.is_some_and(coordinator::Error::is_for_good)
+        || error.downcast_ref::<net::UnusableCertificate>().is_some();
+    if is_for_good { FOR_GOOD } else { 1 }
 }
 
 #[cfg(test)]
@@ -47,6 +53,18 @@ mod tests {
         assert_eq!(code(refused.into()), REFUSED);
         let unreachable = gpu_worker::Error::Coordinator { address, why };
         assert_eq!(code(unreachable.into()), 1);
+    }
+
+    #[test]
+    fn a_run_directory_of_another_run_and_missing_certificates_stay_as_they_are() {
+        let path = || std::path::PathBuf::from("d");
+        let other = coordinator::Error::OtherRun { path: path(), differences: "seed".into() };
+        assert_eq!(number(&other.into()), FOR_GOOD);
+        let missing = net::UnusableCertificate { path: path(), why: "is missing".into() };
+        let wrapped = anyhow::Error::from(missing).context("--certs can't be used");
+        assert_eq!(number(&wrapped), FOR_GOOD);
+        let locked = coordinator::Error::Locked { path: path(), by: String::new() };
+        assert_eq!(number(&locked.into()), 1, "the other coordinator may end");
     }
 
     #[test]

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use coordinator::Ending;
-use net::Trust;
+use net::{Health, Trust};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use crate::options::ListenArgs;
+use crate::options::{LingerArgs, ListenArgs};
 use crate::print;
 use crate::runtime::one_thread;
 use crate::signals::Asked;
@@ -22,6 +22,8 @@ use crate::signals::Asked;
 pub(crate) const READY: &str = "ready ";
 /// Beginning of the line, before that one, that names the address of a coordinator's metrics.
 pub(crate) const METRICS: &str = "metrics ";
+/// Beginning of the line, before that one, that names the address of a role's health.
+const HEALTH: &str = "health ";
 /// The last line of a coordinator that ended without an error, by the ending of the run.
 const LAST_LINES: [(Ending, &str); 3] = [
     (Ending::Finished, "finished"),
@@ -43,15 +45,38 @@ pub(crate) fn ending(last_line: &str) -> Ending {
     known.map_or(Ending::Finished, |(ending, _)| ending)
 }
 
+/// What surrounds a role in its process: where it listens, who may connect, who asks for its health.
+#[derive(Debug)]
+pub(crate) struct Around {
+    listen: ListenArgs,
+    trust: Trust,
+    health: Health,
+    linger: Duration,
+}
+
+impl Around {
+    /// A role that listens as typed, with these certificates, and reports its health.
+    pub(crate) fn new(listen: &ListenArgs, trust: &Trust, health: &Health) -> Self {
+        let (listen, trust, health) = (listen.clone(), trust.clone(), health.clone());
+        Self { listen, trust, health, linger: Duration::ZERO }
+    }
+
+    /// The process stays after the role has ended well.
+    pub(crate) fn lingers(self, args: LingerArgs) -> Self {
+        Self { linger: args.linger, ..self }
+    }
+}
+
 /// Listens, prints the address, and runs a role until it ends, is asked to stop, or its parent is
 /// gone.
 ///
 /// # Errors
 /// If it can't listen, if strangers could connect without certificates, or if the role fails.
-pub(crate) fn in_this_process<R>(args: &ListenArgs, trust: &Trust, role: R) -> Result<()>
+pub(crate) fn in_this_process<R>(around: Around, role: R) -> Result<()>
 where
     R: AsyncFnOnce(TcpListener, Stop) -> Result<()>,
 {
+    let Around { listen: args, trust, health, linger } = around;
     let runtime = one_thread()?;
     let mut signals = Asked::take_over();
     let done = runtime.block_on(async {
@@ -67,19 +92,35 @@ where
         if let Some(until) = trust.valid_until() {
             tracing::info!(until, "connections are encrypted, with a certificate");
         }
+        // Its task ends with the runtime.
+        if let Some(address) = &args.health {
+            tokio::spawn(health.serve(listen_for(address, "--health", HEALTH, "")?));
+        }
         print::line(format_args!("{READY}{address}"));
-        let (ask, asked) = oneshot::channel();
+        let (ask, asked) = watch::channel(false);
         let parent = parent_gone(args.with_parent);
         let asking = async {
             signals.asked().await;
-            let _ = ask.send(());
+            ask.send_replace(true);
             signals.asked().await;
         };
-        let asked: Stop = Box::pin(async move {
-            let _ = asked.await;
-        });
+        let stop = || -> Stop {
+            let mut asked = asked.clone();
+            Box::pin(async move { drop(asked.wait_for(|asked| *asked).await) })
+        };
+        let work = async {
+            role(listener, stop()).await?;
+            if !linger.is_zero() && !*asked.borrow() {
+                tracing::info!("the run has ended; this process stays until it is asked to stop");
+                tokio::select! {
+                    () = tokio::time::sleep(linger) => {}
+                    () = stop() => {}
+                }
+            }
+            Ok(())
+        };
         tokio::select! {
-            done = role(listener, asked) => done,
+            done = work => done,
             () = asking => Err(anyhow::anyhow!(
                 "asked to stop for the second time: ended at once, without waiting for a checkpoint"
             )),
@@ -91,6 +132,24 @@ where
     done
 }
 
+/// Listens for a client of plain HTTP, and prints the address after `line`, with `path`.
+///
+/// # Errors
+/// If it can't listen on this address.
+pub(crate) fn listen_for(
+    address: &str,
+    option: &str,
+    line: &str,
+    path: &str,
+) -> Result<std::net::TcpListener> {
+    let address = listening_address(address, option)?;
+    let listener =
+        std::net::TcpListener::bind(&address).with_context(|| cant_listen(&address, option))?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    print::line(format_args!("{line}http://{address}{path}"));
+    Ok(listener)
+}
+
 async fn listen(typed: &str) -> Result<TcpListener> {
     let address = listening_address(typed, "--listen")?;
     TcpListener::bind(&address).await.with_context(|| cant_listen(&address, "--listen"))
@@ -100,7 +159,7 @@ async fn listen(typed: &str) -> Result<TcpListener> {
 ///
 /// # Errors
 /// If what was typed has no port.
-pub(crate) fn listening_address(typed: &str, option: &str) -> Result<String> {
+fn listening_address(typed: &str, option: &str) -> Result<String> {
     let typed = typed.trim();
     let port = typed.strip_prefix(':').unwrap_or(typed);
     if port.parse::<u16>().is_ok() {
@@ -128,7 +187,7 @@ pub(crate) fn listening_address(typed: &str, option: &str) -> Result<String> {
 }
 
 /// Message for an address on which this process can't listen.
-pub(crate) fn cant_listen(address: &str, option: &str) -> String {
+fn cant_listen(address: &str, option: &str) -> String {
     format!(
         "can't listen on {address}: choose another address with {option}, or port 0 for any free \
          port"

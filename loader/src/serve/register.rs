@@ -1,7 +1,7 @@
 //! Registers this loader with the coordinator and stays connected until the run is finished.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use net::Backoff;
 use net::{Reaction, reaction};
@@ -28,13 +28,20 @@ pub(super) async fn until_finished(
     own: SocketAddr,
     spans: &mut Spans,
 ) -> Result<(), Error> {
-    let Some(coordinator) = &config.coordinator else { return std::future::pending().await };
-    let address = advertised(own, config.advertise.as_deref())
+    let Some(coordinator) = &config.coordinator else {
+        config.health.ready("serving");
+        return std::future::pending().await;
+    };
+    let address = advertised(own, config.advertise.as_deref(), coordinator, Duration::MAX)
+        .await
         .map_err(|why| Error::Setting { setting: "advertise", why })?;
     let mut backoff = Backoff::default();
     loop {
         let why = match session(config, coordinator, &address, spans).await {
-            SessionEnd::Finished => return Ok(()),
+            SessionEnd::Finished => {
+                config.health.ready("the run has ended");
+                return Ok(());
+            }
             SessionEnd::Refused(why) => {
                 return Err(Error::Refused { address: coordinator.clone(), why });
             }
@@ -45,6 +52,7 @@ pub(super) async fn until_finished(
                 why
             }
         };
+        config.health.not_ready(format!("no coordinator: {why}"));
         warn!(coordinator, why, "no connection to the coordinator, dialing again");
         backoff.pause().await;
     }
@@ -84,6 +92,7 @@ async fn session(
             Err(status) => return ended(&status, false),
         };
     info!(coordinator, address, "loader joined the run");
+    config.health.ready("joined the run");
     loop {
         let command = tokio::select! {
             command = commands.message() => command,

@@ -162,9 +162,10 @@ async fn a_loader_registers_again_after_a_broken_line_and_ends_when_told() {
 }
 
 #[tokio::test]
-async fn a_loader_that_listens_everywhere_must_say_where_it_is() {
+async fn a_loader_whose_address_nobody_can_dial_ends() {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let config = Config { coordinator: Some("127.0.0.1:1".into()), ..config() };
+    let (coordinator, advertise) = (Some("127.0.0.1:1".into()), Some("0.0.0.0:5".into()));
+    let config = Config { coordinator, advertise, ..config() };
     let error = run(config, listener, std::future::pending()).await.unwrap_err();
     assert!(matches!(error, Error::Setting { setting: "advertise", .. }), "{error}");
 }

@@ -1,20 +1,34 @@
 //! The address that other processes are given.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
-/// The address that other processes are given: `advertise`, or by default the listener's own if it
-/// has a meaning on other machines. An `advertise` without a port gets the listener's.
+use tokio::net::{UdpSocket, lookup_host};
+
+use crate::Backoff;
+
+/// The address that other processes are given.
+///
+/// This is `advertise`, with the listener's port if it has none. Without it, it is the address on
+/// which this process listens; one that listens on all addresses of its machine takes the one from
+/// which it reaches `coordinator` (`HOST:PORT`). The coordinator's name may come to exist later,
+/// within `patience`.
 ///
 /// # Errors
-/// A sentence that says what to do, if neither can be dialed.
-pub fn advertised(own: SocketAddr, advertise: Option<&str>) -> Result<String, String> {
+/// A sentence that says what to do, if none of these can be dialed.
+pub async fn advertised(
+    own: SocketAddr,
+    advertise: Option<&str>,
+    coordinator: &str,
+    patience: Duration,
+) -> Result<String, String> {
     let Some(given) = advertise else {
         return match own.ip().is_unspecified() {
             false => Ok(own.to_string()),
-            true => Err(format!(
-                "listening on {own} says nothing about how others reach this machine: add \
-                 --advertise HOST:PORT as they dial it, or --listen on one address of it"
-            )),
+            true => own_address(coordinator, patience)
+                .await
+                .map(|ip| SocketAddr::new(ip, own.port()).to_string())
+                .map_err(|why| unknown(own, coordinator, &why)),
         };
     };
     dialable(given.trim(), own.port()).map_err(|why| {
@@ -23,6 +37,51 @@ pub fn advertised(own: SocketAddr, advertise: Option<&str>) -> Result<String, St
              machine, such as 10.0.0.2:4002, [2001:db8::2]:4002 or trainer.example:4002"
         )
     })
+}
+
+fn unknown(own: SocketAddr, coordinator: &str, why: &str) -> String {
+    format!(
+        "listening on {own} says nothing about how others reach this machine, and this machine's \
+         way to the coordinator at {coordinator} is not known: {why}; correct --coordinator, or \
+         add --advertise HOST:PORT as others dial this process"
+    )
+}
+
+/// This machine's own address on the way to the coordinator, asked for again within `patience`.
+async fn own_address(coordinator: &str, patience: Duration) -> Result<IpAddr, String> {
+    let began = Instant::now();
+    let mut backoff = Backoff::default();
+    loop {
+        match towards(coordinator).await {
+            Err(why) if began.elapsed() < patience => {
+                tracing::debug!(coordinator, why, "no way to the coordinator, looking again");
+                backoff.pause().await;
+            }
+            found => return found,
+        }
+    }
+}
+
+/// This machine's own address on the way to `peer`. No byte is sent.
+async fn towards(peer: &str) -> Result<IpAddr, String> {
+    let mut why = "its name has no address".to_owned();
+    for peer in lookup_host(peer).await.map_err(|error| error.to_string())? {
+        let any: IpAddr = match peer {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let found = async {
+            let socket = UdpSocket::bind((any, 0)).await?;
+            // Connecting a UDP socket only chooses the route.
+            socket.connect(peer).await?;
+            socket.local_addr()
+        };
+        match found.await {
+            Ok(found) => return Ok(found.ip().to_canonical()),
+            Err(error) => why = error.to_string(),
+        }
+    }
+    Err(why)
 }
 
 /// `HOST:PORT` from an address with or without a port; an IPv6 address may stand in brackets.
@@ -95,12 +154,16 @@ fn named(host: &str) -> Result<&str, String> {
 mod tests {
     use super::*;
 
-    fn of(given: &str) -> Result<String, String> {
-        advertised("127.0.0.1:4002".parse().unwrap(), Some(given))
+    async fn on(listener: &str, given: Option<&str>, coordinator: &str) -> Result<String, String> {
+        advertised(listener.parse().unwrap(), given, coordinator, Duration::ZERO).await
     }
 
-    #[test]
-    fn an_address_gets_the_listeners_port_unless_it_has_one() {
+    async fn of(given: &str) -> Result<String, String> {
+        on("127.0.0.1:4002", Some(given), "nowhere").await
+    }
+
+    #[tokio::test]
+    async fn an_address_gets_the_listeners_port_unless_it_has_one() {
         for (given, dialed) in [
             ("10.0.0.2", "10.0.0.2:4002"),
             ("10.0.0.2:5", "10.0.0.2:5"),
@@ -114,12 +177,12 @@ mod tests {
             ("trainer.example.", "trainer.example.:4002"),
             (" trainer.example:5 ", "trainer.example:5"),
         ] {
-            assert_eq!(of(given).as_deref(), Ok(dialed), "{given}");
+            assert_eq!(of(given).await.as_deref(), Ok(dialed), "{given}");
         }
     }
 
-    #[test]
-    fn what_nobody_can_dial_is_refused_with_the_reason() {
+    #[tokio::test]
+    async fn what_nobody_can_dial_is_refused_with_the_reason() {
         for (given, why) in [
             ("0.0.0.0:5", "every address"),
             ("[::]", "every address"),
@@ -140,7 +203,7 @@ mod tests {
             (":5", "names no host"),
             ("", "names no host"),
         ] {
-            let said = of(given).unwrap_err();
+            let said = of(given).await.unwrap_err();
             assert!(
                 said.contains(why) && said.contains("such as 10.0.0.2:4002"),
                 "{given}: {said}"
@@ -148,10 +211,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_listener_on_every_address_must_say_how_it_is_reached() {
-        let every = advertised("0.0.0.0:4002".parse().unwrap(), None).unwrap_err();
-        assert!(every.contains("--advertise HOST:PORT"), "{every}");
-        assert_eq!(advertised("[::1]:9".parse().unwrap(), None).as_deref(), Ok("[::1]:9"));
+    #[tokio::test]
+    async fn a_listener_on_every_address_is_reached_as_it_reaches_the_coordinator() {
+        let found = on("0.0.0.0:4002", None, "127.0.0.1:9").await;
+        assert_eq!(found.as_deref(), Ok("127.0.0.1:4002"));
+        // Any address of this machine leads back to itself.
+        assert_eq!(on("0.0.0.0:9", None, "127.0.0.3:9").await.as_deref(), Ok("127.0.0.1:9"));
+        assert_eq!(on("[::1]:9", None, "nowhere").await.as_deref(), Ok("[::1]:9"));
+        for nowhere in ["nowhere", "no host:1", "127.0.0.1:x"] {
+            let said = on("0.0.0.0:4002", None, nowhere).await.unwrap_err();
+            assert!(said.contains("add --advertise HOST:PORT") && said.contains(nowhere), "{said}");
+        }
     }
 }

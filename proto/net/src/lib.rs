@@ -22,12 +22,15 @@ mod advertise; // the address that other processes are given
 mod server; // settings of both ends; a stream's first message
 mod reaction; // gRPC code → reaction of the caller
 mod retry; // pauses between attempts, and dialing again until a deadline
+pub mod http; // pages for machines: metrics, health
+mod health; // whether this process is live and ready
 mod logging; // log formats
 mod shell; // paths in commands that people copy
 
 pub use advertise::advertised;
 pub use certificates::{AUTHORITY, UnusableCertificate, certificate_file, date, key_file};
 pub use dial::DialError;
+pub use health::{Health, LIVE, READY};
 pub use listen::Incoming;
 pub use logging::{FOR_MACHINES, FOR_PEOPLE, LogFormat, RUN, start_tracing};
 pub use permission::require_role;

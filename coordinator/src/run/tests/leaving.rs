@@ -68,6 +68,21 @@ fn a_standby_leaves_at_once_and_nobody_notices() {
     assert_eq!((world.plays().ending.clone(), world.incarnation), (Some(Ending::Finished), 1));
 }
 
+/// As under Slurm, where `scancel` asks all processes of a job at once, in any order.
+#[test]
+fn a_standby_that_leaves_takes_no_half_with_it_whose_steps_are_not_kept() {
+    for order in [[A, C, B], [C, A, B], [B, C, A], [A, B, C]] {
+        let mut world = World::new(settings(Until::Steps(20), 50), data(1000, 0)).with(&[A, B, C]);
+        world.plays_until(8);
+        order.iter().for_each(|worker| leaves_politely(&mut world, *worker));
+        world.happens(Event::Stop { reason: "SIGTERM".into() });
+        world.plays();
+        let step = world.run.step();
+        assert!(step >= 8, "{order:?}: {step}");
+        assert_eq!((world.ending.clone(), world.kept_steps()), (Some(Ending::Stopped), vec![step]));
+    }
+}
+
 /// The first half that halts decides: the other one can't do more.
 #[test]
 fn the_other_half_learns_where_the_first_one_halted() {

@@ -1,19 +1,18 @@
 //! `alexnet coordinator`: the role that owns the run directory and directs the workers.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use coordinator::{Config, Ending};
 use net::Role;
 
 use super::start;
 use crate::options::{
-    Call, DEFAULT_SEED, FailureArgs, GraceArgs, ListenArgs, MetricsArgs, TrainingArgs,
+    Call, DEFAULT_SEED, FailureArgs, GraceArgs, LingerArgs, ListenArgs, MetricsArgs, TrainingArgs,
 };
-use crate::role::{self, cant_listen, in_this_process, listening_address};
+use crate::role::{self, Around, in_this_process};
 use crate::{BUILD, print, recipe};
 
 /// Arguments of `alexnet coordinator`.
@@ -28,12 +27,9 @@ pub(super) struct CoordinatorArgs {
     #[arg(long, value_name = "DIR")]
     run: PathBuf,
 
-    /// Keep answering for this long after the end of the run
-    ///
-    /// Workers and loaders that something else restarts, such as Docker, then learn that the run
-    /// has ended, instead of looking for its coordinator.
-    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
-    linger: u64,
+    /// Time after the end.
+    #[command(flatten)]
+    linger: LingerArgs,
 
     /// Log progress (step, loss, errors, speed, time left) at this interval; 0 turns it off
     #[arg(
@@ -79,13 +75,14 @@ pub(super) fn run(args: &CoordinatorArgs, call: Call<'_>) -> Result<()> {
     }
     args.failure.set(&mut config);
     config.grace = args.grace.time();
-    config.metrics = args.metrics.metrics.as_deref().map(listen_for_metrics).transpose()?;
+    let listen = |address| role::listen_for(address, "--metrics", role::METRICS, "/metrics");
+    config.metrics = args.metrics.metrics.as_deref().map(listen).transpose()?;
     config.progress_every = Duration::from_secs_f64(args.progress_every);
-    config.linger = Duration::from_secs(args.linger);
+    config.linger = args.linger.linger;
     config.version = BUILD;
     config.trust = args.listen.trust(Role::Coordinator, call.environment)?;
-    let trust = config.trust.clone();
-    in_this_process(&args.listen, &trust, async move |listener, stop| {
+    let around = Around::new(&args.listen, &config.trust, &config.health);
+    in_this_process(around, async move |listener, stop| {
         let outcome = coordinator::run(config, listener, stop).await?;
         if let Ending::Failed { reason } = outcome.ending {
             bail!("{reason}");
@@ -93,16 +90,6 @@ pub(super) fn run(args: &CoordinatorArgs, call: Call<'_>) -> Result<()> {
         role::last_line(&outcome.ending).into_iter().for_each(print::line);
         Ok(())
     })
-}
-
-/// Listens for Prometheus, and prints the address.
-fn listen_for_metrics(address: &str) -> Result<TcpListener> {
-    let address = listening_address(address, "--metrics")?;
-    let listener =
-        TcpListener::bind(&address).with_context(|| cant_listen(&address, "--metrics"))?;
-    let address = listener.local_addr().context("the listener has no address")?;
-    print::line(format_args!("{}http://{address}/metrics", role::METRICS));
-    Ok(listener)
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

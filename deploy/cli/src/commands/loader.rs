@@ -3,11 +3,11 @@
 use anyhow::Result;
 use clap::Args;
 use loader::Config;
-use net::Role;
+use net::{Health, Role};
 
 use crate::BUILD;
-use crate::options::{AdvertiseArgs, Call, ListenArgs};
-use crate::role::in_this_process;
+use crate::options::{AdvertiseArgs, Call, LingerArgs, ListenArgs};
+use crate::role::{Around, in_this_process};
 use crate::threads;
 
 /// Arguments of `alexnet loader`.
@@ -34,20 +34,25 @@ pub(super) struct LoaderArgs {
     /// chooses by its devices]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+
+    /// Time after the end.
+    #[command(flatten)]
+    linger: LingerArgs,
 }
 
 /// Runs a loader.
 pub(super) fn run(args: &LoaderArgs, call: Call<'_>) -> Result<()> {
-    let trust = args.listen.trust(Role::Loader, call.environment)?;
     let config = Config {
         data: args.data.parse()?,
         coordinator: args.coordinator.clone(),
         advertise: args.advertise.advertise.clone(),
-        trust: trust.clone(),
+        trust: args.listen.trust(Role::Loader, call.environment)?,
         version: BUILD,
         threads: args.threads.map_or_else(|| threads::by_hand(threads::cores()), usize::from),
+        health: Health::default(),
     };
-    in_this_process(&args.listen, &trust, async move |listener, stop| {
+    let around = Around::new(&args.listen, &config.trust, &config.health).lingers(args.linger);
+    in_this_process(around, async move |listener, stop| {
         loader::run(config, listener, stop).await?;
         Ok(())
     })

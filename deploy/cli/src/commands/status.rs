@@ -1,5 +1,6 @@
 //! `alexnet status`: the state of a run, from its coordinator or its run directory.
 
+mod json; // the state as one JSON object
 mod on_disk; // a run's directory, for runs that no coordinator answers for
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,10 @@ pub(super) struct StatusArgs {
     #[arg(value_name = "RUN|ADDRESS")]
     run: Option<String>,
 
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    json: bool,
+
     /// Certificates, of which the operator's is used.
     #[command(flatten)]
     tls: TlsArgs,
@@ -36,11 +41,11 @@ pub(super) struct StatusArgs {
 /// Prints the state of a run, as its coordinator answers or its directory shows.
 pub(super) fn run(args: &StatusArgs, call: Call<'_>) -> Result<()> {
     match &args.run {
-        None => of_directory(&newest_run(Path::new(RUNS))?, &args.tls),
-        Some(run) if Path::new(run).is_dir() => of_directory(Path::new(run), &args.tls),
+        None => of_directory(&newest_run(Path::new(RUNS))?, args),
+        Some(run) if Path::new(run).is_dir() => of_directory(Path::new(run), args),
         // As `up` and `status` without arguments name it.
         Some(run) if Path::new(RUNS).join(run).is_dir() => {
-            of_directory(&Path::new(RUNS).join(run), &args.tls)
+            of_directory(&Path::new(RUNS).join(run), args)
         }
         Some(address) if is_address(address) => {
             let trust = args.tls.trust(Role::Operator, call.environment.certs.as_deref())?;
@@ -51,7 +56,7 @@ pub(super) fn run(args: &StatusArgs, call: Call<'_>) -> Result<()> {
                     print::program()
                 )
             })?;
-            show(&status, phase_of(&status));
+            show_live(&status, args.json);
             Ok(())
         }
         Some(other) => bail!(
@@ -72,16 +77,20 @@ fn is_address(text: &str) -> bool {
 ///
 /// A run that `up` began here has certificates of its own, unless others were typed. Only its user
 /// can read them; others see what is in the directory.
-fn of_directory(path: &Path, tls: &TlsArgs) -> Result<()> {
+fn of_directory(path: &Path, args: &StatusArgs) -> Result<()> {
     let kept = OnDisk::read(path)?;
     let coordinator = Remembered::read(path)?.and_then(|remembered| remembered.coordinator);
-    let trust = match tls.folder() {
-        Some(_) => Some(tls.trust(Role::Operator, None)?),
+    let trust = match args.tls.folder() {
+        Some(_) => Some(args.tls.trust(Role::Operator, None)?),
         None => operator(path).ok(),
     };
     let live = coordinator.zip(trust).and_then(|(address, trust)| now(&trust, &address).ok());
     if let Some(status) = live.filter(|live| live.run_id == kept.status.run_id) {
-        show(&status, phase_of(&status));
+        show_live(&status, args.json);
+        return Ok(());
+    }
+    if args.json {
+        json::print(&kept.status, kept.label, kept.best_error);
         return Ok(());
     }
     show(&kept.status, kept.phase);
@@ -97,8 +106,13 @@ fn now(trust: &Trust, address: &str) -> Result<RunStatus> {
     one_thread()?.block_on(async { client::status(&mut client::connect(trust, address)?).await })
 }
 
-fn phase_of(status: &RunStatus) -> String {
-    Phase::of(status).map_or("unknown to this version".into(), |phase| phase.to_string())
+/// Prints a coordinator's answer.
+fn show_live(status: &RunStatus, as_json: bool) {
+    let phase = Phase::of(status);
+    if as_json {
+        return json::print(status, phase.as_ref().map_or("unknown", Phase::label), None);
+    }
+    show(status, phase.map_or("unknown to this version".into(), |phase| phase.to_string()));
 }
 
 fn show(status: &RunStatus, phase: String) {

@@ -6,8 +6,10 @@ use gpu_worker::Config;
 use net::Role;
 
 use crate::BUILD;
-use crate::options::{AdvertiseArgs, Call, GpuArgs, GraceArgs, ListenArgs, WorkerDeadlineArgs};
-use crate::role::in_this_process;
+use crate::options::{
+    AdvertiseArgs, Call, GpuArgs, GraceArgs, LingerArgs, ListenArgs, WorkerDeadlineArgs,
+};
+use crate::role::{Around, in_this_process};
 
 /// Arguments of `alexnet worker`.
 #[derive(Debug, Args)]
@@ -41,6 +43,10 @@ pub(super) struct WorkerArgs {
     /// Time to stop.
     #[command(flatten)]
     grace: GraceArgs,
+
+    /// Time after the end.
+    #[command(flatten)]
+    linger: LingerArgs,
 }
 
 /// Runs a worker.
@@ -52,8 +58,8 @@ pub(super) fn run(args: &WorkerArgs, call: Call<'_>) -> Result<()> {
     config.version = BUILD;
     config.grace = args.grace.time();
     config.trust = args.listen.trust(Role::Worker, call.environment)?;
-    let trust = config.trust.clone();
-    in_this_process(&args.listen, &trust, async move |listener, stop| {
+    let around = Around::new(&args.listen, &config.trust, &config.health).lingers(args.linger);
+    in_this_process(around, async move |listener, stop| {
         gpu_worker::run(config, listener, stop).await?;
         Ok(())
     })

@@ -1,5 +1,7 @@
 //! The address of a role: where it listens, and where others reach it.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::Args;
 use net::{Role, Trust};
@@ -20,6 +22,15 @@ pub(crate) struct ListenArgs {
     /// run
     #[arg(long)]
     pub insecure: bool,
+
+    /// Answer at http://HOST:PORT/livez and /readyz, for an engine that runs this process, such as
+    /// Kubernetes [default: off]
+    ///
+    /// Without HOST, listen on 127.0.0.1. With port 0, take a free port; the line `health http://…`
+    /// on standard output names it. /readyz has status 200 while the process serves its part of the
+    /// run, /livez until a restart would help; otherwise both have status 503, with the reason.
+    #[arg(long, value_name = "[HOST:]PORT")]
+    pub health: Option<String>,
 
     /// Certificates for TLS.
     #[command(flatten)]
@@ -44,8 +55,29 @@ impl ListenArgs {
 /// The address that others are given, shared by worker and loader.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AdvertiseArgs {
-    /// Address at which others reach this process, if it differs from --listen (NAT, 0.0.0.0);
-    /// without a port, that of --listen
+    /// Address at which others reach this process, if it differs from --listen (NAT); without a
+    /// port, that of --listen [default: the address of --listen, or, with 0.0.0.0 or [::], that
+    /// from which this process reaches the coordinator]
     #[arg(long, value_name = "HOST[:PORT]")]
     pub advertise: Option<String>,
+}
+
+/// The time after the end of the run, shared by all roles.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct LingerArgs {
+    /// Stay for this long after the end of the run, or `forever`: until asked to stop
+    ///
+    /// A coordinator goes on answering: workers and loaders that something else restarts, such as
+    /// Docker, then learn that the run has ended, instead of looking for its coordinator. Workers
+    /// and loaders do nothing any more, where something would start them again and again.
+    #[arg(long, default_value = "0", value_name = "SECONDS|forever", value_parser = linger)]
+    pub linger: Duration,
+}
+
+fn linger(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        _ if text == "forever" => Ok(Duration::MAX),
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => Err("expected a number of whole seconds, such as 10, or `forever`".into()),
+    }
 }

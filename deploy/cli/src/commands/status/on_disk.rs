@@ -16,10 +16,14 @@ use crate::up::Remembered;
 pub(super) struct OnDisk {
     /// The state, in the form of a coordinator's answer.
     pub(super) status: RunStatus,
+    /// The phase in one word: `running`, `finished` or `stopped`.
+    pub(super) label: &'static str,
     /// The phase in words, as far as the directory tells it.
     pub(super) phase: String,
     /// The best evaluation, in a sentence.
     pub(super) best: Option<String>,
+    /// Top-1 error of that evaluation.
+    pub(super) best_error: Option<f64>,
     /// A command or a hint to continue the run.
     pub(super) next: String,
 }
@@ -37,14 +41,21 @@ impl OnDisk {
             _ => Metrics::default(),
         };
         let finished = newest.as_ref().is_some_and(|kept| is_finished(kept, dir.end()));
+        let label = match (dir.is_in_use(), finished) {
+            (true, _) => "running",
+            (false, true) => "finished",
+            (false, false) => "stopped",
+        };
         let phase = phase(&dir, newest.as_ref(), finished);
-        let best = newest.as_ref().and_then(|kept| kept.best.as_ref()).map(|best| {
+        let best = newest.as_ref().and_then(|kept| kept.best.as_ref());
+        let best_error = best.map(|best| best.top1_error);
+        let best = best.map(|best| {
             let step = print::thousands(best.step);
             format!("validation {:.1} % at step {step}", 100.0 * best.top1_error)
         });
         let epoch = newest.as_ref().map_or(0.0, |kept| kept.epoch);
         let status = RunStatus { notices, ..status(&dir, &metrics, newest) };
-        Ok(Self { next: next(&dir, finished, epoch), status, phase, best })
+        Ok(Self { next: next(&dir, finished, epoch), status, label, phase, best, best_error })
     }
 }
 
