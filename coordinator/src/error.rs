@@ -25,7 +25,7 @@ pub enum Error {
     Locked {
         /// The run directory.
         path: PathBuf,
-        /// ` (process 123)`, where known.
+        /// ` (process 123 on n1)`, where known.
         by: String,
     },
     /// The place of a new run directory is not free.
@@ -248,6 +248,7 @@ impl Error {
         matches!(
             self,
             Self::Config(_)
+                | Self::Locked { .. }
                 | Self::NotARun { .. }
                 | Self::OtherRun { .. }
                 | Self::Damaged { .. }

@@ -18,5 +18,6 @@ pub mod roles; // single roles as real processes
 pub mod apart; // roles started one by one, with cables that can be cut
 pub mod liar; // a loader that answers what it was not asked
 pub mod trace; // what a viewer of traces takes for granted
+pub mod slurm; // a Slurm cluster on this machine
 pub mod untrained; // run directories without training, and pictures for them
 pub mod small; // small networks and pictures

@@ -15,6 +15,7 @@ mod leaving; // processes that are asked to leave, hang inside, or don't fit the
 mod cuda; // workers on GPUs, emulated or real
 mod nvrtc; // every way to install NVRTC, and the choice among them
 mod kernels; // the machine code of the kernels, and what it implies for speed
+mod slurm; // jobs of a Slurm cluster
 mod schedules; // seeded schedules of kills
 mod processes; // `alexnet` as a person runs it
 mod refusals; // runs that cannot work say so once; signals end every command

@@ -38,7 +38,8 @@ pub use environment::Environment;
 /// - 75 for a worker whose device failed in the middle of its work, so that a new process can
 ///   continue;
 /// - 78 if a new process would fail in the same way, as with a device that can't be used with this
-///   driver or NVRTC, a run directory of another run, or certificates that are missing;
+///   driver or NVRTC, a run directory of another run or in use by another coordinator, or
+///   certificates that are missing;
 /// - 129, 130 or 143 if SIGHUP, Ctrl-C or SIGTERM ended a command that does not end itself in its
 ///   own way.
 pub fn run(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {

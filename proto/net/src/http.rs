@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
+pub use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-pub use hyper::StatusCode;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;

@@ -187,7 +187,7 @@ fn recipe_differences(there: &Recipe, asked: &Recipe) -> Vec<String> {
         .collect()
 }
 
-/// Takes the lock and writes this process's number into it.
+/// Takes the lock and writes this process's number and machine into it: the disk may be shared.
 fn lock(path: &Path) -> Result<File, Error> {
     let lock_path = path.join(LOCK);
     let mut file = File::options()
@@ -210,8 +210,15 @@ fn lock(path: &Path) -> Result<File, Error> {
         Err(fs::TryLockError::Error(e)) => return Err(Error::io("lock", &lock_path)(e)),
     }
     // For people only; a full disk must not stop a run that can continue.
-    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    let holder = format!("{} on {}", std::process::id(), machine());
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{holder}"));
     Ok(file)
+}
+
+/// Name of this machine.
+fn machine() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "an unknown machine".into() } else { name.trim().into() }
 }
 
 /// Sixteen hex digits from the system's generator.

@@ -63,7 +63,8 @@ mod tests {
         for absent in ["loss", "top1_error", "images_per_s", "validation_top1_error"] {
             assert_eq!(fresh[absent], Value::Null, "{absent}");
         }
-        let latest = proto::wire::StepDone { loss: f64::NAN, top1_error: 0.5, ..Default::default() };
+        let latest =
+            proto::wire::StepDone { loss: f64::NAN, top1_error: 0.5, ..Default::default() };
         let status = RunStatus { step: 3, latest: Some(latest), ..status };
         let diverged = object(&status, "training", None);
         assert_eq!((&diverged["loss"], &diverged["top1_error"]), (&Value::Null, &0.5.into()));
