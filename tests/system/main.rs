@@ -16,6 +16,7 @@ mod cuda; // workers on GPUs, emulated or real
 mod nvrtc; // every way to install NVRTC, and the choice among them
 mod kernels; // the machine code of the kernels, and what it implies for speed
 mod slurm; // jobs of a Slurm cluster
+mod kubernetes; // the manifests: rendered, checked, and what their command lines do
 mod schedules; // seeded schedules of kills
 mod processes; // `alexnet` as a person runs it
 mod refusals; // runs that cannot work say so once; signals end every command
