@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::program;
 use harness::cluster::{Cluster, shards};
-use harness::process::{last_step, signal_all, wait};
+use harness::process::{last_step, signal_all, wait, wait_long};
 use harness::slurm::{Slurm, can_unshare, free_ports};
 
 /// Steps of a run, and steps between its checkpoints.
@@ -114,6 +114,24 @@ fn a_lost_node_costs_seconds_and_no_bit() {
     training.has_the_bits_of_an_undisturbed_run();
 }
 
+/// The script and the coordinator run on the first node. The other two are enough to resume.
+#[test]
+fn a_lost_first_node_puts_the_job_into_the_queue_and_costs_no_bit() {
+    let Some(slurm) = cluster() else { return };
+    let training = Training::new(&slurm, "first", STEPS);
+    let job = training.submit(&["--time=10"]);
+    training.wait_for_step(15);
+    slurm.lose(1);
+    let (at, began) = (last_step(&training.run), Instant::now());
+    wait_long("a second start", || training.log().contains("job 1 on n[2-3]"));
+    let resumed = training.kept();
+    wait("the next step", || last_step(&training.run) > resumed);
+    let took = began.elapsed();
+    eprintln!("n1 was lost at step {at}; the step after {resumed} was done {took:?} later");
+    assert_eq!(slurm.end(&job), "COMPLETED", "{}", training.log());
+    training.has_the_bits_of_an_undisturbed_run();
+}
+
 #[test]
 fn at_its_time_limit_a_job_keeps_its_steps_and_queues_itself_again() {
     let Some(slurm) = cluster() else { return };
@@ -152,7 +170,6 @@ fn a_cancelled_job_keeps_its_last_step_and_refused_ones_say_why() {
     let before = last_step(&training.run);
     slurm.ask("scancel", &[&job]);
     assert_eq!(slurm.end(&job), "CANCELLED", "{}", training.log());
-    training.wait_for("the newest checkpoint is of step");
     let kept = training.kept();
     assert!(kept >= before, "step {before} was done, {kept} kept: {}", training.log());
     assert_eq!(kept, last_step(&training.run));
