@@ -38,6 +38,8 @@ pub struct Config {
     pub coordinator_deadline: Duration,
     /// Longest stay after the request to stop, until the coordinator has a checkpoint.
     pub grace: Duration,
+    /// Whether the worker looks for its coordinator again after the end of the run.
+    pub rejoins: bool,
     /// Told whether this worker has joined the run.
     pub health: Health,
 }
@@ -69,6 +71,7 @@ impl Config {
             device_deadline: Self::DEVICE_DEADLINE,
             coordinator_deadline: Self::COORDINATOR_DEADLINE,
             grace: Self::GRACE,
+            rejoins: false,
             health: Health::default(),
         }
     }

@@ -46,6 +46,7 @@ impl ControlSession {
     pub(crate) async fn work(&mut self, mut shutdown: BoxFuture<()>) -> Result<()> {
         let mut alone_since = Instant::now();
         let mut backoff = Backoff::default();
+        let mut idle = Backoff::idle();
         loop {
             let joined = tokio::select! {
                 joined = self.join() => joined,
@@ -66,8 +67,17 @@ impl ControlSession {
                         Ended::Finished(finish) => {
                             info!(reason = finish.reason, "told to finish");
                             self.config.health.ready("the run has ended");
-                            return Ok(());
+                            if !self.config.rejoins {
+                                return Ok(());
+                            }
+                            // Another coordinator may go on with the run.
+                            self.exchange.end();
+                            tokio::select! {
+                                () = idle.pause() => continue,
+                                () = &mut shutdown => return Ok(()),
+                            }
                         }
+                        Ended::Left => return Ok(()),
                         Ended::EngineStopped => return Err(engine_panicked(&self.config)),
                         Ended::LeftUnkept(why) => return Err(Error::LeftUnkept { why }),
                         Ended::Lost(status) => status,
@@ -140,7 +150,10 @@ impl ControlSession {
             let event = tokio::select! {
                 command = commands.message() => match command {
                     Ok(Some(WorkerCommand { command: Some(WireCommand::Finish(finish)) })) => {
-                        return Ended::Finished(finish);
+                        return match leaves_at {
+                            Some(_) if !finish.failed => Ended::Left,
+                            _ => Ended::Finished(finish),
+                        };
                     }
                     // Answered here, where nothing computes: a delay would falsify the clock.
                     Ok(Some(WorkerCommand { command: Some(WireCommand::Ping(ping)) })) => {
@@ -242,6 +255,8 @@ struct Joined {
 enum Ended {
     EngineStopped,
     Finished(Finish),
+    /// The worker was asked to leave, and its steps are kept.
+    Left,
     /// The worker left without knowing of a checkpoint.
     LeftUnkept(String),
     Lost(Status),

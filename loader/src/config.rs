@@ -24,6 +24,8 @@ pub struct Config {
     pub version: &'static str,
     /// Threads that decode; 0 = one per core.
     pub threads: usize,
+    /// Whether the loader looks for its coordinator again after the end of the run.
+    pub rejoins: bool,
     /// Told whether this loader has joined the run.
     pub health: Health,
 }
@@ -38,6 +40,7 @@ impl Config {
             trust: Trust::default(),
             version: proto::VERSION,
             threads: 0,
+            rejoins: false,
             health: Health::default(),
         }
     }

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use crate::program;
 use alexnet::CertificateRequest;
-use harness::process::{lives, signal_all, wait};
+use harness::process::{last_step, lives, signal_all, wait};
+use model::recipe::Recipe;
 use serde_json::Value;
 
 /// The oldest version that the overlays are for, the newest there is, and some between.
@@ -178,38 +179,43 @@ fn get(address: &str, path: &str) -> Option<(u16, String)> {
     Some((status, text.split_once("\r\n\r\n")?.1.trim().to_owned()))
 }
 
-/// The containers of the base as processes of this machine: all become ready, train to the end,
-/// stay, and end when they are asked to.
+/// The containers of the base as processes of this machine: all become ready and train. The
+/// coordinator is asked to stop and started again, as when its pod moves, and the others find it.
+/// All stay after the end, and end when they are asked to.
 #[test]
 fn the_command_lines_of_the_pods_train_to_the_end_and_answer_probes() {
     let Some(manifests) = Manifests::new() else { return };
     let folder = manifests.folder.path();
     let recipe = folder.join("small.toml");
-    std::fs::write(&recipe, harness::small::recipe().to_toml()).unwrap();
+    let patient = Recipe { patience: 1_000_000, ..harness::small::recipe() };
+    std::fs::write(&recipe, patient.to_toml()).unwrap();
     let base = manifests.render("base").unwrap();
     let base = base
         .replace("RECIPE: demo", &format!("RECIPE: {}", recipe.display()))
-        .replace("EPOCHS: \"14\"", "EPOCHS: \"2\"")
+        .replace("EPOCHS: \"14\"", "EPOCHS: \"20\"")
+        .replace("STOPPED_CODE: \"0\"", "STOPPED_CODE: \"75\"")
         .replace("synthetic:72", "synthetic:72:200:40");
     let ports = harness::slurm::free_ports(1);
     let coordinator = format!("127.0.0.1:{}", ports[0]);
-    let run = folder.join("run").display().to_string();
+    let run = folder.join("run");
     let here = |arg: &String| match arg.split_once("=0.0.0.0:") {
         Some((listen, "4000")) => format!("{listen}={coordinator}"),
         Some((option, _)) => format!("{option}=127.0.0.1:0"),
-        None => arg.replace("alexnet-coordinator:4000", &coordinator).replace("/run/alexnet", &run),
+        None => arg
+            .replace("alexnet-coordinator:4000", &coordinator)
+            .replace("/run/alexnet", &run.display().to_string()),
     };
-    let started: Vec<_> = containers(&base, &manifests.target)
-        .into_iter()
-        .map(|container| {
-            let log = std::fs::File::create(folder.join(&container.name)).unwrap();
-            let mut command = Command::new(program());
-            command.args(container.args.iter().map(here)).env("NO_COLOR", "1");
-            command.env("ALEXNET_CERTS", folder.join("base/certs"));
-            command.stdout(log.try_clone().unwrap()).stderr(log);
-            (container.name, command.spawn().unwrap())
-        })
-        .collect();
+    let start = |container: &Container| {
+        let path = folder.join(&container.name);
+        let log = std::fs::File::options().create(true).append(true).open(path).unwrap();
+        let mut command = Command::new(program());
+        command.args(container.args.iter().map(here)).env("NO_COLOR", "1");
+        command.env("ALEXNET_CERTS", folder.join("base/certs"));
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        (container.name.clone(), command.spawn().unwrap())
+    };
+    let containers = containers(&base, &manifests.target);
+    let mut started: Vec<_> = containers.iter().map(start).collect();
     let log = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
     assert_eq!(started.len(), 6, "a coordinator, three workers, two loaders");
     for (name, _) in &started {
@@ -227,18 +233,22 @@ fn the_command_lines_of_the_pods_train_to_the_end_and_answer_probes() {
         assert_eq!(get(&health, "/livez").unwrap(), (200, "live".into()), "{name}");
         assert_eq!(get(&health, "/").unwrap().0, 404);
     }
-    for (name, _) in &started {
-        let words = if name.starts_with("coordinator") {
-            "finished after step"
-        } else {
-            "this process stays"
-        };
-        wait(&format!("the end of the run in {name}"), || log(name).contains(words));
-    }
+
+    wait("some steps", || last_step(&run) > 20);
+    let moved = started.iter().position(|(name, _)| name.starts_with("coordinator")).unwrap();
+    let (name, mut child) = started.remove(moved);
+    signal_all(&[child.id()], "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(75), "{}", log(&name));
+    assert!(log(&name).contains("stopped after step"), "{}", log(&name));
+    started.push(start(containers.iter().find(|one| one.name == name).unwrap()));
+    wait("the end of the run", || log(&name).contains("finished after step 250"));
+    assert!(log(&name).contains("250 steps to do"), "{}", log(&name));
+
     let pids: Vec<_> = started.iter().map(|(_, child)| child.id()).collect();
     assert!(pids.iter().all(|pid| lives(*pid)), "all stay after the end");
     signal_all(&pids, "TERM");
     for (name, mut child) in started {
-        assert!(child.wait().unwrap().success(), "{name}: {}", log(&name));
+        let code = if name.starts_with("coordinator") { 0 } else { 75 };
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{name}: {}", log(&name));
     }
 }

@@ -1,5 +1,6 @@
 //! Exit codes with a meaning to the process that started this one.
 
+use std::fmt;
 use std::process::ExitCode;
 
 /// A worker's device failed in the middle of its work (`EX_TEMPFAIL`): start the worker again.
@@ -11,12 +12,27 @@ pub(crate) const FOR_GOOD: u8 = 78;
 /// message says why, and a new process would be told the same.
 pub(crate) const REFUSED: u8 = 69;
 
+/// The role was asked to stop before the end of the run, and this exit code was asked for.
+#[derive(Debug)]
+pub(crate) struct Stopped(pub(crate) u8);
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "asked to stop before the end of the run (--stopped-code {})", self.0)
+    }
+}
+
+impl std::error::Error for Stopped {}
+
 /// The exit code for an error.
 pub(crate) fn code(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(number(error))
 }
 
 fn number(error: &anyhow::Error) -> u8 {
+    if let Some(Stopped(code)) = error.downcast_ref() {
+        return *code;
+    }
     if let Some(error) = error.downcast_ref::<gpu_worker::Error>() {
         return match error {
             gpu_worker::Error::DeviceFault { .. } => DEVICE_FAILED,

@@ -24,7 +24,7 @@ pub(crate) use checkpoint::{CheckpointArgs, TrainedArgs, WhichCheckpoint};
 pub(crate) use deadlines::{FailureArgs, GraceArgs, WorkerDeadlineArgs};
 pub(crate) use devices::DeviceArgs;
 pub(crate) use gpu::GpuArgs;
-pub(crate) use listen::{AdvertiseArgs, LingerArgs, ListenArgs};
+pub(crate) use listen::{AdvertiseArgs, LingerArgs, ListenArgs, RejoinArgs, StoppedArgs};
 pub(crate) use tls::TlsArgs;
 pub(crate) use training::{DEFAULT_SEED, TrainingArgs};
 

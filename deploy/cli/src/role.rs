@@ -13,7 +13,8 @@ use net::{Health, Trust};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
-use crate::options::{LingerArgs, ListenArgs};
+use crate::exit::Stopped;
+use crate::options::{ListenArgs, StoppedArgs};
 use crate::print;
 use crate::runtime::one_thread;
 use crate::signals::Asked;
@@ -51,20 +52,31 @@ pub(crate) struct Around {
     listen: ListenArgs,
     trust: Trust,
     health: Health,
-    linger: Duration,
+    stopped_code: u8,
 }
 
 impl Around {
     /// A role that listens as typed, with these certificates, and reports its health.
-    pub(crate) fn new(listen: &ListenArgs, trust: &Trust, health: &Health) -> Self {
+    pub(crate) fn new(
+        listen: &ListenArgs,
+        trust: &Trust,
+        health: &Health,
+        stopped: StoppedArgs,
+    ) -> Self {
         let (listen, trust, health) = (listen.clone(), trust.clone(), health.clone());
-        Self { listen, trust, health, linger: Duration::ZERO }
+        Self { listen, trust, health, stopped_code: stopped.stopped_code }
     }
+}
 
-    /// The process stays after the role has ended well.
-    pub(crate) fn lingers(self, args: LingerArgs) -> Self {
-        Self { linger: args.linger, ..self }
-    }
+/// The end of a role that ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The run is over.
+    Finished,
+    /// The run was asked to stop.
+    Stopped,
+    /// The run is over, unless this process was asked to stop.
+    AsAsked,
 }
 
 /// Listens, prints the address, and runs a role until it ends, is asked to stop, or its parent is
@@ -74,9 +86,9 @@ impl Around {
 /// If it can't listen, if strangers could connect without certificates, or if the role fails.
 pub(crate) fn in_this_process<R>(around: Around, role: R) -> Result<()>
 where
-    R: AsyncFnOnce(TcpListener, Stop) -> Result<()>,
+    R: AsyncFnOnce(TcpListener, Stop) -> Result<End>,
 {
-    let Around { listen: args, trust, health, linger } = around;
+    let Around { listen: args, trust, health, stopped_code } = around;
     let runtime = one_thread()?;
     let mut signals = Asked::take_over();
     let done = runtime.block_on(async {
@@ -104,18 +116,15 @@ where
             ask.send_replace(true);
             signals.asked().await;
         };
-        let stop = || -> Stop {
+        let stop: Stop = {
             let mut asked = asked.clone();
             Box::pin(async move { drop(asked.wait_for(|asked| *asked).await) })
         };
         let work = async {
-            role(listener, stop()).await?;
-            if !linger.is_zero() && !*asked.borrow() {
-                tracing::info!("the run has ended; this process stays until it is asked to stop");
-                tokio::select! {
-                    () = tokio::time::sleep(linger) => {}
-                    () = stop() => {}
-                }
+            let end = role(listener, stop).await?;
+            let stopped = end == End::Stopped || end == End::AsAsked && *asked.borrow();
+            if stopped && stopped_code != 0 {
+                return Err(Stopped(stopped_code).into());
             }
             Ok(())
         };

@@ -35,12 +35,17 @@ pub(super) async fn until_finished(
     let address = advertised(own, config.advertise.as_deref(), coordinator, Duration::MAX)
         .await
         .map_err(|why| Error::Setting { setting: "advertise", why })?;
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut idle) = (Backoff::default(), Backoff::idle());
     loop {
         let why = match session(config, coordinator, &address, spans).await {
             SessionEnd::Finished => {
                 config.health.ready("the run has ended");
-                return Ok(());
+                if !config.rejoins {
+                    return Ok(());
+                }
+                // Another coordinator may go on with the run.
+                idle.pause().await;
+                continue;
             }
             SessionEnd::Refused(why) => {
                 return Err(Error::Refused { address: coordinator.clone(), why });

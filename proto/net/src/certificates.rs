@@ -4,7 +4,7 @@
 //! trust both.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,14 +136,17 @@ fn authorities(path: &Path, bytes: &[u8]) -> Result<Arc<RootCertStore>, Unusable
 /// Refuses a key that other users can read, since a key is as good as an identity.
 fn check_private(key: &Path) -> Result<(), UnusableCertificate> {
     let refused = |why| UnusableCertificate { path: key.to_owned(), why };
-    let mode = fs::metadata(key).map_err(|e| refused(e.to_string()))?.permissions().mode() & 0o777;
+    let found = fs::metadata(key).map_err(|e| refused(e.to_string()))?;
+    let mode = found.permissions().mode() & 0o777;
     if mode & 0o007 != 0 {
         let path = key.display();
         return Err(refused(format!(
             "every user of this machine can use this key (mode {mode:03o}): chmod 600 {path}"
         )));
     }
-    if mode & 0o070 != 0 {
+    // Kubernetes gives a Secret's files to root, and the process reads them by its group.
+    let is_own = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == found.uid());
+    if mode & 0o070 != 0 && is_own {
         tracing::warn!(key = %key.display(), "its group can use this key (mode {mode:03o})");
     }
     Ok(())

@@ -8,21 +8,30 @@ use crate::dial::DialError;
 use crate::role::Role;
 use crate::trust::Trust;
 
-/// A sequence of pauses between attempts: 0.05 s, doubling up to 2 s.
+/// A sequence of pauses between attempts, each twice as long as the one before, up to a longest.
 #[derive(Debug, Clone)]
-pub struct Backoff(Duration);
+pub struct Backoff {
+    next: Duration,
+    longest: Duration,
+}
 
+/// From 0.05 s to 2 s.
 impl Default for Backoff {
     fn default() -> Self {
-        Self(Duration::from_millis(50))
+        Self { next: Duration::from_millis(50), longest: Duration::from_secs(2) }
     }
 }
 
 impl Backoff {
+    /// From 1 s to 30 s, for a process that has nothing to do.
+    pub fn idle() -> Self {
+        Self { next: Duration::from_secs(1), longest: Duration::from_secs(30) }
+    }
+
     /// Waits for the next pause.
     pub async fn pause(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(Duration::from_secs(2));
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 2).min(self.longest);
     }
 }
 

@@ -81,14 +81,17 @@ pub(super) fn run(args: &CoordinatorArgs, call: Call<'_>) -> Result<()> {
     config.linger = args.linger.linger;
     config.version = BUILD;
     config.trust = args.listen.trust(Role::Coordinator, call.environment)?;
-    let around = Around::new(&args.listen, &config.trust, &config.health);
+    let around = Around::new(&args.listen, &config.trust, &config.health, args.linger.stopped);
     in_this_process(around, async move |listener, stop| {
         let outcome = coordinator::run(config, listener, stop).await?;
         if let Ending::Failed { reason } = outcome.ending {
             bail!("{reason}");
         }
         role::last_line(&outcome.ending).into_iter().for_each(print::line);
-        Ok(())
+        Ok(match outcome.ending {
+            Ending::Stopped => role::End::Stopped,
+            _ => role::End::Finished,
+        })
     })
 }
 

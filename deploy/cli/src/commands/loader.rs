@@ -6,8 +6,8 @@ use loader::Config;
 use net::{Health, Role};
 
 use crate::BUILD;
-use crate::options::{AdvertiseArgs, Call, LingerArgs, ListenArgs};
-use crate::role::{Around, in_this_process};
+use crate::options::{AdvertiseArgs, Call, ListenArgs, RejoinArgs};
+use crate::role::{self, Around, in_this_process};
 use crate::threads;
 
 /// Arguments of `alexnet loader`.
@@ -35,9 +35,9 @@ pub(super) struct LoaderArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 
-    /// Time after the end.
+    /// The end of the run.
     #[command(flatten)]
-    linger: LingerArgs,
+    rejoin: RejoinArgs,
 }
 
 /// Runs a loader.
@@ -49,11 +49,12 @@ pub(super) fn run(args: &LoaderArgs, call: Call<'_>) -> Result<()> {
         trust: args.listen.trust(Role::Loader, call.environment)?,
         version: BUILD,
         threads: args.threads.map_or_else(|| threads::by_hand(threads::cores()), usize::from),
+        rejoins: args.rejoin.rejoin,
         health: Health::default(),
     };
-    let around = Around::new(&args.listen, &config.trust, &config.health).lingers(args.linger);
+    let around = Around::new(&args.listen, &config.trust, &config.health, args.rejoin.stopped);
     in_this_process(around, async move |listener, stop| {
         loader::run(config, listener, stop).await?;
-        Ok(())
+        Ok(role::End::AsAsked)
     })
 }

@@ -7,9 +7,9 @@ use net::Role;
 
 use crate::BUILD;
 use crate::options::{
-    AdvertiseArgs, Call, GpuArgs, GraceArgs, LingerArgs, ListenArgs, WorkerDeadlineArgs,
+    AdvertiseArgs, Call, GpuArgs, GraceArgs, ListenArgs, RejoinArgs, WorkerDeadlineArgs,
 };
-use crate::role::{Around, in_this_process};
+use crate::role::{self, Around, in_this_process};
 
 /// Arguments of `alexnet worker`.
 #[derive(Debug, Args)]
@@ -44,9 +44,9 @@ pub(super) struct WorkerArgs {
     #[command(flatten)]
     grace: GraceArgs,
 
-    /// Time after the end.
+    /// The end of the run.
     #[command(flatten)]
-    linger: LingerArgs,
+    rejoin: RejoinArgs,
 }
 
 /// Runs a worker.
@@ -57,10 +57,11 @@ pub(super) fn run(args: &WorkerArgs, call: Call<'_>) -> Result<()> {
     args.deadlines.set(&mut config);
     config.version = BUILD;
     config.grace = args.grace.time();
+    config.rejoins = args.rejoin.rejoin;
     config.trust = args.listen.trust(Role::Worker, call.environment)?;
-    let around = Around::new(&args.listen, &config.trust, &config.health).lingers(args.linger);
+    let around = Around::new(&args.listen, &config.trust, &config.health, args.rejoin.stopped);
     in_this_process(around, async move |listener, stop| {
         gpu_worker::run(config, listener, stop).await?;
-        Ok(())
+        Ok(role::End::AsAsked)
     })
 }

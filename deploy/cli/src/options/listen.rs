@@ -62,16 +62,43 @@ pub(crate) struct AdvertiseArgs {
     pub advertise: Option<String>,
 }
 
-/// The time after the end of the run, shared by all roles.
+/// The end of a run, shared by all roles.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct StoppedArgs {
+    /// Exit code after a request to stop (SIGTERM, Ctrl-C) that came before the end of the run
+    ///
+    /// An engine that counts code 0 as the end of the work, such as a Job of Kubernetes, then
+    /// starts the process again elsewhere.
+    #[arg(long, default_value_t = 0, value_name = "CODE")]
+    pub stopped_code: u8,
+}
+
+/// The end of a run for its members: shared by worker and loader.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct RejoinArgs {
+    /// Look for the coordinator again after the end of the run, instead of ending: for an engine
+    /// that starts every process again, also a coordinator that was asked to stop
+    #[arg(long)]
+    pub rejoin: bool,
+
+    /// Exit code.
+    #[command(flatten)]
+    pub stopped: StoppedArgs,
+}
+
+/// The time after the end of the run.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct LingerArgs {
-    /// Stay for this long after the end of the run, or `forever`: until asked to stop
+    /// Keep answering for this long after the end of the run, or `forever`: until asked to stop
     ///
-    /// A coordinator goes on answering: workers and loaders that something else restarts, such as
-    /// Docker, then learn that the run has ended, instead of looking for its coordinator. Workers
-    /// and loaders do nothing any more, where something would start them again and again.
+    /// Workers and loaders that something else restarts, such as Docker, then learn that the run
+    /// has ended, instead of looking for its coordinator.
     #[arg(long, default_value = "0", value_name = "SECONDS|forever", value_parser = linger)]
     pub linger: Duration,
+
+    /// Exit code.
+    #[command(flatten)]
+    pub stopped: StoppedArgs,
 }
 
 fn linger(text: &str) -> Result<Duration, String> {
