@@ -46,7 +46,7 @@ pub(crate) fn ending(last_line: &str) -> Ending {
     known.map_or(Ending::Finished, |(ending, _)| ending)
 }
 
-/// What surrounds a role in its process: where it listens, who may connect, who asks for its health.
+/// Surroundings of a role in its process: listening address, certificates, health, exit code.
 #[derive(Debug)]
 pub(crate) struct Around {
     listen: ListenArgs,

@@ -23,7 +23,7 @@ pub struct Health(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Why the process is ready, or why not; `None`: it has just started.
+    /// Reason for being ready, or for not being so; `None`: it has just started.
     ready: Option<Result<String, String>>,
     /// The last sign of progress of something that must never stand still.
     moved: Option<Instant>,
