@@ -62,7 +62,11 @@ target/kubernetes-tools/bin/kubectl kustomize "$work/manifests/test" >"$work/obj
 kubectl apply -f "$work/objects.yaml"
 look() { # What there is to see after a failure.
     kubectl get pods --output wide
-    for pod in $(pods :metadata.name); do echo "== $pod"; kubectl logs "$pod" --tail 12; done
+    for pod in $(pods :metadata.name); do
+        echo "== $pod"
+        kubectl logs "$pod" --tail 12
+        kubectl logs "$pod" --previous --tail 12 2>/dev/null || true
+    done
 }
 wait_until() { # SECONDS COMMAND…
     local deadline=$((SECONDS + $1))
@@ -76,7 +80,7 @@ pods() { kubectl get pods --no-headers --output custom-columns="$1"; }
 ready() {
     [ "$(pods :status.containerStatuses[0].ready | grep -c true)" = 6 ] && [ "$(pods :metadata.name | wc -l)" = 6 ]
 }
-gone() { ! pods :metadata.uid | grep -q "$1"; }
+gone() { [[ $(pods :metadata.uid) != *"$1"* ]]; }
 step() { tail -n 1 "$work/run/metrics.jsonl" 2>/dev/null | sed -n 's/.*"step":\([0-9]*\).*/\1/p'; }
 reached() { [ "$(step)" -ge "$1" ] 2>/dev/null; }
 began=$SECONDS
@@ -100,6 +104,7 @@ for ((n = 1; n <= deletions; n++)); do
     wait_until 120 gone "$uid"
     wait_until 120 ready
     now=$(pods :metadata.name,:metadata.uid,:status.containerStatuses[0].restartCount)
+    grep -vq ' 0$' <<<"$now" && { look >&2; fail "a container was started again: $now"; }
     while read -r one; do
         grep -qxF "$one" <<<"$now" || fail "$name was deleted, and another pod changed: $one; now: $now"
     done <<<"$others"
@@ -112,7 +117,9 @@ kubectl get pods
 kubectl exec alexnet-coordinator-0 -- alexnet status /run/alexnet
 
 # All pods at once get SIGTERM.
-kubectl delete -f "$work/objects.yaml" --wait=true --timeout=90s >/dev/null
+kubectl delete -f "$work/objects.yaml" --wait=false >/dev/null
+nobody() { [ -z "$(kubectl get pods --no-headers 2>/dev/null)" ]; }
+wait_until 90 nobody
 echo "all objects are deleted"
 
 alexnet up --recipe demo --epochs "$epochs" --devices cpu:1,cpu:1 --run "$work/undisturbed/run" | tail -n 3
