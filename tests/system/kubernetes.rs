@@ -252,3 +252,14 @@ fn the_command_lines_of_the_pods_train_to_the_end_and_answer_probes() {
         assert_eq!(child.wait().unwrap().code(), Some(code), "{name}: {}", log(&name));
     }
 }
+
+/// On a whole Kubernetes of this machine; see `tests/kubernetes/prove.sh`.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test's own switch; the program doesn't see it")]
+fn pods_that_are_deleted_at_random_cost_no_bit() {
+    if std::env::var_os("KUBERNETES_TEST").is_none() {
+        return eprintln!("skipped: KUBERNETES_TEST=1 builds Kubernetes and trains on it");
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes/prove.sh");
+    assert!(Command::new(script).status().unwrap().success());
+}
