@@ -368,16 +368,14 @@ fn listening_beyond_this_machine_needs_certificates_or_the_option_insecure() {
     let (well, said) = machine.run(&args);
     assert!(!well);
     says(&said, &["0.0.0.0:", "without TLS", "--certs", "--insecure"]);
-    // With a coordinator it must say where it is; 0.0.0.0 is nowhere.
-    let more = ["--insecure", "--coordinator", "127.0.0.1:1"];
-    let (well, said) = machine.run(&[&args[..], &more].concat());
-    assert!(!well);
-    says(&said, &["0.0.0.0:", "--advertise HOST:PORT"]);
-    let worker = ["worker", "--listen", "0.0.0.0:0", "--insecure", "--coordinator", "127.0.0.1:1"];
-    for more in [&[][..], &["--advertise", "0.0.0.0:7"], &["--advertise", "host:port"]] {
-        let (well, said) = machine.run(&[&worker[..], more].concat());
-        assert!(!well);
-        says(&said, &["--advertise"]);
+    // Nobody can dial 0.0.0.0, nor a port that is no number.
+    for advertise in ["0.0.0.0:7", "host:port"] {
+        for role in [&args[..], &["worker", "--listen", "0.0.0.0:0"]] {
+            let more = ["--insecure", "--coordinator", "127.0.0.1:1", "--advertise", advertise];
+            let (well, said) = machine.run(&[role, &more].concat());
+            assert!(!well);
+            says(&said, &["--advertise", advertise]);
+        }
     }
 }
 
