@@ -90,6 +90,7 @@ fn status(dir: &RunDir, metrics: &Metrics, kept: Option<Manifest>) -> RunStatus 
     let evaluation = metrics.evals.last();
     RunStatus {
         run_id: dir.record.run_id.clone(),
+        incarnation: dir.record.incarnation,
         run_dir: dir.path.display().to_string(),
         step: step.figures.step,
         steps: dir.end().unwrap_or_default(),
