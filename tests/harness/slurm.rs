@@ -38,8 +38,10 @@ impl Slurm {
         for name in ["state", "spool", "log", "private"] {
             std::fs::create_dir(folder.path().join(name)).expect("a folder");
         }
-        std::fs::write(folder.path().join("slurm.conf"), configuration(folder.path()))
-            .expect("a configuration");
+        let write = |name, text: &str| std::fs::write(folder.path().join(name), text);
+        write("slurm.conf", &configuration(folder.path())).expect("a configuration");
+        // Slurm believes that each node has a GPU.
+        write("gres.conf", "AutoDetect=off\nName=gpu File=/dev/null\n").expect("a configuration");
         let controller = daemon(folder.path(), "slurmctld", &["-D"]);
         let slurm = Self { folder, controller, nodes: Mutex::default() };
         *slurm.nodes() = (1..=NODES).map(|n| Some(slurm.node(n))).collect();
@@ -235,7 +237,7 @@ fn configuration(folder: &Path) -> String {
     let mut text = format!(
         "ClusterName=test\nSlurmctldHost={host}(127.0.0.1)\nSlurmctldPort={}\nSlurmUser=root\n\
          AuthType=auth/none\nAuthInfo=cred_expire=5\nCredType=cred/none\nMpiDefault=none\n\
-         ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\nSelectType=select/linear\n\
+         ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\nGresTypes=gpu\nSelectType=select/cons_tres\nSelectTypeParameters=CR_Core\n\
          SwitchType=switch/none\nReturnToService=2\nSlurmdTimeout=20\nKillWait=5\nJobRequeue=1\n\
          SchedulerParameters=sched_interval=3,bf_interval=3,batch_sched_delay=0\n",
         ports[0]
@@ -253,7 +255,7 @@ fn configuration(folder: &Path) -> String {
     for (n, port) in (1..).zip(&ports[1..]) {
         text += &format!(
             "NodeName={} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 \
-             RealMemory=100\n",
+             RealMemory=100 Gres=gpu:1\n",
             name(n)
         );
     }

@@ -1,7 +1,7 @@
 //! `deploy/slurm/alexnet.sbatch` on a real Slurm of three nodes: a node is lost, the time limit
 //! comes, jobs are cancelled, and submissions that can't work say why.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::program;
@@ -96,8 +96,8 @@ fn a_lost_node_costs_seconds_and_no_bit() {
     let training = Training::new(&slurm, "lost", STEPS);
     let job = training.submit(&["--time=10"]);
     training.wait_for_step(15);
-    // The worker of task 1, on node n2, is a half or the standby; so is that of n3.
-    let of_n2 = std::fs::read_to_string(training.run.join("logs/worker-1.log")).unwrap();
+    // The worker on node n2 is a half or the standby; so is that of n3.
+    let of_n2 = std::fs::read_to_string(training.run.join("logs/worker-n2-0.log")).unwrap();
     let lost = if of_n2.contains("begin: ") { 2 } else { 3 };
     let (at, began) = (last_step(&training.run), Instant::now());
     slurm.lose(lost);
@@ -119,7 +119,7 @@ fn a_lost_node_costs_seconds_and_no_bit() {
 fn a_lost_first_node_puts_the_job_into_the_queue_and_costs_no_bit() {
     let Some(slurm) = cluster() else { return };
     let training = Training::new(&slurm, "first", STEPS);
-    let job = training.submit(&["--time=10"]);
+    let job = training.submit(&["--time=10", "--nodes=2"]);
     training.wait_for_step(15);
     slurm.lose(1);
     let (at, began) = (last_step(&training.run), Instant::now());
@@ -190,6 +190,17 @@ fn a_cancelled_job_keeps_its_last_step_and_refused_ones_say_why() {
     assert_eq!(slurm.end(&job), "FAILED", "{}", training.log());
     assert!(training.log().contains("holds another run: "), "{}", training.log());
     assert!(slurm.ask("scontrol", &["show", "job", &job]).contains("ExitCode=78:0"));
+
+    // Nodes without the GPU that Slurm promised.
+    if !Path::new("/dev/nvidiactl").exists() {
+        let gpus = Training::new(&slurm, "gpus", STEPS);
+        let job = gpus.submit(&["--time=10", "--nodes=2", "--gres=gpu:1"]);
+        assert_eq!(slurm.end(&job), "FAILED", "{}", gpus.log());
+        let log = gpus.log();
+        assert!(log.contains("device cuda:LOCALID"), "{log}");
+        assert!(log.contains("which no restart cures: error: device cuda:0: "), "{log}");
+        assert!(log.contains("no worker is left"), "{log}");
+    }
 
     // Pictures on a disk that one node does not have.
     if can_unshare() {
