@@ -38,7 +38,7 @@ pub struct Config {
     pub coordinator_deadline: Duration,
     /// Longest stay after the request to stop, until the coordinator has a checkpoint.
     pub grace: Duration,
-    /// Whether the worker looks for its coordinator again after the end of the run.
+    /// True if the worker joins again after the end of the run, once a coordinator answers.
     pub rejoins: bool,
     /// Told whether this worker has joined the run.
     pub health: Health,

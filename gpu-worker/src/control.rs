@@ -57,6 +57,7 @@ impl ControlSession {
                     info!(coordinator = self.config.coordinator, device = self.device, "joined");
                     self.config.health.ready("joined the run");
                     backoff = Backoff::default();
+                    let joined_at = Instant::now();
                     let ended = self.serve(joined, &mut shutdown).await;
                     self.interrupt.end();
                     alone_since = Instant::now();
@@ -72,6 +73,9 @@ impl ControlSession {
                             }
                             // Another coordinator may go on with the run.
                             self.exchange.end();
+                            if joined_at.elapsed() > Backoff::IDLE {
+                                idle = Backoff::idle();
+                            }
                             tokio::select! {
                                 () = idle.pause() => continue,
                                 () = &mut shutdown => return Ok(()),

@@ -24,7 +24,7 @@ pub struct Config {
     pub version: &'static str,
     /// Threads that decode; 0 = one per core.
     pub threads: usize,
-    /// Whether the loader looks for its coordinator again after the end of the run.
+    /// True if the loader joins again after the end of the run, once a coordinator answers.
     pub rejoins: bool,
     /// Told whether this loader has joined the run.
     pub health: Health,

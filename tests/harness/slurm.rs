@@ -184,7 +184,7 @@ impl Drop for Slurm {
     }
 }
 
-/// Whether a process here may have mounts of its own.
+/// Returns true if a process of this machine can have mounts of its own.
 pub fn can_unshare() -> bool {
     let mut mount = Command::new("unshare");
     mount.args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]);
@@ -208,7 +208,7 @@ fn daemon(folder: &Path, program: &str, args: &[&str]) -> Child {
     command.spawn().expect("a daemon")
 }
 
-/// Whether an environment, as in `/proc`, has this variable with this value.
+/// Returns true if an environment, as in `/proc`, has this variable with this value.
 fn has(environment: &[u8], variable: &str, value: &str) -> bool {
     let wanted = format!("{variable}={value}");
     environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())

@@ -82,9 +82,11 @@ impl Manifests {
 fn with_component(manifests: &Manifests, overlay: &str, component: &str) {
     let file = manifests.folder.path().join(format!("overlays/{overlay}/kustomization.yaml"));
     let text = std::fs::read_to_string(&file).unwrap();
-    let added =
-        text.replace("components: [", &format!("components: [../../components/{component}, "));
-    assert_ne!(added, text);
+    let listed = format!("components: [../../components/{component}, ");
+    let added = match text.contains("components: [") {
+        true => text.replace("components: [", &listed),
+        false => format!("{text}{listed}]\n"),
+    };
     std::fs::write(file, added).unwrap();
 }
 
@@ -99,9 +101,16 @@ fn every_overlay_is_right_for_five_versions_of_kubernetes() {
     right("base", &VERSIONS);
     OVERLAYS.iter().for_each(|overlay| right(&format!("overlays/{overlay}"), &VERSIONS));
     for component in ["monitoring", "pictures"] {
-        with_component(&manifests, "cpu", component);
-        right("overlays/cpu", &VERSIONS);
+        for overlay in ["cpu", "jobset"] {
+            with_component(&manifests, overlay, component);
+            right(&format!("overlays/{overlay}"), &VERSIONS);
+        }
     }
+    let pictures = manifests.render("overlays/jobset").unwrap();
+    assert!(pictures.contains("claimName: alexnet-pictures"), "{pictures}");
+    let claim = manifests.folder.path().join("overlays/jobset/claim.yaml");
+    let (is_right, said) = manifests.check(&std::fs::read_to_string(claim).unwrap(), &VERSIONS);
+    assert!(is_right, "{said}");
 }
 
 #[test]

@@ -368,7 +368,7 @@ fn listening_beyond_this_machine_needs_certificates_or_the_option_insecure() {
     let (well, said) = machine.run(&args);
     assert!(!well);
     says(&said, &["0.0.0.0:", "without TLS", "--certs", "--insecure"]);
-    // Nobody can dial 0.0.0.0, nor a port that is no number.
+    // An address that others can't dial is refused: 0.0.0.0, or a port that is not a number.
     for advertise in ["0.0.0.0:7", "host:port"] {
         for role in [&args[..], &["worker", "--listen", "0.0.0.0:0"]] {
             let more = ["--insecure", "--coordinator", "127.0.0.1:1", "--advertise", advertise];

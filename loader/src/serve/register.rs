@@ -37,6 +37,7 @@ pub(super) async fn until_finished(
         .map_err(|why| Error::Setting { setting: "advertise", why })?;
     let (mut backoff, mut idle) = (Backoff::default(), Backoff::idle());
     loop {
+        let began = Instant::now();
         let why = match session(config, coordinator, &address, spans).await {
             SessionEnd::Finished => {
                 config.health.ready("the run has ended");
@@ -44,6 +45,9 @@ pub(super) async fn until_finished(
                     return Ok(());
                 }
                 // Another coordinator may go on with the run.
+                if began.elapsed() > Backoff::IDLE {
+                    idle = Backoff::idle();
+                }
                 idle.pause().await;
                 continue;
             }

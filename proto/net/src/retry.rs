@@ -23,9 +23,12 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// Longest pause of [`Self::idle`]. A process that was busy for longer begins with short ones.
+    pub const IDLE: Duration = Duration::from_secs(30);
+
     /// From 1 s to 30 s, for a process that has nothing to do.
     pub fn idle() -> Self {
-        Self { next: Duration::from_secs(1), longest: Duration::from_secs(30) }
+        Self { next: Duration::from_secs(1), longest: Self::IDLE }
     }
 
     /// Waits for the next pause.

@@ -46,7 +46,7 @@ impl OnDisk {
             (false, true) => "finished",
             (false, false) => "stopped",
         };
-        let phase = phase(&dir, newest.as_ref(), finished);
+        let phase = phase(&dir, newest.as_ref(), label);
         let best = newest.as_ref().and_then(|kept| kept.best.as_ref());
         let best_error = best.map(|best| best.top1_error);
         let best = best.map(|best| {
@@ -64,7 +64,7 @@ fn is_finished(kept: &Manifest, end: Option<u64>) -> bool {
     kept.rate.ended || end.is_some_and(|end| kept.step >= end)
 }
 
-fn phase(dir: &RunDir, kept: Option<&Manifest>, finished: bool) -> String {
+fn phase(dir: &RunDir, kept: Option<&Manifest>, label: &str) -> String {
     let step = kept.map_or(0, |kept| kept.step);
     let at = match (step, dir.end()) {
         (0, _) => "no checkpoint yet".to_owned(),
@@ -73,14 +73,14 @@ fn phase(dir: &RunDir, kept: Option<&Manifest>, finished: bool) -> String {
         }
         (step, None) => format!("step {}", print::thousands(step)),
     };
-    match (dir.is_in_use(), finished) {
-        (true, _) => format!(
+    match label {
+        "running" => format!(
             "running ({at}, from the run directory); `{} status HOST:PORT` asks its coordinator",
             print::program()
         ),
-        (false, true) => "finished".to_owned(),
-        (false, false) if step == 0 => format!("stopped, {at}"),
-        (false, false) => format!("stopped at {at}"),
+        "stopped" if step == 0 => format!("stopped, {at}"),
+        "stopped" => format!("stopped at {at}"),
+        label => label.to_owned(),
     }
 }
 
