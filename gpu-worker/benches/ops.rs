@@ -46,9 +46,11 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> std::result::Result<(), String> {
-    let Options { device, images, nvrtc, once } = options;
+    let Options { device, convolve, images, nvrtc, once } = options;
     match device {
-        Device::Cpu(threads) => Bench::new(Cpu::new(threads), images, once).run(),
+        Device::Cpu(threads) => {
+            Bench::new(Cpu::new(threads).convolving(convolve), images, once).run();
+        }
         Device::Cuda(gpu) => {
             let search = search::search(nvrtc);
             let options = cuda::Options { search, ..cuda::Options::new(gpu) };

@@ -2,9 +2,9 @@
 //!
 //! A layer at an exchange point first computes the gradient of the *other* half's inputs,
 //! micro_batch by micro_batch, and sends it; then that of its own; then adds what the other half
-//! sends. Weight gradients go on a list that is worked off whenever a receive is outstanding. The
-//! list is first in, first out and each tensor's sums are added micro_batch by micro_batch, so no
-//! rounding depends on arrivals.
+//! sends. Weight gradients go on a list that is worked off whenever a receive is outstanding, unless
+//! the device prefers them right after those of the inputs. The list is first in, first out and each
+//! tensor's sums are added micro_batch by micro_batch, so no rounding depends on arrivals.
 
 use std::collections::VecDeque;
 
@@ -69,11 +69,17 @@ impl<B: Backend> DeviceNetwork<B> {
         for (number, micro_batch) in micro_batches.iter().enumerate() {
             for layer in segment.clone().rev() {
                 self.back_through(dev, layer, micro_batch.clone(), mode)?;
-                self.list(layer, micro_batch, pending);
                 if layer > first {
                     self.gradient_of_own_inputs(dev, layer, micro_batch.clone())?;
                 }
                 self.lap(dev, layer, Pass::Inputs)?;
+                let of_weights = self.of_weights(layer, micro_batch);
+                let is_conv = matches!(self.layers[layer].work, Work::Conv(_));
+                if layer > first && is_conv && B::WEIGHTS_FOLLOW_INPUTS {
+                    of_weights.into_iter().try_for_each(|one| self.compute(dev, one))?;
+                } else {
+                    pending.extend(of_weights);
+                }
             }
             self.send_gradient(dev, exchange, first, number, micro_batch.clone())?;
         }
@@ -130,19 +136,25 @@ impl<B: Backend> DeviceNetwork<B> {
         Ok(())
     }
 
-    /// Puts a layer's weight and bias gradients for one micro_batch on the list.
-    fn list(&self, layer: usize, images: &Images, pending: &mut VecDeque<Pending>) {
-        let mut add = |what| pending.push_back(Pending { layer, images: images.clone(), what });
-        add(What::OwnWeights);
+    /// The gradients of a layer's weights and biases for one micro-batch.
+    fn of_weights(&self, layer: usize, images: &Images) -> Vec<Pending> {
+        let mut parts = vec![What::OwnWeights];
         if self.layers[layer].peer.is_some() {
-            add(What::PeerWeights);
+            parts.push(What::PeerWeights);
         }
-        add(What::Bias);
+        parts.push(What::Bias);
+        parts.into_iter().map(|what| Pending { layer, images: images.clone(), what }).collect()
     }
 
     /// Does the first of the list; false if it is empty.
     fn work_off(&mut self, dev: &mut B, pending: &mut VecDeque<Pending>) -> Result<bool> {
-        let Some(Pending { layer, images, what }) = pending.pop_front() else { return Ok(false) };
+        let Some(first) = pending.pop_front() else { return Ok(false) };
+        self.compute(dev, first)?;
+        Ok(true)
+    }
+
+    fn compute(&mut self, dev: &mut B, pending: Pending) -> Result<()> {
+        let Pending { layer, images, what } = pending;
         // The parts own different columns of the weights, so each starts its own sum.
         let accumulate = if images.start == 0 { Accumulate::Overwrite } else { Accumulate::Add };
         let (below, rest) = self.layers.split_at_mut(layer);
@@ -155,8 +167,7 @@ impl<B: Backend> DeviceNetwork<B> {
                 let (maps, pixels) = (shape.maps, shape.side * shape.side);
                 let db = &mut bias.gradient;
                 dev.run(BiasBackward { maps, pixels, images, dy, accumulate, db })?;
-                self.lap(dev, layer, Pass::Weights)?;
-                return Ok(true);
+                return self.lap(dev, layer, Pass::Weights);
             }
             (What::PeerWeights, Some(peer)) => (&peer.value, &peer.range),
             (What::OwnWeights | What::PeerWeights, _) => (own_x, &*own),
@@ -170,8 +181,7 @@ impl<B: Backend> DeviceNetwork<B> {
                 dev.run(FcBackwardWeights { fc, images, x, range, dy, accumulate, dw })?;
             }
         }
-        self.lap(dev, layer, Pass::Weights)?;
-        Ok(true)
+        self.lap(dev, layer, Pass::Weights)
     }
 
     fn gradient_of_own_inputs(&mut self, dev: &mut B, layer: usize, images: Images) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use gpu_worker::backend::cpu::Cpu;
+use gpu_worker::backend::cpu::{Convolution, Cpu};
 use gpu_worker::backend::cuda::{Cuda, Gpu, Options};
 
 #[path = "ops/harness.rs"]
@@ -58,6 +58,11 @@ fn gpu() -> Option<Cuda> {
     Some(Cuda::new(&options).unwrap_or_else(|why| panic!("no GPU to test on: {why}")))
 }
 
+/// A CPU that computes all convolutions in one way.
+fn convolving(threads: usize, how: Convolution) -> Option<Cpu> {
+    Some(Cpu::new(threads).convolving(how))
+}
+
 /// Makes a test of each body for one backend, where there is one.
 macro_rules! on {
     ($backend:ident, $new:expr, $($op:ident: $($body:ident)+;)+) => {
@@ -71,6 +76,16 @@ macro_rules! on {
                 })+
             })+
         }
+    };
+}
+
+macro_rules! on_every_way_to_convolve {
+    ($($tests:tt)+) => {
+        on!(cpu_product, crate::convolving(3, crate::Convolution::Product), $($tests)+);
+        on!(cpu_direct, crate::convolving(1, crate::Convolution::Direct), $($tests)+);
+        on!(cpu_direct_3, crate::convolving(3, crate::Convolution::Direct), $($tests)+);
+        on!(cpu_frequency, crate::convolving(1, crate::Convolution::Frequency), $($tests)+);
+        on!(cpu_frequency_3, crate::convolving(3, crate::Convolution::Frequency), $($tests)+);
     };
 }
 
@@ -152,4 +167,25 @@ on_every_backend! {
         carries_bytes_in_any_pieces
         refuses_what_does_not_fit
         measures_time;
+}
+
+on_every_way_to_convolve! {
+    conv:
+        agrees_with_the_reference_whole_and_in_ranges
+        gives_the_same_bits_in_micro_batches;
+}
+
+#[test]
+fn convolution_sums_weights_alike_in_any_number_of_threads() {
+    conv::sums_weights_alike_in_any_number_of_threads();
+}
+
+#[test]
+fn convolution_notices_changed_weights_and_gradients_in_frequency() {
+    conv::notices_changed_weights_and_gradients_in_frequency();
+}
+
+#[test]
+fn convolution_is_as_exact_in_frequency_as_by_products() {
+    conv::is_as_exact_in_frequency_as_by_products();
 }

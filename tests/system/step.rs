@@ -1,7 +1,7 @@
 //! The step is right: against an independent implementation, and the halves against the whole.
 
 use gpu_worker::Rates;
-use gpu_worker::backend::cpu::Cpu;
+use gpu_worker::backend::cpu::{Convolution, Cpu};
 use gpu_worker::pair::Pair;
 use harness::golden::{self, Tensors, further_than};
 use harness::small;
@@ -85,6 +85,13 @@ fn whole(recipe: &model::recipe::Recipe) -> Run {
     ten_steps(small::network(recipe, small::SEED, true), recipe, &[Partition::Whole])
 }
 
+/// Both halves, computing convolutions in one way: the small network would take only some of them.
+fn halves_convolving(recipe: &model::recipe::Recipe, threads: usize, how: Convolution) -> Run {
+    let device = || Cpu::new(threads).convolving(how);
+    let pair = small::network_on(recipe, small::SEED, false, device);
+    ten_steps(pair, recipe, &[Partition::Half(Half::A), Partition::Half(Half::B)])
+}
+
 fn assert_close(
     got: &Run,
     gradient: &Tensors,
@@ -107,7 +114,10 @@ fn ten_steps_match_pytorch() {
     let (gradient, momentum, update) =
         (golden::tensors("gradient"), golden::tensors("momentum"), golden::tensors("update"));
     assert_eq!(gradient.len(), 16, "weights and biases of eight layers");
-    for run in [halves(&small::recipe()), whole(&small::recipe())] {
+    let recipe = small::recipe();
+    let in_ways = [Convolution::Product, Convolution::Direct, Convolution::Frequency]
+        .map(|how| halves_convolving(&recipe, 2, how));
+    for run in in_ways.into_iter().chain([halves(&recipe), whole(&recipe)]) {
         assert_close(&run, &gradient, &momentum, &update, &losses);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use gpu_worker::backend::cpu::Convolution;
 use gpu_worker::backend::cuda::Gpu;
 
 /// Usage of the bench.
@@ -9,6 +10,7 @@ pub(crate) const USAGE: &str = "\
 cargo bench -p gpu-worker --bench ops -- [OPTIONS]
 
   --device DEVICE  Compute on cpu, cpu:THREADS, cuda:NUMBER or cuda:UUID [default: cpu]
+  --convolve HOW   On a CPU, compute convolutions as fastest, product, direct or frequency
   --images N       Take N images at once [default: 128]
   --nvrtc PATH     Compile kernels with this NVRTC: the library or its folder
   --once           Run each operation once, without a run to warm up: for a checker or a profiler";
@@ -17,6 +19,7 @@ cargo bench -p gpu-worker --bench ops -- [OPTIONS]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) device: Device,
+    pub(crate) convolve: Convolution,
     pub(crate) images: usize,
     pub(crate) nvrtc: Option<PathBuf>,
     pub(crate) once: bool,
@@ -34,12 +37,14 @@ pub(crate) enum Device {
 impl Options {
     /// Reads the arguments; `--bench`, which cargo adds, means nothing here.
     pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { device: Device::Cpu(1), images: 128, nvrtc: None, once: false };
+        let (device, convolve) = (Device::Cpu(1), Convolution::Fastest);
+        let mut options = Self { device, convolve, images: 128, nvrtc: None, once: false };
         let mut arguments = arguments.filter(|argument| argument != "--bench");
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));
             match name.as_str() {
                 "--device" => options.device = device(&value()?)?,
+                "--convolve" => options.convolve = convolution(&value()?)?,
                 "--images" => options.images = positive(&value()?)?,
                 "--nvrtc" => options.nvrtc = Some(value()?.into()),
                 "--once" => options.once = true,
@@ -47,6 +52,16 @@ impl Options {
             }
         }
         Ok(options)
+    }
+}
+
+fn convolution(text: &str) -> Result<Convolution, String> {
+    match text {
+        "fastest" => Ok(Convolution::Fastest),
+        "product" => Ok(Convolution::Product),
+        "direct" => Ok(Convolution::Direct),
+        "frequency" => Ok(Convolution::Frequency),
+        _ => Err(format!("{text} is not fastest, product, direct or frequency")),
     }
 }
 

@@ -4,8 +4,8 @@
 //! sum ever crosses two shares: the bits are the same every run, and the same however a minibatch
 //! is sliced (weight and bias gradients excepted: their sums follow the slices). This file is the
 //! list of operations; each has its own file. Their loops are compiled for several sets of vector
-//! instructions (`multiversion`) and chosen when they run; none of them fuses multiply and add, so
-//! the sets agree on every bit.
+//! instructions (`multiversion`, `pulp`) and chosen when they run. Those of `multiversion` never
+//! fuse multiply and add and those of `pulp` always do, so the sets agree on every bit.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -21,6 +21,9 @@ use crate::watch::Watch;
 mod buffer; // memory, and every check of a length
 mod gemm; // the one unsafe call: matrix products
 mod windows; // images ⇄ the matrices that convolution multiplies
+mod unroll; // loops without jumps
+mod direct; // convolution without copies
+mod frequency; // convolution with fewer multiplications
 mod conv;
 mod fc;
 mod bias;
@@ -35,16 +38,36 @@ mod input;
 mod sgd;
 mod transfer;
 
+use frequency::Roots;
+
 pub use buffer::{Bytes, Floats};
 pub use gemm::kernel as product_kernel;
+
+/// How a CPU computes convolutions, where it has the choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Convolution {
+    /// Each in the way that is fastest for its sizes.
+    #[default]
+    Fastest,
+    /// As a product of matrices, one of them a copy of all windows.
+    Product,
+    /// Without a copy of the windows; gradients of inputs as with `Product`.
+    Direct,
+    /// In the frequency domain where maps fit a tile, else as with `Product`.
+    Frequency,
+}
 
 /// The CPU as a device.
 #[derive(Debug)]
 pub struct Cpu {
     name: String,
     pool: rayon::ThreadPool,
+    convolution: Convolution,
     /// One per thread, grown on first use and kept.
     scratch: Vec<Scratch>,
+    /// Transformed rows of what a convolution reads and columns of what it writes.
+    rows: [Grown; 2],
+    roots: Roots,
     watch: Watch,
 }
 
@@ -54,6 +77,11 @@ struct Scratch {
     padded: Grown,
     columns: Grown,
     weights: Grown,
+    // In the frequency domain, beside weights:
+    pixels: Grown,
+    maps: Grown,
+    products: Grown,
+    sums: Grown,
 }
 
 /// Memory that only grows.
@@ -86,9 +114,18 @@ impl Cpu {
         Self {
             name: format!("cpu ({}, {threads} thread{plural})", cpu_model()),
             pool,
+            convolution: Convolution::default(),
             scratch: std::iter::repeat_with(Scratch::default).take(threads).collect(),
+            rows: Default::default(),
+            roots: Roots::new(),
             watch: Watch::default(),
         }
+    }
+
+    /// The same CPU, computing all convolutions in one way where that is possible: to compare.
+    #[must_use]
+    pub fn convolving(self, convolution: Convolution) -> Self {
+        Self { convolution, ..self }
     }
 
     fn threads(&self) -> usize {
@@ -127,6 +164,9 @@ impl Buffers for Cpu {
 
 impl Backend for Cpu {
     type Mark = Instant;
+
+    // Both read the spectra of the same gradient.
+    const WEIGHTS_FOLLOW_INPUTS: bool = true;
 
     fn name(&self) -> String {
         self.name.clone()

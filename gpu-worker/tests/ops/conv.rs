@@ -1,10 +1,11 @@
 //! Convolution: real shapes with fewer maps, and awkward ones.
 
-use gpu_worker::backend::Backend;
+use gpu_worker::backend::cpu::{Convolution, Cpu};
+use gpu_worker::backend::{Backend, Run};
 use gpu_worker::ops::{
     Accumulate, Conv, ConvBackwardInputs, ConvBackwardWeights, ConvForward, Epilogue, InputRange,
 };
-use model::recipe::Activation;
+use model::recipe::{Activation, Encoding};
 
 use crate::harness::{
     assert_close, assert_gradient, assert_same_in_micro_batches, before, dot, random, range_of,
@@ -18,7 +19,7 @@ const fn conv(inputs: usize, side: usize, maps: usize, out_side: usize, rest: [u
 
 /// The convolution, images, and where the inputs are cut in two (0: not at all).
 #[rustfmt::skip] // one shape a line
-static CASES: [(Conv, usize, usize); 15] = [
+static CASES: [(Conv, usize, usize); 17] = [
     (conv(3, 224, 4, 55, [11, 4, 0, 1]), 2, 0), // conv1: windows overhang by 3
     (conv(3, 36, 5, 8, [11, 4, 0, 1]), 3, 0),   // the same in small
     (conv(6, 27, 10, 27, [5, 1, 2, 1]), 3, 0),  // conv2
@@ -34,6 +35,8 @@ static CASES: [(Conv, usize, usize); 15] = [
     (conv(2, 9, 2, 3, [2, 2, 0, 1]), 3, 0),
     (conv(3, 10, 2, 4, [5, 4, 4, 1]), 3, 1),    // zeros a whole stride wide
     (conv(300, 2, 3, 2, [3, 1, 1, 1]), 4, 1),   // deeper than one pass of a product, maps of 4
+    (conv(2, 4, 3, 6, [3, 1, 2, 1]), 35, 0),    // more images than pass at one time on a CPU
+    (conv(3, 6, 70, 4, [3, 1, 0, 1]), 2, 0),    // more maps than lanes at one time on a CPU
 ];
 
 /// Side of the pictures that conv1 reads.
@@ -181,8 +184,8 @@ pub(crate) fn agrees_with_the_reference_whole_and_in_ranges<B: Backend>(b: &mut 
 }
 
 pub(crate) fn gives_the_same_bits_in_micro_batches<B: Backend>(b: &mut B) {
-    let n = 4;
-    for (c, _, _) in quick_cases() {
+    // A CPU sums for up to eight images at a time.
+    for (n, c) in quick_cases().map(|(c, _, _)| (4, c)).chain([(19, &CASES[4].0)]) {
         let (x, w) = (random(1, n * x_len(c)), random(2, w_len(c)));
         let (x, w, dy) = (upload(b, &x), upload(b, &w), random(3, n * y_len(c)));
         let dy = upload(b, &dy);
@@ -228,4 +231,105 @@ pub(crate) fn refuses_a_weight_gradient_of_no_image<B: Backend>(b: &mut B) {
         assert!(b.run(op).is_err());
     }
     assert_eq!(read(b, &dw, 0..1), [crate::harness::BEFORE]);
+}
+
+/// How far a convolution's three results are from f64, each as relative L2 distance.
+fn distances(b: &mut Cpu, c: &Conv, n: usize) -> [f64; 3] {
+    let (x, w) = (random(1, n * x_len(c)), random(2, w_len(c)));
+    let dy = random(3, n * y_len(c));
+    let [x64, w64, dy64] = [&x[..], &w, &dy].map(wide);
+    let want_y = forward(c, &x64, &w64);
+    let (want_dx, want_dw) = backward(c, &x64, &w64, &dy64);
+    let [x, w, dy] = [x, w, dy].map(|values| upload(b, &values));
+    let [mut y, mut dx, mut dw] =
+        [want_y.len(), want_dx.len(), want_dw.len()].map(|len| before(b, len));
+    let (conv, range, images) = (c, &InputRange(0..c.inputs), 0..n);
+    let accumulate = Accumulate::Overwrite;
+    let (x, w, dy, epilogue) = (&x, &w, &dy, None);
+    let op =
+        ConvForward { conv, images: images.clone(), x, range, w, accumulate, epilogue, y: &mut y };
+    b.run(op).unwrap();
+    let op = ConvBackwardInputs { conv, images: images.clone(), dy, w, range, dx: &mut dx };
+    b.run(op).unwrap();
+    b.run(ConvBackwardWeights { conv, images, x, range, dy, accumulate, dw: &mut dw }).unwrap();
+    [(y, want_y), (dx, want_dx), (dw, want_dw)].map(|(got, want)| {
+        let got = wide(&read(b, &got, 0..want.len()));
+        let off: f64 = got.iter().zip(&want).map(|(got, want)| (got - want).powi(2)).sum();
+        (off / dot(&want, &want)).sqrt()
+    })
+}
+
+/// The gradient of a convolution's weights has the same bits by any number of threads, except by
+/// products: there, the library takes other paths for fewer maps.
+pub(crate) fn sums_weights_alike_in_any_number_of_threads() {
+    let c = conv(20, 13, 33, 13, [3, 1, 1, 1]);
+    let n = 9;
+    let (x, dy) = (random(1, n * x_len(&c)), random(2, n * y_len(&c)));
+    for how in [Convolution::Direct, Convolution::Frequency] {
+        let [one, three, forty] = [1, 3, 40].map(|threads| {
+            let b = &mut Cpu::new(threads).convolving(how);
+            let (x, dy, mut dw) = (upload(b, &x), upload(b, &dy), before(b, w_len(&c)));
+            let (conv, range, images) = (&c, &InputRange(0..c.inputs), 0..n);
+            let (x, dy, accumulate) = (&x, &dy, Accumulate::Overwrite);
+            b.run(ConvBackwardWeights { conv, images, x, range, dy, accumulate, dw: &mut dw })
+                .unwrap();
+            read(b, &dw, 0..w_len(&c)).iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        });
+        assert!(one == three && one == forty, "{how:?}: bits depend on the threads");
+    }
+}
+
+/// A CPU keeps what it computed from weights and from gradients, until these change.
+pub(crate) fn notices_changed_weights_and_gradients_in_frequency() {
+    let c = conv(20, 13, 18, 13, [3, 1, 1, 1]);
+    let n = 3;
+    let b = &mut Cpu::new(1).convolving(Convolution::Frequency);
+    let values = [w_len(&c), n * y_len(&c)].map(|len| (random(1, len), random(2, len)));
+    let [(w, other_w), (dy, other_dy)] = values;
+    let gradient = |b: &mut Cpu, dy: &_, w: &_| {
+        let mut dx = before(b, n * x_len(&c));
+        let (conv, range, images) = (&c, &InputRange(0..c.inputs), 0..n);
+        b.run(ConvBackwardInputs { conv, images, dy, w, range, dx: &mut dx }).unwrap();
+        read(b, &dx, 0..n * x_len(&c))
+    };
+    let fresh = |b: &mut Cpu, dy: &[f32], w: &[f32]| {
+        let (dy, w) = (upload(b, dy), upload(b, w));
+        gradient(b, &dy, &w)
+    };
+    let (mut dy_buffer, mut w_buffer) = (upload(b, &dy), upload(b, &w));
+    let first = gradient(b, &dy_buffer, &w_buffer);
+    assert_eq!(first, fresh(b, &dy, &w));
+    assert_eq!(first, gradient(b, &dy_buffer, &w_buffer), "the same from what was kept");
+
+    let overwrite = |b: &mut Cpu, from: &[f32], to: &mut _, at: usize| {
+        let bytes: Vec<u8> = from[at..at + 5].iter().flat_map(|v| v.to_le_bytes()).collect();
+        b.upload(&[bytes.into()], Encoding::F32, 0, to, at).unwrap();
+    };
+    let mut mixed_w = w.clone();
+    mixed_w[700..705].copy_from_slice(&other_w[700..705]);
+    overwrite(b, &other_w, &mut w_buffer, 700);
+    assert_eq!(gradient(b, &dy_buffer, &w_buffer), fresh(b, &dy, &mixed_w));
+
+    let mut mixed_dy = dy.clone();
+    mixed_dy[4000..4005].copy_from_slice(&other_dy[4000..4005]);
+    overwrite(b, &other_dy, &mut dy_buffer, 4000);
+    assert_eq!(gradient(b, &dy_buffer, &w_buffer), fresh(b, &mixed_dy, &mixed_w));
+}
+
+/// Transforms add roundings, but leave fewer to the sums.
+pub(crate) fn is_as_exact_in_frequency_as_by_products() {
+    let shapes = [
+        conv(48, 27, 16, 27, [5, 1, 2, 1]),
+        conv(128, 13, 16, 13, [3, 1, 1, 1]),
+        conv(16, 13, 192, 13, [3, 1, 1, 1]),
+    ];
+    for c in shapes {
+        let [product, frequency] = [Convolution::Product, Convolution::Frequency]
+            .map(|how| distances(&mut Cpu::new(1).convolving(how), &c, 4));
+        for (what, (frequency, product)) in
+            ["y", "dx", "dw"].into_iter().zip(frequency.into_iter().zip(product))
+        {
+            assert!(frequency <= 2.0 * product, "{c:?} {what}: {frequency:e}, {product:e}");
+        }
+    }
 }

@@ -1,13 +1,19 @@
 //! Memory, and every check of a length: an operation takes slices from here or stops.
 
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::frequency::Spectra;
 use crate::error::{Error, Result};
 use crate::ops::Images;
 
 /// A buffer of f32.
 #[derive(Debug)]
-pub struct Floats(Named<f32>);
+pub struct Floats {
+    numbers: Named<f32>,
+    /// Results of these numbers. Every way to change the numbers forgets them.
+    spectra: Mutex<Spectra>,
+}
 
 /// A buffer of u8.
 #[derive(Debug)]
@@ -45,44 +51,55 @@ impl<T: Copy + Default> Named<T> {
 }
 
 impl Floats {
+    /// The numbers of `range`, to be changed.
+    fn changed(&mut self, range: Range<usize>) -> Result<&mut [f32]> {
+        self.spectra.get_mut().unwrap_or_else(PoisonError::into_inner).forget(&range);
+        self.numbers.range_mut(range)
+    }
+
+    /// The results that are kept of these numbers. Locked for a whole operation.
+    pub(super) fn spectra(&self) -> MutexGuard<'_, Spectra> {
+        self.spectra.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn zeros(tensor: &'static str, len: usize) -> Result<Self> {
-        Named::zeros(tensor, len).map(Self)
+        Ok(Self { numbers: Named::zeros(tensor, len)?, spectra: Mutex::default() })
     }
 
     /// The numbers of `images`, `len` per image.
     pub(super) fn images(&self, images: &Images, len: usize) -> Result<&[f32]> {
-        self.0.range(images.start * len..images.end * len)
+        self.numbers.range(images.start * len..images.end * len)
     }
 
     /// The numbers of `images`, `len` per image.
     pub(super) fn images_mut(&mut self, images: &Images, len: usize) -> Result<&mut [f32]> {
-        self.0.range_mut(images.start * len..images.end * len)
+        self.changed(images.start * len..images.end * len)
     }
 
     pub(super) fn range(&self, range: Range<usize>) -> Result<&[f32]> {
-        self.0.range(range)
+        self.numbers.range(range)
     }
 
     pub(super) fn range_mut(&mut self, range: Range<usize>) -> Result<&mut [f32]> {
-        self.0.range_mut(range)
+        self.changed(range)
     }
 
     /// All numbers, if there are `len`.
     pub(super) fn exactly(&self, len: usize) -> Result<&[f32]> {
-        let found = &self.0.values;
-        (found.len() == len).then_some(&found[..]).ok_or_else(|| self.0.shape(len))
+        let found = &self.numbers.values;
+        (found.len() == len).then_some(&found[..]).ok_or_else(|| self.numbers.shape(len))
     }
 
     /// All numbers, if there are `len`.
     pub(super) fn exactly_mut(&mut self, len: usize) -> Result<&mut [f32]> {
-        if self.0.values.len() != len {
-            return Err(self.0.shape(len));
+        if self.numbers.values.len() != len {
+            return Err(self.numbers.shape(len));
         }
-        Ok(&mut self.0.values)
+        self.changed(0..len)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.values.len()
+        self.numbers.values.len()
     }
 }
 

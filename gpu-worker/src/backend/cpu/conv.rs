@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::bias::finish_maps;
+use super::frequency::Finish;
 use super::gemm::{Matrix, product, transpose};
 use super::windows::{Windows, gather, scatter, unpad, with_slack};
 use super::{Cpu, Floats, Scratch};
@@ -76,12 +77,21 @@ impl Run<ConvForward<'_, Floats>> for Cpu {
     fn run(&mut self, op: ConvForward<'_, Floats>) -> Result<()> {
         let ConvForward { conv, images, x, range, w, accumulate, epilogue, y } = op;
         let sizes = Sizes::new(conv, range)?;
-        let x = x.images(&images, sizes.x())?;
-        let w = w.exactly(sizes.w())?;
+        x.images(&images, sizes.x())?;
+        w.exactly(sizes.w())?;
         let bias =
             epilogue.as_ref().map(|epilogue| epilogue.bias.exactly(conv.maps)).transpose()?;
         let activation = epilogue.as_ref().and_then(|epilogue| epilogue.activation);
         let y = y.images_mut(&images, sizes.y())?;
+        let finish = Finish { accumulate, bias, activation };
+        if let Some(sizes) = self.in_frequency(conv, range) {
+            return self.forward_in_frequency(&sizes, &images, x, w, finish, y);
+        }
+        let (x, w) = (x.images(&images, sizes.x())?, w.exactly(sizes.w())?);
+        if let Some(sizes) = self.direct(conv, range) {
+            self.forward_direct(&sizes, x, w, finish, y);
+            return Ok(());
+        }
         let share = self.share(images.len());
         let Cpu { pool, scratch, .. } = self;
         pool.install(|| {
@@ -136,15 +146,19 @@ impl Run<ConvBackwardInputs<'_, Floats>> for Cpu {
     fn run(&mut self, op: ConvBackwardInputs<'_, Floats>) -> Result<()> {
         let ConvBackwardInputs { conv, images, dy, w, range, dx } = op;
         let sizes = Sizes::new(conv, range)?;
-        let dy = dy.images(&images, sizes.y())?;
-        let w = w.exactly(sizes.w())?;
+        dy.images(&images, sizes.y())?;
+        w.exactly(sizes.w())?;
         let dx = dx.images_mut(&images, sizes.x())?;
+        if let Some(sizes) = self.in_frequency(conv, range) {
+            return self.backward_inputs_in_frequency(&sizes, &images, dy, w, dx);
+        }
+        let (dy, w) = (dy.images(&images, sizes.y())?, w.exactly(sizes.w())?);
         let share = self.share(images.len());
         let Cpu { pool, scratch, .. } = self;
         pool.install(|| {
             let work = dx.par_chunks_mut(share * sizes.x()).zip(dy.par_chunks(share * sizes.y()));
             work.zip(scratch).for_each(|((dx, dy), scratch)| {
-                let Scratch { padded, columns, weights } = scratch;
+                let Scratch { padded, columns, weights, .. } = scratch;
                 let weights = weights.take(sizes.groups * sizes.windows.depth() * sizes.maps);
                 transpose_weights(&sizes, w, weights);
                 let strip = sizes.windows.strip(STRIP);
@@ -212,9 +226,18 @@ impl Run<ConvBackwardWeights<'_, Floats>> for Cpu {
         op.check()?;
         let ConvBackwardWeights { conv, images, x, range, dy, accumulate, dw } = op;
         let sizes = Sizes::new(conv, range)?;
+        x.images(&images, sizes.x())?;
+        dy.images(&images, sizes.y())?;
+        let dw = dw.exactly_mut(sizes.w())?;
+        if let Some(sizes) = self.in_frequency(conv, range) {
+            return self.backward_weights_in_frequency(&sizes, &images, x, dy, accumulate, dw);
+        }
         let x = x.images(&images, sizes.x())?;
         let dy = dy.images(&images, sizes.y())?;
-        let dw = dw.exactly_mut(sizes.w())?;
+        if let Some(sizes) = self.direct(conv, range) {
+            self.backward_weights_direct(&sizes, x, dy, accumulate, dw);
+            return Ok(());
+        }
         if accumulate == Accumulate::Overwrite {
             for row in dw.chunks_exact_mut(sizes.row) {
                 row[sizes.at..sizes.at + sizes.windows.depth()].fill(0.0);

@@ -1,0 +1,616 @@
+//! Convolution in the frequency domain: for maps that fit one tile, with far fewer multiplications.
+//!
+//! A convolution multiplies every weight with every number of a map. The transforms of a map and of
+//! a kernel in tiles of the same size are multiplied number by number instead: for 3 × 3 weights on
+//! maps of 13 × 13, 520 multiplications instead of 1,521, for 5 × 5 on 27 × 27, 2,056 instead of
+//! 18,225. At each frequency, the sum over a layer's input maps is a product of matrices of complex
+//! numbers.
+//!
+//! A pass has three stages, so that what is read and written at strides stays in the cache:
+//!
+//! 1. The rows of all maps are transformed.
+//! 2. For one column of the tiles after the other: the column of all maps is transformed, and that
+//!    of the weights; at each of the column's frequencies they are multiplied; the column of the
+//!    result is transformed back.
+//! 3. The rows of the result are transformed back.
+//!
+//! | memory | layout |
+//! |---|---|
+//! | rows of maps | `[images, groups, blocks, columns, rows, 2, 16]` |
+//! | weights | `[groups, blocks, maps summed over, kernel, kernel, 16]` |
+//! | a column of maps | `[frequencies, images, blocks, 2, 16]` |
+//! | a column of weights, of one block | `[frequencies, maps summed over, 2, 16]` |
+//! | columns of the result | `[columns, images, blocks, rows, 2, 16]` |
+//!
+//! A block is 16 maps: their real parts, then their imaginary parts. Each sum is in one thread's
+//! hands, in the same order whatever the number of threads and the vectors' width. The sums over
+//! maps do not depend on the micro-batches; those of the weights' gradients over images do.
+
+use model::recipe::Activation;
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::bias::finish_maps;
+use super::{Convolution, Cpu, Floats, Grown, Scratch};
+use crate::error::Result;
+use crate::ops::{Accumulate, Conv, Images, InputRange};
+
+mod fft; // butterflies
+mod product; // complex matrix products
+mod tile; // maps ⇄ spectra
+mod kept; // what was computed from a buffer's numbers, until those change
+
+pub(super) use fft::Roots;
+pub(super) use kept::Spectra;
+use product::{BLOCK, OverImages, OverMaps, PAIR, over_images, over_maps};
+use tile::Square;
+
+/// Images that pass at one time.
+const AT_ONCE: usize = 32;
+
+/// The way that numbers take through a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    /// From input maps to output maps.
+    Forward,
+    /// From the gradient of output maps to that of input maps.
+    Backward,
+}
+
+/// A convolution that is computed in the frequency domain, over one range of its inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Frequency {
+    /// Rows and columns of a tile, 16 or 32.
+    points: usize,
+    groups: usize,
+    /// Output maps and input maps of a group.
+    maps: usize,
+    inputs: usize,
+    kernel: usize,
+    /// Numbers of a map's weights, and where the range's start.
+    row: usize,
+    at: usize,
+    /// An input map in its tile.
+    input: Square,
+    /// An output map, which begins in the tile's corner.
+    output: Square,
+}
+
+impl Frequency {
+    /// The convolution, if every map fits a tile.
+    fn of(conv: &Conv, range: &InputRange) -> Option<Self> {
+        let Conv { side, out_side, kernel, stride, pad, groups, .. } = *conv;
+        // Every number that a window reads lies in the tile, and none is read twice.
+        let reach = (out_side + kernel - 1).max(pad + side);
+        let points = [16, 32].into_iter().find(|points| reach <= *points)?;
+        let taps = kernel * kernel;
+        (stride == 1).then_some(Self {
+            points,
+            groups,
+            maps: conv.maps / groups,
+            inputs: range.0.len() / groups,
+            kernel,
+            row: conv.inputs / groups * taps,
+            at: range.0.start * taps,
+            input: Square { side, at: pad },
+            output: Square { side: out_side, at: 0 },
+        })
+    }
+
+    /// Whether this is faster than to multiply every weight with every number, by the multiplications
+    /// and additions of both for [`AT_ONCE`] images. The number of images does not count, so that
+    /// the bits of an image do not depend on how many others pass with it.
+    fn pays(&self) -> bool {
+        let Self { points, maps, inputs, .. } = *self;
+        let tile = points * points;
+        let [in_lanes, out_lanes] = [inputs, maps].map(|maps| maps.next_multiple_of(BLOCK));
+        // Measured: a transform takes the time of so many multiplications for each of its numbers,
+        // more for maps, which travel through memory, than for weights.
+        let products = 4 * tile::all_frequencies(points) * inputs * out_lanes * AT_ONCE;
+        let transforms = tile * (12 * (in_lanes + out_lanes) * AT_ONCE + 8 * inputs * out_lanes);
+        let direct = self.taps() * self.output.side.pow(2) * inputs * maps * AT_ONCE;
+        products + transforms < direct
+    }
+
+    /// Maps of a group that go in and that come out.
+    fn ends(&self, direction: Direction) -> [Maps; 2] {
+        let input = Maps { n: self.inputs, square: self.input };
+        let output = Maps { n: self.maps, square: self.output };
+        match direction {
+            Direction::Forward => [input, output],
+            Direction::Backward => [output, input],
+        }
+    }
+
+    /// Numbers of a kernel.
+    fn taps(&self) -> usize {
+        self.kernel * self.kernel
+    }
+
+    /// Numbers of an image's maps.
+    fn image(&self, maps: Maps) -> usize {
+        self.groups * maps.n * maps.square.side * maps.square.side
+    }
+
+    /// Numbers of the transformed rows of an image's maps.
+    fn image_of_rows(&self, maps: Maps) -> usize {
+        self.groups * maps.rows(self.points)
+    }
+}
+
+/// Maps of a group, and where each lies in its tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Maps {
+    n: usize,
+    square: Square,
+}
+
+impl Maps {
+    fn blocks(self) -> usize {
+        self.n.div_ceil(BLOCK)
+    }
+
+    /// Numbers of the transformed rows of these maps.
+    fn rows(self, points: usize) -> usize {
+        self.blocks() * self.square.columns(points)
+    }
+}
+
+/// The end of a convolution: where its sums go, and with which bias and activation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Finish<'a> {
+    pub(super) accumulate: Accumulate,
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) activation: Option<Activation>,
+}
+
+/// Whether this CPU has vectors that multiply and add at once. Without them, each number would take a
+/// call of a function.
+pub(super) fn fuses() -> bool {
+    !matches!(Arch::new(), Arch::Scalar)
+}
+
+/// Parts of the images that pass one after the other.
+fn slices(images: &Images) -> impl Iterator<Item = Images> {
+    let end = images.end;
+    images.clone().step_by(AT_ONCE).map(move |from| from..(from + AT_ONCE).min(end))
+}
+
+impl Cpu {
+    /// The convolution in the frequency domain, if that is the way to compute it.
+    pub(super) fn in_frequency(&self, conv: &Conv, range: &InputRange) -> Option<Frequency> {
+        let sizes = Frequency::of(conv, range)?;
+        match self.convolution {
+            Convolution::Fastest => (fuses() && sizes.pays()).then_some(sizes),
+            Convolution::Frequency => Some(sizes),
+            Convolution::Product | Convolution::Direct => None,
+        }
+    }
+
+    /// The sums over the input maps `x` `[n, inputs, side, side]`.
+    pub(super) fn forward_in_frequency(
+        &mut self,
+        sizes: &Frequency,
+        images: &Images,
+        x: &Floats,
+        w: &Floats,
+        finish: Finish<'_>,
+        y: &mut [f32],
+    ) -> Result<()> {
+        self.pass(sizes, Direction::Forward, images, x, w, finish, y)
+    }
+
+    /// The gradient of the input maps, from `dy` `[n, maps, out_side, out_side]`.
+    pub(super) fn backward_inputs_in_frequency(
+        &mut self,
+        sizes: &Frequency,
+        images: &Images,
+        dy: &Floats,
+        w: &Floats,
+        dx: &mut [f32],
+    ) -> Result<()> {
+        let finish = Finish { accumulate: Accumulate::Overwrite, bias: None, activation: None };
+        self.pass(sizes, Direction::Backward, images, dy, w, finish, dx)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "both directions of one operation")]
+    fn pass(
+        &mut self,
+        sizes: &Frequency,
+        direction: Direction,
+        images: &Images,
+        x: &Floats,
+        w: &Floats,
+        finish: Finish<'_>,
+        y: &mut [f32],
+    ) -> Result<()> {
+        let [from, to] = sizes.ends(direction);
+        let mut kept_w = w.spectra();
+        let w = w.exactly(sizes.groups * sizes.maps * sizes.row)?;
+        let w = kept_w.of_weights(sizes, direction, w);
+        let w_group = to.blocks() * from.n * sizes.taps() * BLOCK;
+        let mut kept_x = (direction == Direction::Backward).then(|| x.spectra());
+        let image = sizes.image(to);
+
+        for (slice, y) in slices(images).zip(y.chunks_mut(AT_ONCE * image)) {
+            let [mut x_memory, mut y_memory] = std::mem::take(&mut self.rows);
+            let x = match &mut kept_x {
+                // The gradient of outputs is read again for that of the weights.
+                Some(kept) => kept.of_maps(sizes, from, x, &slice, self)?,
+                None => {
+                    let rows = x_memory.take(slice.len() * sizes.image_of_rows(from));
+                    self.rows_of(sizes, from, x, &slice, rows)?;
+                    &*rows
+                }
+            };
+            let n = slice.len();
+            let column = n * to.blocks() * to.square.column();
+            let columns = tile::columns(sizes.points);
+            let (share, share_of_columns) = (self.share(n), self.share(columns));
+            let Self { pool, scratch, roots, .. } = self;
+            let sums = y_memory.take(columns * column);
+            for (group, w) in w.chunks_exact(w_group).enumerate() {
+                pool.install(|| {
+                    let shares = sums.par_chunks_mut(share_of_columns * column).enumerate();
+                    shares.zip(&mut scratch[..]).for_each(|((i, sums), scratch)| {
+                        let first = i * share_of_columns;
+                        Arch::new().dispatch(Multiply {
+                            sizes,
+                            roots,
+                            direction,
+                            n,
+                            group,
+                            first,
+                            x,
+                            w,
+                            sums,
+                            scratch,
+                        });
+                    });
+                    let shares = y.par_chunks_mut(share * image).enumerate();
+                    shares.zip(&mut scratch[..]).for_each(|((i, y), scratch)| {
+                        Arch::new().dispatch(RowsBack {
+                            sizes,
+                            roots,
+                            maps: to,
+                            group,
+                            column,
+                            sums: &sums[i * share * to.blocks() * to.square.column()..],
+                            finish,
+                            y,
+                            scratch,
+                        });
+                    });
+                });
+            }
+            self.rows = [x_memory, y_memory];
+        }
+        Ok(())
+    }
+
+    /// Adds to the gradient of the weights, or overwrites it, from the input maps `x` and the
+    /// gradient of the output maps.
+    pub(super) fn backward_weights_in_frequency(
+        &mut self,
+        sizes: &Frequency,
+        images: &Images,
+        x: &Floats,
+        dy: &Floats,
+        accumulate: Accumulate,
+        dw: &mut [f32],
+    ) -> Result<()> {
+        let [inputs, outputs] = sizes.ends(Direction::Forward);
+        let mut kept = dy.spectra();
+        let mut accumulate = accumulate;
+        for slice in slices(images) {
+            let [mut memory, other] = std::mem::take(&mut self.rows);
+            let x_rows = memory.take(slice.len() * sizes.image_of_rows(inputs));
+            self.rows_of(sizes, inputs, x, &slice, x_rows)?;
+            let x = &*x_rows;
+            let dy = kept.of_maps(sizes, outputs, dy, &slice, self)?;
+            let (n, share) = (slice.len(), self.share(outputs.blocks()));
+            let Self { pool, scratch, roots, .. } = self;
+            for (group, dw) in dw.chunks_exact_mut(sizes.maps * sizes.row).enumerate() {
+                pool.install(|| {
+                    let shares = dw.par_chunks_mut(share * BLOCK * sizes.row).enumerate();
+                    shares.zip(&mut scratch[..]).for_each(|((i, dw), scratch)| {
+                        let first = i * share;
+                        Arch::new().dispatch(Correlate {
+                            sizes,
+                            roots,
+                            n,
+                            group,
+                            first,
+                            x,
+                            dy,
+                            accumulate,
+                            dw,
+                            scratch,
+                        });
+                    });
+                });
+            }
+            self.rows = [memory, other];
+            accumulate = Accumulate::Add;
+        }
+        Ok(())
+    }
+
+    /// Transforms the rows of some images' maps.
+    fn rows_of(
+        &mut self,
+        sizes: &Frequency,
+        maps: Maps,
+        x: &Floats,
+        images: &Images,
+        rows: &mut [f32],
+    ) -> Result<()> {
+        let (image, step) = (sizes.image(maps), sizes.image_of_rows(maps));
+        let x = x.images(images, image)?;
+        let share = self.share(images.len());
+        let Self { pool, scratch, roots, .. } = self;
+        pool.install(|| {
+            let shares = rows.par_chunks_mut(share * step).zip(x.par_chunks(share * image));
+            shares.zip(&mut scratch[..]).for_each(|((rows, x), scratch)| {
+                Arch::new().dispatch(Rows { sizes, roots, maps, x, rows, scratch });
+            });
+        });
+        Ok(())
+    }
+}
+
+/// First stage: rows of all groups of some images.
+struct Rows<'a> {
+    sizes: &'a Frequency,
+    roots: &'a Roots,
+    maps: Maps,
+    x: &'a [f32],
+    rows: &'a mut [f32],
+    scratch: &'a mut Scratch,
+}
+
+impl WithSimd for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { sizes, roots, maps: Maps { n, square }, x, rows, scratch } = self;
+        let map = square.side * square.side;
+        let pixels = scratch.pixels.take(square.pixels());
+        let blocks = x.chunks_exact(n * map).flat_map(|group| group.chunks(BLOCK * map));
+        for (x, to) in blocks.zip(rows.chunks_exact_mut(square.columns(sizes.points))) {
+            tile::spread(x.len() / map, x, map, pixels);
+            match sizes.points {
+                16 => tile::rows::<S, 16>(simd, roots, square, pixels, to),
+                _ => tile::rows::<S, 32>(simd, roots, square, pixels, to),
+            }
+        }
+    }
+}
+
+/// Transforms one column of some images' maps: the blocks `blocks` of one group. Returns the numbers
+/// from one frequency to the next.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "which part of which maps")]
+fn column_of_maps<S: Simd>(
+    simd: S,
+    roots: &Roots,
+    sizes: &Frequency,
+    maps: Maps,
+    number: usize,
+    group: usize,
+    blocks: std::ops::Range<usize>,
+    rows: &[f32],
+    to: &mut Grown,
+) -> usize {
+    let Maps { square, .. } = maps;
+    let images = rows.chunks_exact(sizes.image_of_rows(maps));
+    // One more block, so that frequencies don't lie a power of two apart.
+    let step = (images.len() * blocks.len() + 1) * PAIR;
+    let to = to.take(tile::most_frequencies(sizes.points) * step);
+    let each = square.columns(sizes.points);
+    let from = images.flat_map(|image| {
+        let group = &image[group * maps.rows(sizes.points)..];
+        group[blocks.start * each..blocks.end * each].chunks_exact(each)
+    });
+    for (i, from) in from.enumerate() {
+        let from = &from[number * square.column()..][..square.column()];
+        let to = &mut to[i * PAIR..];
+        match sizes.points {
+            16 => tile::column::<S, 16>(simd, roots, square, number, from, to, step),
+            _ => tile::column::<S, 32>(simd, roots, square, number, from, to, step),
+        }
+    }
+    step
+}
+
+/// Second stage of the passes over maps: some columns of one group.
+struct Multiply<'a> {
+    sizes: &'a Frequency,
+    roots: &'a Roots,
+    direction: Direction,
+    /// Images.
+    n: usize,
+    group: usize,
+    /// The first column.
+    first: usize,
+    /// Rows of maps.
+    x: &'a [f32],
+    /// The group's weights.
+    w: &'a [f32],
+    /// Columns of the result.
+    sums: &'a mut [f32],
+    scratch: &'a mut Scratch,
+}
+
+impl WithSimd for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { sizes, roots, direction, n, group, first, x, w, sums, scratch } = self;
+        let points = sizes.points;
+        let conjugate = direction == Direction::Backward;
+        let [from, to] = sizes.ends(direction);
+        let kernel = sizes.taps() * BLOCK;
+        let (w_step, y_step) = ((from.n + 1) * PAIR, (n + 1) * PAIR);
+        let Scratch { maps, weights, products, .. } = scratch;
+        let of_w = weights.take(tile::most_frequencies(points) * w_step);
+        let of_y = products.take(tile::most_frequencies(points) * y_step);
+        let over = OverMaps { depth: from.n, images: n, image: from.blocks() * PAIR };
+        let each = to.square.column();
+        for (number, sums) in (first..).zip(sums.chunks_exact_mut(n * to.blocks() * each)) {
+            let blocks = 0..from.blocks();
+            let x_step = column_of_maps(simd, roots, sizes, from, number, group, blocks, x, maps);
+            let of_x = maps.take(tile::most_frequencies(points) * x_step);
+            for (b, w) in w.chunks_exact(from.n * kernel).enumerate() {
+                for (i, w) in w.chunks_exact(kernel).enumerate() {
+                    let (to, side) = (&mut of_w[i * PAIR..], sizes.kernel);
+                    match points {
+                        16 => tile::column_of_kernel::<S, 16>(
+                            simd, roots, side, number, w, conjugate, to, w_step,
+                        ),
+                        _ => tile::column_of_kernel::<S, 32>(
+                            simd, roots, side, number, w, conjugate, to, w_step,
+                        ),
+                    }
+                }
+                for f in 0..tile::frequencies(points, number) {
+                    let (x, w) = (&of_x[f * x_step..], &of_w[f * w_step..]);
+                    over_maps(simd, over, x, w, &mut of_y[f * y_step..]);
+                }
+                for i in 0..n {
+                    let (from, square) = (&of_y[i * PAIR..], to.square);
+                    let to = &mut sums[(i * to.blocks() + b) * each..][..each];
+                    match points {
+                        16 => tile::column_back::<S, 16>(
+                            simd, roots, square, number, from, y_step, to,
+                        ),
+                        _ => tile::column_back::<S, 32>(
+                            simd, roots, square, number, from, y_step, to,
+                        ),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Third stage of the passes over maps: one group of some images.
+struct RowsBack<'a> {
+    sizes: &'a Frequency,
+    roots: &'a Roots,
+    maps: Maps,
+    group: usize,
+    /// Numbers from one column to the next.
+    column: usize,
+    sums: &'a [f32],
+    finish: Finish<'a>,
+    y: &'a mut [f32],
+    scratch: &'a mut Scratch,
+}
+
+impl WithSimd for RowsBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { sizes, roots, maps, group, column, sums, finish, y, scratch } = self;
+        let Maps { n, square } = maps;
+        let map = square.side * square.side;
+        let pixels = scratch.pixels.take(square.pixels());
+        let bias = finish.bias.map(|bias| &bias[group * n..][..n]);
+        for (i, y) in y.chunks_exact_mut(sizes.image(maps)).enumerate() {
+            let y = &mut y[group * n * map..][..n * map];
+            for (b, y) in y.chunks_mut(BLOCK * map).enumerate() {
+                let from = &sums[(i * maps.blocks() + b) * square.column()..];
+                let (at, scale) = (|k: usize| k * column, tile::scale(sizes.points));
+                match sizes.points {
+                    16 => tile::rows_back::<S, 16>(simd, roots, square, at, from, scale, pixels),
+                    _ => tile::rows_back::<S, 32>(simd, roots, square, at, from, scale, pixels),
+                }
+                let lanes = y.len() / map;
+                match finish.accumulate {
+                    Accumulate::Overwrite => {
+                        tile::gather(pixels, lanes, y, |to, from| *to = from);
+                    }
+                    Accumulate::Add => tile::gather(pixels, lanes, y, |to, from| *to += from),
+                }
+                if let Some(bias) = bias {
+                    finish_maps(&bias[b * BLOCK..][..lanes], finish.activation, y);
+                }
+            }
+        }
+    }
+}
+
+/// Second and last stage of the gradient of the weights: some blocks of maps of one group.
+struct Correlate<'a> {
+    sizes: &'a Frequency,
+    roots: &'a Roots,
+    /// Images.
+    n: usize,
+    group: usize,
+    /// The first block.
+    first: usize,
+    /// Rows of the input maps, and of the gradient of the output maps.
+    x: &'a [f32],
+    dy: &'a [f32],
+    accumulate: Accumulate,
+    /// `[maps, row]`.
+    dw: &'a mut [f32],
+    scratch: &'a mut Scratch,
+}
+
+impl WithSimd for Correlate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { sizes, roots, n, group, first, x, dy, accumulate, dw, scratch } = self;
+        let [inputs, outputs] = sizes.ends(Direction::Forward);
+        let Frequency { points, kernel, row, at, .. } = *sizes;
+        let blocks = dw.len().div_ceil(BLOCK * row);
+        let taps = sizes.taps();
+        let step = (inputs.n + 1) * PAIR;
+        let Scratch { maps, weights, products, sums, .. } = scratch;
+        let sums = sums.take(blocks * inputs.n * taps * BLOCK);
+        sums.fill(0.0);
+        let products = products.take(tile::most_frequencies(points) * step);
+        let [x_image, dy_image] = [inputs.blocks() * PAIR, blocks * PAIR];
+        let over = OverImages { images: n, x_image, dy_image, maps: inputs.n };
+        for number in 0..tile::columns(points) {
+            let all = 0..inputs.blocks();
+            let x_step = column_of_maps(simd, roots, sizes, inputs, number, group, all, x, maps);
+            let of_x = maps.take(tile::most_frequencies(points) * x_step);
+            let own = first..first + blocks;
+            let dy_step =
+                column_of_maps(simd, roots, sizes, outputs, number, group, own, dy, weights);
+            let of_dy = weights.take(tile::most_frequencies(points) * dy_step);
+            for (b, sums) in sums.chunks_exact_mut(inputs.n * taps * BLOCK).enumerate() {
+                for f in 0..tile::frequencies(points, number) {
+                    let (x, dy) = (&of_x[f * x_step..], &of_dy[f * dy_step + b * PAIR..]);
+                    over_images(simd, over, x, dy, &mut products[f * step..]);
+                }
+                for (i, sums) in sums.chunks_exact_mut(taps * BLOCK).enumerate() {
+                    let from = &products[i * PAIR..];
+                    match points {
+                        16 => tile::fold::<S, 16>(simd, roots, kernel, number, from, step, sums),
+                        _ => tile::fold::<S, 32>(simd, roots, kernel, number, from, step, sums),
+                    }
+                }
+            }
+        }
+        let scale = tile::scale(points);
+        let sums = sums.chunks_exact(inputs.n * taps * BLOCK);
+        for (dw, sums) in dw.chunks_mut(BLOCK * row).zip(sums) {
+            for (lane, dw) in dw.chunks_exact_mut(row).enumerate() {
+                let dw = &mut dw[at..at + inputs.n * taps];
+                for (dw, sums) in dw.iter_mut().zip(sums.as_chunks::<BLOCK>().0) {
+                    let sum = scale * sums[lane];
+                    *dw = if accumulate == Accumulate::Add { *dw + sum } else { sum };
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Products of spectra: sums of complex products, in the layout in which the transforms leave them.
+
+use pulp::Simd;
+
+use super::super::unroll::unrolled;
+
+/// Maps of a block: a spectrum has their 16 real parts at one frequency, then 16 imaginary parts.
+pub(super) const BLOCK: usize = 16;
+
+/// Numbers of a block at one frequency.
+pub(super) const PAIR: usize = 2 * BLOCK;
+
+/// The block that starts at number `at`.
+#[inline(always)]
+fn block(values: &[f32], at: usize) -> &[f32; PAIR] {
+    match values[at..].first_chunk() {
+        Some(block) => block,
+        None => unreachable!("every block is whole"),
+    }
+}
+
+/// The real and the imaginary parts of a block in the lanes from `lane`.
+#[inline(always)]
+fn lanes<S: Simd>(block: &[f32; PAIR], lane: usize) -> [S::f32s; 2] {
+    let part = |at: usize| S::as_simd_f32s(&block[at..at + S::F32_LANES]).0[0];
+    [part(lane), part(BLOCK + lane)]
+}
+
+#[inline(always)]
+fn store<S: Simd>(values: [S::f32s; 2], to: &mut [f32], lane: usize) {
+    let [re, im] = values;
+    S::as_mut_simd_f32s(&mut to[lane..lane + S::F32_LANES]).0[0] = re;
+    S::as_mut_simd_f32s(&mut to[BLOCK + lane..BLOCK + lane + S::F32_LANES]).0[0] = im;
+}
+
+/// Adds `s · conj(v)` to a sum, lane by lane; `s` is one number for all lanes.
+macro_rules! accumulate {
+    ($simd:ident, $sum:expr, [$re:expr, $im:expr], $v:ident) => {{
+        let (re, im) = ($simd.splat_f32s($re), $simd.splat_f32s($im));
+        $sum[0] = $simd.mul_add_f32s(im, $v[1], $simd.mul_add_f32s(re, $v[0], $sum[0]));
+        $sum[1] = $simd.negate_mul_add_f32s(re, $v[1], $simd.mul_add_f32s(im, $v[0], $sum[1]));
+    }};
+}
+
+/// Sizes of one frequency's product over maps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OverMaps {
+    /// Maps that are summed over.
+    pub(super) depth: usize,
+    /// Images.
+    pub(super) images: usize,
+    /// Numbers from one image's blocks to the next one's.
+    pub(super) image: usize,
+}
+
+/// `y[n] = Σ x[n][i] · conj(w[i])`: at one frequency, sums over maps i for every image n and lane.
+/// `x` holds blocks of maps per image, `w` a block per map i, `y` a block per image.
+#[inline(always)]
+pub(super) fn over_maps<S: Simd>(simd: S, sizes: OverMaps, x: &[f32], w: &[f32], y: &mut [f32]) {
+    let w = &w[..sizes.depth * PAIR];
+    for lane in (0..BLOCK).step_by(S::F32_LANES) {
+        let mut n = 0;
+        while n < sizes.images {
+            let (x, y) = (&x[n * sizes.image..], &mut y[n * PAIR..]);
+            // As many sums as the registers hold.
+            n += match sizes.images - n {
+                8.. if S::REGISTER_COUNT >= 32 => maps_of::<S, 8>(simd, sizes, x, w, lane, y),
+                4.. => maps_of::<S, 4>(simd, sizes, x, w, lane, y),
+                _ => maps_of::<S, 1>(simd, sizes, x, w, lane, y),
+            };
+        }
+    }
+}
+
+#[inline(always)]
+fn maps_of<S: Simd, const N: usize>(
+    simd: S,
+    sizes: OverMaps,
+    x: &[f32],
+    w: &[f32],
+    lane: usize,
+    y: &mut [f32],
+) -> usize {
+    let mut sums = [[simd.splat_f32s(0.0); 2]; N];
+    let mut rows = w.chunks_exact(PAIR);
+    for from in (0..sizes.depth).step_by(BLOCK) {
+        let x: [&[f32; PAIR]; N] = std::array::from_fn(|n| block(x, n * sizes.image + from * 2));
+        for i in 0..BLOCK {
+            let Some(row) = rows.next() else { break };
+            let v = lanes::<S>(block(row, 0), lane);
+            unrolled!(N, J => accumulate!(simd, sums[J], [x[J][i], x[J][BLOCK + i]], v));
+        }
+    }
+    for (sum, y) in sums.into_iter().zip(y.chunks_exact_mut(PAIR)) {
+        store::<S>(sum, y, lane);
+    }
+    N
+}
+
+/// Sizes of one frequency's product over images.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OverImages {
+    /// Images that are summed over.
+    pub(super) images: usize,
+    /// Numbers from one image's blocks to the next one's, of x and of dy.
+    pub(super) x_image: usize,
+    pub(super) dy_image: usize,
+    /// Maps of x that are written.
+    pub(super) maps: usize,
+}
+
+/// `dw[i] = Σ x[n][i] · conj(dy[n])`: at one frequency, sums over images n for every map i and lane
+/// of one block of dy. `dw` holds a block per map.
+#[inline(always)]
+pub(super) fn over_images<S: Simd>(
+    simd: S,
+    sizes: OverImages,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+) {
+    const N: usize = 8;
+    for lane in (0..BLOCK).step_by(S::F32_LANES) {
+        for (b, dw) in dw[..sizes.maps * PAIR].chunks_mut(BLOCK * PAIR).enumerate() {
+            let x = &x[b * PAIR..];
+            for (i, dw) in dw.chunks_mut(N * PAIR).enumerate() {
+                if S::REGISTER_COUNT >= 32 {
+                    images_of::<S, N>(simd, sizes, x, dy, i * N, lane, dw);
+                } else {
+                    let (first, second) = dw.split_at_mut(dw.len().min(N / 2 * PAIR));
+                    images_of::<S, 4>(simd, sizes, x, dy, i * N, lane, first);
+                    images_of::<S, 4>(simd, sizes, x, dy, i * N + 4, lane, second);
+                }
+            }
+        }
+    }
+}
+
+/// The maps from `first` in a block of x; those beyond the end of `dw` are zeros.
+#[inline(always)]
+fn images_of<S: Simd, const N: usize>(
+    simd: S,
+    sizes: OverImages,
+    x: &[f32],
+    dy: &[f32],
+    first: usize,
+    lane: usize,
+    dw: &mut [f32],
+) {
+    let mut sums = [[simd.splat_f32s(0.0); 2]; N];
+    for n in 0..sizes.images {
+        let v = lanes::<S>(block(dy, n * sizes.dy_image), lane);
+        let x = block(x, n * sizes.x_image);
+        let part = |at: usize| -> &[f32; N] {
+            match x[at..].first_chunk() {
+                Some(part) => part,
+                None => unreachable!("a block has 16 maps"),
+            }
+        };
+        let (re, im) = (part(first), part(BLOCK + first));
+        unrolled!(N, J => accumulate!(simd, sums[J], [re[J], im[J]], v));
+    }
+    for (sum, dw) in sums.into_iter().zip(dw.chunks_exact_mut(PAIR)) {
+        store::<S>(sum, dw, lane);
+    }
+}

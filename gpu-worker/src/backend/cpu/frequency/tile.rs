@@ -1,0 +1,422 @@
+//! Real two-dimensional transforms of small maps, one map in each lane of a vector.
+//!
+//! A map is laid into a tile of `P` × `P` numbers, 16 or 32, zeros around it. First its rows are
+//! transformed, then its columns. The right half of the rows' transforms are conjugates of the left
+//! half, so columns 0 to P/2 tell all; columns 0 and P/2 are real and travel as one, the pair, with
+//! number 0. A transformed column has `P` numbers, and the pair P/2 + 1 for each of its two.
+//! Nothing is scaled on the way: [`scale`] is what products of spectra lack in the end.
+
+use pulp::Simd;
+
+use super::fft::{Complex, Roots, transform};
+use super::product::{BLOCK, PAIR};
+
+/// Columns of a tile whose sides are `points`.
+pub(super) const fn columns(points: usize) -> usize {
+    points / 2
+}
+
+/// Frequencies of a column.
+pub(super) const fn frequencies(points: usize, column: usize) -> usize {
+    if column == 0 { points + 2 } else { points }
+}
+
+/// Frequencies of the longest column.
+pub(super) const fn most_frequencies(points: usize) -> usize {
+    frequencies(points, 0)
+}
+
+/// Frequencies of all columns.
+pub(super) const fn all_frequencies(points: usize) -> usize {
+    columns(points) * points + 2
+}
+
+/// Factor that turns transformed-back products of the spectra of maps into those of the maps.
+pub(super) fn scale(points: usize) -> f32 {
+    // A transform and its inverse multiply by the number of points, and the rows of a map by two.
+    1.0 / (2 * points * points) as f32
+}
+
+/// A square map in its tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Square {
+    /// Rows and columns of the map.
+    pub(super) side: usize,
+    /// Rows above it and columns to the left.
+    pub(super) at: usize,
+}
+
+impl Square {
+    /// Numbers of a block of maps by pixels.
+    pub(super) fn pixels(self) -> usize {
+        self.side * self.side * BLOCK
+    }
+
+    /// Numbers of one column of a block of maps after [`rows`].
+    pub(super) fn column(self) -> usize {
+        self.side * PAIR
+    }
+
+    /// Numbers of all columns of a block of maps after [`rows`].
+    pub(super) fn columns(self, points: usize) -> usize {
+        columns(points) * self.column()
+    }
+}
+
+/// Maps `[maps, pixels]`, `stride` apart, into lanes: `[pixels, 16]`. Lanes without a map are 0.
+#[inline(always)]
+pub(super) fn spread(maps: usize, x: &[f32], stride: usize, pixels: &mut [f32]) {
+    let n = pixels.len() / BLOCK;
+    let (pixels, _) = pixels.as_chunks_mut::<BLOCK>();
+    if maps < BLOCK {
+        pixels.fill([0.0; BLOCK]);
+        for lane in 0..maps {
+            for (to, from) in pixels.iter_mut().zip(&x[lane * stride..][..n]) {
+                to[lane] = *from;
+            }
+        }
+        return;
+    }
+    // Four by four, which the compiler makes into shuffles.
+    for lane in (0..BLOCK).step_by(4) {
+        let x: [&[f32]; 4] = std::array::from_fn(|i| &x[(lane + i) * stride..][..n]);
+        let [(a, a_rest), (b, b_rest), (c, c_rest), (d, d_rest)] = x.map(|x| x.as_chunks::<4>());
+        let (fours, rest) = pixels.as_chunks_mut::<4>();
+        for ((((to, a), b), c), d) in fours.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            for i in 0..4 {
+                if let Some(to) = to[i][lane..].first_chunk_mut() {
+                    *to = [a[i], b[i], c[i], d[i]];
+                }
+            }
+        }
+        for (i, to) in rest.iter_mut().enumerate() {
+            to[lane..lane + 4].copy_from_slice(&[a_rest[i], b_rest[i], c_rest[i], d_rest[i]]);
+        }
+    }
+}
+
+/// The inverse of [`spread`]: `put` gets a number of a map and its new value.
+#[inline(always)]
+pub(super) fn gather(
+    pixels: &[f32],
+    maps: usize,
+    y: &mut [f32],
+    mut put: impl FnMut(&mut f32, f32),
+) {
+    let (pixels, _) = pixels.as_chunks::<BLOCK>();
+    let (fours, rest) = pixels.as_chunks::<4>();
+    for (lane, y) in y.chunks_exact_mut(pixels.len()).take(maps).enumerate() {
+        let (to, to_rest) = y.as_chunks_mut::<4>();
+        for (to, from) in to.iter_mut().zip(fours) {
+            let from: [f32; 4] = std::array::from_fn(|i| from[i][lane]);
+            for i in 0..4 {
+                put(&mut to[i], from[i]);
+            }
+        }
+        for (to, from) in to_rest.iter_mut().zip(rest) {
+            put(to, from[lane]);
+        }
+    }
+}
+
+#[inline(always)]
+fn load<S: Simd>(values: &[f32], at: usize) -> S::f32s {
+    S::as_simd_f32s(&values[at..at + S::F32_LANES]).0[0]
+}
+
+#[inline(always)]
+fn store<S: Simd>(values: &mut [f32], at: usize, value: S::f32s) {
+    S::as_mut_simd_f32s(&mut values[at..at + S::F32_LANES]).0[0] = value;
+}
+
+/// A complex number of the block at `at`.
+#[inline(always)]
+fn load_pair<S: Simd>(values: &[f32], at: usize) -> Complex<S::f32s> {
+    Complex { re: load::<S>(values, at), im: load::<S>(values, at + BLOCK) }
+}
+
+#[inline(always)]
+fn store_pair<S: Simd>(values: &mut [f32], at: usize, value: Complex<S::f32s>) {
+    store::<S>(values, at, value.re);
+    store::<S>(values, at + BLOCK, value.im);
+}
+
+/// Of z, the transform of a + i·b with real a and b: twice the transforms of a and of b at k.
+#[inline(always)]
+fn split<S: Simd>(
+    simd: S,
+    z: Complex<S::f32s>,
+    opposite: Complex<S::f32s>,
+) -> [Complex<S::f32s>; 2] {
+    [
+        Complex { re: simd.add_f32s(z.re, opposite.re), im: simd.sub_f32s(z.im, opposite.im) },
+        Complex { re: simd.add_f32s(z.im, opposite.im), im: simd.sub_f32s(opposite.re, z.re) },
+    ]
+}
+
+/// The inverse of [`split`] without its factor 2: a + i·b at k and at its opposite.
+#[inline(always)]
+fn join<S: Simd>(simd: S, a: Complex<S::f32s>, b: Complex<S::f32s>) -> [Complex<S::f32s>; 2] {
+    [
+        Complex { re: simd.sub_f32s(a.re, b.im), im: simd.add_f32s(a.im, b.re) },
+        Complex { re: simd.add_f32s(a.re, b.im), im: simd.sub_f32s(b.re, a.im) },
+    ]
+}
+
+/// The rows of a block of maps, transformed: `pixels` `[side, side, 16]` → `to`
+/// `[columns, side, 2, 16]`, twice the transforms.
+#[inline(always)]
+pub(super) fn rows<S: Simd, const P: usize>(
+    simd: S,
+    roots: &Roots,
+    Square { side, at }: Square,
+    pixels: &[f32],
+    to: &mut [f32],
+) {
+    let half = P / 2;
+    for lane in (0..BLOCK).step_by(S::F32_LANES) {
+        for row in (0..side).step_by(2) {
+            let two = row + 1 < side;
+            let mut z = [Complex::zero(simd); P];
+            for x in 0..side {
+                let pixel = (row * side + x) * BLOCK + lane;
+                z[at + x].re = load::<S>(pixels, pixel);
+                if two {
+                    z[at + x].im = load::<S>(pixels, pixel + side * BLOCK);
+                }
+            }
+            transform(simd, roots, &mut z);
+            let mut put = |column: usize, [a, b]: [Complex<S::f32s>; 2]| {
+                let to_row = (column * side + row) * PAIR + lane;
+                store_pair::<S>(to, to_row, a);
+                if two {
+                    store_pair::<S>(to, to_row + PAIR, b);
+                }
+            };
+            for k in 1..half {
+                put(k, split(simd, z[k], z[P - k]));
+            }
+            let (first, middle) = (z[0].add(simd, z[0]), z[half].add(simd, z[half]));
+            put(
+                0,
+                [Complex { re: first.re, im: middle.re }, Complex { re: first.im, im: middle.im }],
+            );
+        }
+    }
+}
+
+/// The inverse of [`rows`] but for scale: `from` `[columns, side, 2, 16]` → `pixels`, times `scale`.
+#[inline(always)]
+pub(super) fn rows_back<S: Simd, const P: usize>(
+    simd: S,
+    roots: &Roots,
+    Square { side, at }: Square,
+    column: impl Fn(usize) -> usize,
+    from: &[f32],
+    scale: f32,
+    pixels: &mut [f32],
+) {
+    let half = P / 2;
+    let scale = simd.splat_f32s(scale);
+    for lane in (0..BLOCK).step_by(S::F32_LANES) {
+        for row in (0..side).step_by(2) {
+            let two = row + 1 < side;
+            let mut z = [Complex::zero(simd); P];
+            for k in 0..half {
+                let from_row = column(k) + row * PAIR + lane;
+                let a = load_pair::<S>(from, from_row);
+                let b =
+                    if two { load_pair::<S>(from, from_row + PAIR) } else { Complex::zero(simd) };
+                if k == 0 {
+                    z[0] = Complex { re: b.re, im: a.re };
+                    z[half] = Complex { re: b.im, im: a.im };
+                } else {
+                    let [there, opposite] = join(simd, a, b);
+                    z[k] = there.swap();
+                    z[P - k] = opposite.swap();
+                }
+            }
+            transform(simd, roots, &mut z);
+            for x in 0..side {
+                let pixel = (row * side + x) * BLOCK + lane;
+                let Complex { re: b, im: a } = z[at + x];
+                store::<S>(pixels, pixel, simd.mul_f32s(a, scale));
+                if two {
+                    store::<S>(pixels, pixel + side * BLOCK, simd.mul_f32s(b, scale));
+                }
+            }
+        }
+    }
+}
+
+/// One column, transformed: `from` `[side, 2, 16]` → a block at each frequency, `step` numbers
+/// apart in `to`.
+#[inline(always)]
+pub(super) fn column<S: Simd, const P: usize>(
+    simd: S,
+    roots: &Roots,
+    Square { side, at }: Square,
+    number: usize,
+    from: &[f32],
+    to: &mut [f32],
+    step: usize,
+) {
+    for lane in (0..BLOCK).step_by(S::F32_LANES) {
+        let mut z = [Complex::zero(simd); P];
+        for row in 0..side {
+            z[at + row] = load_pair::<S>(from, row * PAIR + lane);
+        }
+        column_of::<S, P>(simd, roots, number, z, false, lane, to, step);
+    }
+}
+
+/// Transforms a column that lies in registers.
+#[expect(clippy::too_many_arguments, reason = "the end of two functions")]
+#[inline(always)]
+fn column_of<S: Simd, const P: usize>(
+    simd: S,
+    roots: &Roots,
+    number: usize,
+    mut z: [Complex<S::f32s>; P],
+    conjugate: bool,
+    lane: usize,
+    to: &mut [f32],
+    step: usize,
+) {
+    transform(simd, roots, &mut z);
+    let mut put = |k: usize, mut value: Complex<S::f32s>| {
+        if conjugate {
+            value.im = simd.neg_f32s(value.im);
+        }
+        store_pair::<S>(to, k * step + lane, value);
+    };
+    if number > 0 {
+        for (k, value) in z.into_iter().enumerate() {
+            put(k, value);
+        }
+        return;
+    }
+    let by_two = simd.splat_f32s(0.5);
+    for k in 0..=P / 2 {
+        let both = split(simd, z[k], z[(P - k) % P]);
+        for (i, Complex { re, im }) in both.into_iter().enumerate() {
+            let (re, im) = (simd.mul_f32s(re, by_two), simd.mul_f32s(im, by_two));
+            put(i * (P / 2 + 1) + k, Complex { re, im });
+        }
+    }
+}
+
+/// exp(−2πi · column · x / P), by which number x of a row counts for a column; for the pair, as
+/// real and imaginary part, how it counts for column 0 and for column P/2.
+#[inline(always)]
+fn root_of_row<const P: usize>(roots: &Roots, column: usize, x: usize) -> [f32; 2] {
+    match (column, x % 2) {
+        (0, 0) => [1.0, 1.0],
+        (0, _) => [1.0, -1.0],
+        _ => roots.root(column * x % P, P),
+    }
+}
+
+/// One column of a block of kernels, transformed, or its conjugate: `w` `[K, K, 16]` in the corner
+/// of the tile → a block at each frequency, `step` numbers apart in `to`.
+#[expect(clippy::too_many_arguments, reason = "geometry, input, output")]
+#[inline(always)]
+pub(super) fn column_of_kernel<S: Simd, const P: usize>(
+    simd: S,
+    roots: &Roots,
+    side: usize,
+    number: usize,
+    w: &[f32],
+    conjugate: bool,
+    to: &mut [f32],
+    step: usize,
+) {
+    for lane in (0..BLOCK).step_by(S::F32_LANES) {
+        let mut z = [Complex::zero(simd); P];
+        for (row, z) in z.iter_mut().enumerate().take(side) {
+            for x in 0..side {
+                let w = load::<S>(w, (row * side + x) * BLOCK + lane);
+                let [re, im] = root_of_row::<P>(roots, number, x);
+                z.re = simd.mul_add_f32s(w, simd.splat_f32s(re), z.re);
+                z.im = simd.mul_add_f32s(w, simd.splat_f32s(im), z.im);
+            }
+        }
+        column_of::<S, P>(simd, roots, number, z, conjugate, lane, to, step);
+    }
+}
+
+/// A column of the tile from its spectrum but for scale.
+#[inline(always)]
+fn from_spectrum<S: Simd, const P: usize>(
+    simd: S,
+    roots: &Roots,
+    number: usize,
+    from: &[f32],
+    step: usize,
+    lane: usize,
+) -> [Complex<S::f32s>; P] {
+    let mut z = [Complex::zero(simd); P];
+    if number > 0 {
+        for (k, z) in z.iter_mut().enumerate() {
+            *z = load_pair::<S>(from, k * step + lane).swap();
+        }
+    } else {
+        let half = P / 2;
+        for k in 0..=half {
+            let [a, b] = [k, half + 1 + k].map(|k| load_pair::<S>(from, k * step + lane));
+            let [there, opposite] = join(simd, a, b);
+            z[(P - k) % P] = opposite.swap();
+            z[k] = there.swap();
+        }
+    }
+    transform(simd, roots, &mut z);
+    z.map(Complex::swap)
+}
+
+/// The inverse of [`column`] but for scale: blocks `step` numbers apart → `to` `[side, 2, 16]`.
+#[inline(always)]
+pub(super) fn column_back<S: Simd, const P: usize>(
+    simd: S,
+    roots: &Roots,
+    Square { side, at }: Square,
+    number: usize,
+    from: &[f32],
+    step: usize,
+    to: &mut [f32],
+) {
+    for lane in (0..BLOCK).step_by(S::F32_LANES) {
+        let z = from_spectrum::<S, P>(simd, roots, number, from, step, lane);
+        for row in 0..side {
+            store_pair::<S>(to, row * PAIR + lane, z[at + row]);
+        }
+    }
+}
+
+/// Adds to `sums` `[side, side, 16]` what one column of the tile contributes to the numbers in its
+/// corner, but for scale; `from` has a block at each of the column's frequencies.
+#[inline(always)]
+pub(super) fn fold<S: Simd, const P: usize>(
+    simd: S,
+    roots: &Roots,
+    side: usize,
+    number: usize,
+    from: &[f32],
+    step: usize,
+    sums: &mut [f32],
+) {
+    // A column stands for itself and for its conjugate on the right, those of the pair for
+    // themselves.
+    let weight = if number == 0 { 0.5 } else { 1.0 };
+    for lane in (0..BLOCK).step_by(S::F32_LANES) {
+        let z = from_spectrum::<S, P>(simd, roots, number, from, step, lane);
+        for x in 0..side {
+            let [re, im] = root_of_row::<P>(roots, number, x).map(|part| weight * part);
+            let (re, im) = (simd.splat_f32s(re), simd.splat_f32s(im));
+            for (row, z) in z.iter().take(side).enumerate() {
+                let at = (row * side + x) * BLOCK + lane;
+                let sum = simd.mul_add_f32s(z.re, re, load::<S>(sums, at));
+                store::<S>(sums, at, simd.mul_add_f32s(z.im, im, sum));
+            }
+        }
+    }
+}
