@@ -181,6 +181,11 @@ fn convolution_sums_weights_alike_in_any_number_of_threads() {
 }
 
 #[test]
+fn convolution_computes_alike_with_vectors_of_any_width() {
+    conv::computes_alike_with_vectors_of_any_width();
+}
+
+#[test]
 fn convolution_notices_changed_weights_and_gradients_in_frequency() {
     conv::notices_changed_weights_and_gradients_in_frequency();
 }

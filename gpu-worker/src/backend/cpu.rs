@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use bytes::Bytes as Piece;
 use model::recipe::Encoding;
+use pulp::Arch;
 use rayon::prelude::*;
 
 use super::{Backend, Buffers, Download};
@@ -63,6 +64,8 @@ pub struct Cpu {
     name: String,
     pool: rayon::ThreadPool,
     convolution: Convolution,
+    /// The vectors that convolutions are computed with, unless as products.
+    arch: Arch,
     /// One per thread, grown on first use and kept.
     scratch: Vec<Scratch>,
     /// Transformed rows of what a convolution reads and columns of what it writes.
@@ -115,6 +118,7 @@ impl Cpu {
             name: format!("cpu ({}, {threads} thread{plural})", cpu_model()),
             pool,
             convolution: Convolution::default(),
+            arch: Arch::new(),
             scratch: std::iter::repeat_with(Scratch::default).take(threads).collect(),
             rows: Default::default(),
             roots: Roots::new(),
@@ -126,6 +130,25 @@ impl Cpu {
     #[must_use]
     pub fn convolving(self, convolution: Convolution) -> Self {
         Self { convolution, ..self }
+    }
+
+    /// The same CPU, computing convolutions with the next narrower vectors, if there are any: to
+    /// compare.
+    #[must_use]
+    pub fn with_narrower_vectors(self) -> Option<Self> {
+        let arch = match self.arch {
+            Arch::Scalar => return None,
+            #[cfg(target_arch = "x86_64")]
+            Arch::V4(_) => pulp::x86::V3::try_new().map(Arch::V3)?,
+            _ => Arch::Scalar,
+        };
+        Some(Self { arch, ..self })
+    }
+
+    /// Whether there are vectors that multiply and add at once. Without them, each number would take
+    /// a call of a function.
+    fn fuses(&self) -> bool {
+        !matches!(self.arch, Arch::Scalar)
     }
 
     fn threads(&self) -> usize {

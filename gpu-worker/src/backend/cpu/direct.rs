@@ -5,11 +5,11 @@
 //! `y[j] = Σ v[k] · x[start(j) + step(k)]`: forward, j is a window, k a weight and v the weights; for
 //! the gradient of the weights, j is a weight, k a window and v the gradient of its outputs.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::bias::finish_maps;
-use super::frequency::{Finish, fuses};
+use super::frequency::Finish;
 use super::unroll::unrolled;
 use super::{Convolution, Cpu, Scratch};
 use crate::ops::{Accumulate, Conv, InputRange};
@@ -203,7 +203,7 @@ impl Cpu {
         let lanes = (conv.maps / conv.groups).next_multiple_of(LANES / 3);
         let weights = range.0.len() / conv.groups * conv.kernel.pow(2) * lanes;
         let direct = match self.convolution {
-            Convolution::Fastest => fuses() && weights <= WEIGHTS,
+            Convolution::Fastest => self.fuses() && weights <= WEIGHTS,
             Convolution::Direct => true,
             Convolution::Product | Convolution::Frequency => false,
         };
@@ -221,11 +221,11 @@ impl Cpu {
     ) {
         let [x_image, y_image] = [sizes.x(), sizes.y()].map(|len| sizes.groups * len);
         let share = self.share(y.len() / y_image);
-        let Self { pool, scratch, .. } = self;
+        let Self { pool, scratch, arch, .. } = self;
         pool.install(|| {
             let shares = y.par_chunks_mut(share * y_image).zip(x.par_chunks(share * x_image));
             shares.zip(scratch).for_each(|((y, x), scratch)| {
-                Arch::new().dispatch(Forward { sizes, x, w, finish, y, scratch });
+                arch.dispatch(Forward { sizes, x, w, finish, y, scratch });
             });
         });
     }
@@ -242,7 +242,7 @@ impl Cpu {
     ) {
         let n = sizes.steps.len();
         let share = self.share(n);
-        let Self { pool, scratch, rows: [memory, _], .. } = self;
+        let Self { pool, scratch, arch, rows: [memory, _], .. } = self;
         for group in 0..sizes.groups {
             for (first, maps) in parts(sizes.maps) {
                 let sums = memory.take(n * LANES);
@@ -251,7 +251,7 @@ impl Cpu {
                     let shares = sums.par_chunks_mut(share * LANES).enumerate();
                     shares.zip(&mut scratch[..]).for_each(|((i, sums), scratch)| {
                         let steps = &sizes.steps[i * share..];
-                        Arch::new().dispatch(Weights {
+                        arch.dispatch(Weights {
                             sizes,
                             steps,
                             group,

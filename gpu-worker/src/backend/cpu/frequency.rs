@@ -27,7 +27,7 @@
 //! maps do not depend on the micro-batches; those of the weights' gradients over images do.
 
 use model::recipe::Activation;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::bias::finish_maps;
@@ -164,12 +164,6 @@ pub(super) struct Finish<'a> {
     pub(super) activation: Option<Activation>,
 }
 
-/// Whether this CPU has vectors that multiply and add at once. Without them, each number would take a
-/// call of a function.
-pub(super) fn fuses() -> bool {
-    !matches!(Arch::new(), Arch::Scalar)
-}
-
 /// Parts of the images that pass one after the other.
 fn slices(images: &Images) -> impl Iterator<Item = Images> {
     let end = images.end;
@@ -181,7 +175,7 @@ impl Cpu {
     pub(super) fn in_frequency(&self, conv: &Conv, range: &InputRange) -> Option<Frequency> {
         let sizes = Frequency::of(conv, range)?;
         match self.convolution {
-            Convolution::Fastest => (fuses() && sizes.pays()).then_some(sizes),
+            Convolution::Fastest => (self.fuses() && sizes.pays()).then_some(sizes),
             Convolution::Frequency => Some(sizes),
             Convolution::Product | Convolution::Direct => None,
         }
@@ -247,14 +241,14 @@ impl Cpu {
             let column = n * to.blocks() * to.square.column();
             let columns = tile::columns(sizes.points);
             let (share, share_of_columns) = (self.share(n), self.share(columns));
-            let Self { pool, scratch, roots, .. } = self;
+            let Self { pool, scratch, roots, arch, .. } = self;
             let sums = y_memory.take(columns * column);
             for (group, w) in w.chunks_exact(w_group).enumerate() {
                 pool.install(|| {
                     let shares = sums.par_chunks_mut(share_of_columns * column).enumerate();
                     shares.zip(&mut scratch[..]).for_each(|((i, sums), scratch)| {
                         let first = i * share_of_columns;
-                        Arch::new().dispatch(Multiply {
+                        arch.dispatch(Multiply {
                             sizes,
                             roots,
                             direction,
@@ -269,7 +263,7 @@ impl Cpu {
                     });
                     let shares = y.par_chunks_mut(share * image).enumerate();
                     shares.zip(&mut scratch[..]).for_each(|((i, y), scratch)| {
-                        Arch::new().dispatch(RowsBack {
+                        arch.dispatch(RowsBack {
                             sizes,
                             roots,
                             maps: to,
@@ -309,13 +303,13 @@ impl Cpu {
             let x = &*x_rows;
             let dy = kept.of_maps(sizes, outputs, dy, &slice, self)?;
             let (n, share) = (slice.len(), self.share(outputs.blocks()));
-            let Self { pool, scratch, roots, .. } = self;
+            let Self { pool, scratch, roots, arch, .. } = self;
             for (group, dw) in dw.chunks_exact_mut(sizes.maps * sizes.row).enumerate() {
                 pool.install(|| {
                     let shares = dw.par_chunks_mut(share * BLOCK * sizes.row).enumerate();
                     shares.zip(&mut scratch[..]).for_each(|((i, dw), scratch)| {
                         let first = i * share;
-                        Arch::new().dispatch(Correlate {
+                        arch.dispatch(Correlate {
                             sizes,
                             roots,
                             n,
@@ -348,11 +342,11 @@ impl Cpu {
         let (image, step) = (sizes.image(maps), sizes.image_of_rows(maps));
         let x = x.images(images, image)?;
         let share = self.share(images.len());
-        let Self { pool, scratch, roots, .. } = self;
+        let Self { pool, scratch, roots, arch, .. } = self;
         pool.install(|| {
             let shares = rows.par_chunks_mut(share * step).zip(x.par_chunks(share * image));
             shares.zip(&mut scratch[..]).for_each(|((rows, x), scratch)| {
-                Arch::new().dispatch(Rows { sizes, roots, maps, x, rows, scratch });
+                arch.dispatch(Rows { sizes, roots, maps, x, rows, scratch });
             });
         });
         Ok(())
