@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""A step of the full AlexNet beside PyTorch's on the same CPU cores, in turn, and beside the time
-that its multiplications alone would take at the rate of PyTorch's matrix product (MKL's).
+"""Compares a step of the full AlexNet with PyTorch's on the same CPU cores.
+
+Each round times this program, PyTorch, and a matrix product in PyTorch. From the rate of the
+product it computes the time that all multiplications of a step would take as products.
 
     python3 -m venv target/torch && target/torch/bin/pip install torch
     target/torch/bin/python tests/measure/pytorch.py target/release/alexnet --data DIR
 
-Prints a row per round and the medians. --compile adds PyTorch's compiled step (minutes more).
-"""
+Prints seconds per step, one row per round, then each time divided by this program's (median, lowest,
+highest). --compile also times PyTorch's compiled step, which takes minutes longer."""
 
 import argparse
 import re
@@ -60,7 +62,7 @@ def main():
     parser.add_argument("--data", help="pictures, as for `alexnet bench`")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5, help="steps of each program in a round")
-    parser.add_argument("--compile", action="store_true", help="PyTorch's compiled step, too")
+    parser.add_argument("--compile", action="store_true", help="also time PyTorch's compiled step")
     arguments = parser.parse_args()
 
     ours = arguments.program

@@ -37,8 +37,13 @@ pub(crate) enum Device {
 impl Options {
     /// Reads the arguments; `--bench`, which cargo adds, means nothing here.
     pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (device, convolve) = (Device::Cpu(1), Convolution::Fastest);
-        let mut options = Self { device, convolve, images: 128, nvrtc: None, once: false };
+        let mut options = Self {
+            device: Device::Cpu(1),
+            convolve: Convolution::Fastest,
+            images: 128,
+            nvrtc: None,
+            once: false,
+        };
         let mut arguments = arguments.filter(|argument| argument != "--bench");
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{name} needs a value"));

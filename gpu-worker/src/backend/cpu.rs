@@ -1,11 +1,11 @@
 //! The CPU: the reference for every kernel, and the default where there is no GPU.
 //!
-//! Everything has run when a method returns. Work is cut into fixed shares, one per thread, and no
-//! sum ever crosses two shares: the bits are the same every run, and the same however a minibatch
-//! is sliced (weight and bias gradients excepted: their sums follow the slices). This file is the
+//! Every method returns when its work is done. Work is divided into fixed shares, one per thread,
+//! and each sum is computed within one share, so every run gives the same bits. Micro-batches change
+//! only the bits of weight gradients, which are summed micro-batch by micro-batch. This file is the
 //! list of operations; each has its own file. Their loops are compiled for several sets of vector
-//! instructions (`multiversion`, `pulp`) and chosen when they run. Those of `multiversion` never
-//! fuse multiply and add and those of `pulp` always do, so the sets agree on every bit.
+//! instructions (`multiversion`, `pulp`); the set is chosen at run time. Loops of `multiversion`
+//! never fuse multiply and add, loops of `pulp` always do, so all sets give the same bits.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -22,7 +22,7 @@ use crate::watch::Watch;
 mod buffer; // memory, and every check of a length
 mod gemm; // the one unsafe call: matrix products
 mod windows; // images ⇄ the matrices that convolution multiplies
-mod unroll; // loops without jumps
+mod unroll; // unrolled loops
 mod direct; // convolution without copies
 mod frequency; // convolution with fewer multiplications
 mod conv;
@@ -44,17 +44,18 @@ use frequency::Roots;
 pub use buffer::{Bytes, Floats};
 pub use gemm::kernel as product_kernel;
 
-/// How a CPU computes convolutions, where it has the choice.
+/// Method by which a CPU computes convolutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Convolution {
-    /// Each in the way that is fastest for its sizes.
+    /// For each convolution, the method that its sizes promise to be fastest.
     #[default]
     Fastest,
-    /// As a product of matrices, one of them a copy of all windows.
+    /// A matrix product of the weights with a copy of all windows.
     Product,
-    /// Without a copy of the windows; gradients of inputs as with `Product`.
+    /// Sums without a copy of the windows; gradients of inputs as with `Product`.
     Direct,
-    /// In the frequency domain where maps fit a tile, else as with `Product`.
+    /// In the frequency domain where the stride is 1 and maps fit a tile, otherwise as with
+    /// `Product`.
     Frequency,
 }
 
@@ -64,11 +65,11 @@ pub struct Cpu {
     name: String,
     pool: rayon::ThreadPool,
     convolution: Convolution,
-    /// The vectors that convolutions are computed with, unless as products.
+    /// Vector instructions for convolutions that are not computed as products.
     arch: Arch,
     /// One per thread, grown on first use and kept.
     scratch: Vec<Scratch>,
-    /// Transformed rows of what a convolution reads and columns of what it writes.
+    /// Transformed rows of a convolution's input, and columns of its result.
     rows: [Grown; 2],
     roots: Roots,
     watch: Watch,
@@ -80,7 +81,7 @@ struct Scratch {
     padded: Grown,
     columns: Grown,
     weights: Grown,
-    // In the frequency domain, beside weights:
+    // For convolutions without products:
     pixels: Grown,
     maps: Grown,
     products: Grown,
@@ -126,14 +127,14 @@ impl Cpu {
         }
     }
 
-    /// The same CPU, computing all convolutions in one way where that is possible: to compare.
+    /// This CPU, but computing all convolutions by one method where possible: for tests and
+    /// benchmarks.
     #[must_use]
     pub fn convolving(self, convolution: Convolution) -> Self {
         Self { convolution, ..self }
     }
 
-    /// The same CPU, computing convolutions with the next narrower vectors, if there are any: to
-    /// compare.
+    /// This CPU, but with the next narrower vectors for convolutions, if there are any: for tests.
     #[must_use]
     pub fn with_narrower_vectors(self) -> Option<Self> {
         let arch = match self.arch {
@@ -145,8 +146,8 @@ impl Cpu {
         Some(Self { arch, ..self })
     }
 
-    /// Whether there are vectors that multiply and add at once. Without them, each number would take
-    /// a call of a function.
+    /// Whether the CPU has vectors that multiply and add at once. Without them, every such operation
+    /// would be a function call.
     fn fuses(&self) -> bool {
         !matches!(self.arch, Arch::Scalar)
     }
@@ -188,7 +189,7 @@ impl Buffers for Cpu {
 impl Backend for Cpu {
     type Mark = Instant;
 
-    // Both read the spectra of the same gradient.
+    // The gradients of weights and of inputs read the same transformed rows of the outputs' gradient.
     const WEIGHTS_FOLLOW_INPUTS: bool = true;
 
     fn name(&self) -> String {

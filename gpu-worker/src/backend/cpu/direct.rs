@@ -1,9 +1,9 @@
-//! Convolution without a copy of its windows, where the weights stay in the cache.
+//! Convolution without a copy of its windows, for weights that fit the second-level cache.
 //!
-//! Output maps lie in the lanes of vectors. A number of the input is multiplied with the weights of
-//! all maps that read it there, which lie together. Both passes are the same sums,
-//! `y[j] = Σ v[k] · x[start(j) + step(k)]`: forward, j is a window, k a weight and v the weights; for
-//! the gradient of the weights, j is a weight, k a window and v the gradient of its outputs.
+//! Each lane of a vector holds one output map, and the weights of all maps for one input number are
+//! adjacent. Forward and backward to the weights compute the same sums,
+//! `y[j] = Σ v[k] · x[start(j) + step(k)]`. Forward, j counts windows, k counts weights, and v holds
+//! the weights. Backward, j counts weights, k counts windows, and v holds the outputs' gradient.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -14,16 +14,18 @@ use super::unroll::unrolled;
 use super::{Convolution, Cpu, Scratch};
 use crate::ops::{Accumulate, Conv, InputRange};
 
-/// Maps that one tile computes, at most; a multiple of the lanes of one, two and three vectors.
+/// Most output maps that are computed together; a multiple of one and of three vectors of every
+/// width.
 const LANES: usize = 48;
 
-/// Weights that stay in the second-level cache beside the input.
+/// Most weights for which they and the input stay in the second-level cache.
 const WEIGHTS: usize = 64 * 1024;
 
-/// Windows whose outputs or gradients, of [`LANES`] maps, stay in the first-level cache.
+/// Windows processed together: their outputs or gradients for [`LANES`] maps stay in the first-level
+/// cache.
 const WINDOWS: usize = 128;
 
-/// A convolution that is computed so, over one range of its inputs.
+/// A convolution that is computed without a copy of its windows, over one range of its inputs.
 #[derive(Debug)]
 pub(super) struct Direct {
     groups: usize,
@@ -34,13 +36,15 @@ pub(super) struct Direct {
     pad: usize,
     /// Numbers of an output map.
     windows: usize,
-    /// Numbers of a map's weights, and where the range's start.
+    /// Weights of an output map.
     row: usize,
+    /// Offset of the range's first weight among them.
     at: usize,
     /// Side of an input map with its zeros.
     length: usize,
-    /// Where each window begins, and where each weight is in it.
+    /// Offset of each window in the padded input.
     starts: Vec<usize>,
+    /// Offset of each weight in a window.
     steps: Vec<usize>,
 }
 
@@ -68,7 +72,7 @@ impl Direct {
         }
     }
 
-    /// Numbers of a group's input maps, and with their zeros.
+    /// Numbers of a group's input maps, without their zeros.
     fn x(&self) -> usize {
         self.inputs * self.side * self.side
     }
@@ -81,7 +85,7 @@ impl Direct {
         self.maps * self.windows
     }
 
-    /// Lays a group's input maps out with their zeros; `to` is zeros but for them.
+    /// Copies a group's input maps into `to`, which must hold zeros around them.
     fn pad(&self, x: &[f32], to: &mut [f32]) {
         let (map, to_map) = (self.side * self.side, self.length * self.length);
         let maps = x.chunks_exact(map).zip(to.chunks_exact_mut(to_map));
@@ -94,7 +98,7 @@ impl Direct {
     }
 }
 
-/// The maps of each tile: the first, and how many.
+/// Splits the maps of a group into parts of at most [`LANES`]: the first map and the number of each.
 fn parts(maps: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..maps).step_by(LANES).map(move |first| (first, LANES.min(maps - first)))
 }
@@ -129,7 +133,7 @@ fn tile<S: Simd, const V: usize, const N: usize>(
     });
 }
 
-/// Adds the sums of every start to `y` `[starts, LANES]`, of which `lanes` are wanted.
+/// Adds to `y` `[starts, LANES]` the sums for every start, in the first `lanes` lanes.
 #[inline(always)]
 fn sums<S: Simd>(
     simd: S,
@@ -140,7 +144,7 @@ fn sums<S: Simd>(
     v: &[f32],
     y: &mut [f32],
 ) {
-    /// As many starts as the registers hold beside the vectors of one.
+    /// Computes as many starts at once as fit the registers beside one start's vectors of weights.
     macro_rules! tiles {
         ($vectors:literal, $n:literal) => {{
             let width = $vectors * S::F32_LANES;
@@ -198,7 +202,7 @@ fn gather(
 }
 
 impl Cpu {
-    /// The convolution without copies, if that is the way to compute it.
+    /// The convolution without copies, if it is to be computed so.
     pub(super) fn direct(&self, conv: &Conv, range: &InputRange) -> Option<Direct> {
         let lanes = (conv.maps / conv.groups).next_multiple_of(LANES / 3);
         let weights = range.0.len() / conv.groups * conv.kernel.pow(2) * lanes;
@@ -210,7 +214,7 @@ impl Cpu {
         direct.then(|| Direct::new(conv, range))
     }
 
-    /// The sums over the input maps `x` `[n, inputs, side, side]`.
+    /// The outputs from the input maps `x` `[n, inputs, side, side]`.
     pub(super) fn forward_direct(
         &mut self,
         sizes: &Direct,
@@ -321,10 +325,10 @@ impl WithSimd for Forward<'_> {
 
 struct Weights<'a> {
     sizes: &'a Direct,
-    /// The weights that are meant, and perhaps more.
+    /// Offsets of the weights from this thread's first one; those after its share are ignored.
     steps: &'a [usize],
     group: usize,
-    /// The maps that are meant.
+    /// First map of the part, and how many maps it has.
     first: usize,
     maps: usize,
     x: &'a [f32],

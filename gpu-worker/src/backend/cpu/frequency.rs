@@ -1,18 +1,22 @@
 //! Convolution in the frequency domain: for maps that fit one tile, with far fewer multiplications.
 //!
-//! A convolution multiplies every weight with every number of a map. The transforms of a map and of
-//! a kernel in tiles of the same size are multiplied number by number instead: for 3 × 3 weights on
-//! maps of 13 × 13, 520 multiplications instead of 1,521, for 5 × 5 on 27 × 27, 2,056 instead of
-//! 18,225. At each frequency, the sum over a layer's input maps is a product of matrices of complex
-//! numbers.
+//! Directly, a convolution multiplies every weight by nearly every number of a map. Here, the
+//! transforms of a map and of a kernel in a tile are multiplied element by element. For one input map
+//! and one output map, that takes 520 real multiplications instead of 1,521 (3 × 3 weights, maps of
+//! 13 × 13), or 2,056 instead of 18,225 (5 × 5, 27 × 27). At each frequency, the sum over a layer's
+//! input maps is a product of matrices of complex numbers.
 //!
-//! A pass has three stages, so that what is read and written at strides stays in the cache:
+//! Forward and backward to the inputs have three stages, so that what is read and written at strides
+//! stays in the cache:
 //!
 //! 1. The rows of all maps are transformed.
-//! 2. For one column of the tiles after the other: the column of all maps is transformed, and that
-//!    of the weights; at each of the column's frequencies they are multiplied; the column of the
-//!    result is transformed back.
+//! 2. The tiles' columns are processed one after another. That column of all maps and of the weights
+//!    is transformed, they are multiplied at each of its frequencies, and the result is transformed
+//!    back.
 //! 3. The rows of the result are transformed back.
+//!
+//! Backward to the weights has two: in the second, that column of the input maps and of the outputs'
+//! gradient is transformed and multiplied, and what it contributes is added to the gradient.
 //!
 //! | memory | layout |
 //! |---|---|
@@ -38,17 +42,17 @@ use crate::ops::{Accumulate, Conv, Images, InputRange};
 mod fft; // butterflies
 mod product; // complex matrix products
 mod tile; // maps ⇄ spectra
-mod kept; // what was computed from a buffer's numbers, until those change
+mod kept; // weights in blocks and transformed rows, kept until their buffer changes
 
 pub(super) use fft::Roots;
 pub(super) use kept::Spectra;
 use product::{BLOCK, OverImages, OverMaps, PAIR, over_images, over_maps};
 use tile::Square;
 
-/// Images that pass at one time.
+/// Most images that are processed together.
 const AT_ONCE: usize = 32;
 
-/// The way that numbers take through a convolution.
+/// Direction in which a convolution is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
     /// From input maps to output maps.
@@ -67,8 +71,9 @@ pub(super) struct Frequency {
     maps: usize,
     inputs: usize,
     kernel: usize,
-    /// Numbers of a map's weights, and where the range's start.
+    /// Weights of an output map.
     row: usize,
+    /// Offset of the range's first weight among them.
     at: usize,
     /// An input map in its tile.
     input: Square,
@@ -77,10 +82,10 @@ pub(super) struct Frequency {
 }
 
 impl Frequency {
-    /// The convolution, if every map fits a tile.
+    /// The convolution, if its stride is 1 and every map fits a tile.
     fn of(conv: &Conv, range: &InputRange) -> Option<Self> {
         let Conv { side, out_side, kernel, stride, pad, groups, .. } = *conv;
-        // Every number that a window reads lies in the tile, and none is read twice.
+        // Every number that a window reads lies in the tile, and no window wraps around its edge.
         let reach = (out_side + kernel - 1).max(pad + side);
         let points = [16, 32].into_iter().find(|points| reach <= *points)?;
         let taps = kernel * kernel;
@@ -97,22 +102,22 @@ impl Frequency {
         })
     }
 
-    /// Whether this is faster than to multiply every weight with every number, by the multiplications
-    /// and additions of both for [`AT_ONCE`] images. The number of images does not count, so that
-    /// the bits of an image do not depend on how many others pass with it.
+    /// Whether this takes fewer operations than multiplying directly. Both are counted for
+    /// [`AT_ONCE`] images, whatever the actual number, so that an image's bits do not depend on how
+    /// many are computed with it.
     fn pays(&self) -> bool {
         let Self { points, maps, inputs, .. } = *self;
         let tile = points * points;
         let [in_lanes, out_lanes] = [inputs, maps].map(|maps| maps.next_multiple_of(BLOCK));
-        // Measured: a transform takes the time of so many multiplications for each of its numbers,
-        // more for maps, which travel through memory, than for weights.
+        // 12 and 8 were measured once: a transform takes as long as that many multiplications per
+        // number; more for maps, which travel through memory, than for weights.
         let products = 4 * tile::all_frequencies(points) * inputs * out_lanes * AT_ONCE;
         let transforms = tile * (12 * (in_lanes + out_lanes) * AT_ONCE + 8 * inputs * out_lanes);
         let direct = self.taps() * self.output.side.pow(2) * inputs * maps * AT_ONCE;
         products + transforms < direct
     }
 
-    /// Maps of a group that go in and that come out.
+    /// The maps of a group that are read, and those that are written.
     fn ends(&self, direction: Direction) -> [Maps; 2] {
         let input = Maps { n: self.inputs, square: self.input };
         let output = Maps { n: self.maps, square: self.output };
@@ -156,7 +161,7 @@ impl Maps {
     }
 }
 
-/// The end of a convolution: where its sums go, and with which bias and activation.
+/// The end of a forward convolution: whether it accumulates, its bias and its activation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Finish<'a> {
     pub(super) accumulate: Accumulate,
@@ -164,14 +169,14 @@ pub(super) struct Finish<'a> {
     pub(super) activation: Option<Activation>,
 }
 
-/// Parts of the images that pass one after the other.
-fn slices(images: &Images) -> impl Iterator<Item = Images> {
+/// Groups of at most [`AT_ONCE`] images.
+fn groups_of(images: &Images) -> impl Iterator<Item = Images> {
     let end = images.end;
     images.clone().step_by(AT_ONCE).map(move |from| from..(from + AT_ONCE).min(end))
 }
 
 impl Cpu {
-    /// The convolution in the frequency domain, if that is the way to compute it.
+    /// Sizes of the convolution in the frequency domain, if it is to be computed there.
     pub(super) fn in_frequency(&self, conv: &Conv, range: &InputRange) -> Option<Frequency> {
         let sizes = Frequency::of(conv, range)?;
         match self.convolution {
@@ -181,7 +186,7 @@ impl Cpu {
         }
     }
 
-    /// The sums over the input maps `x` `[n, inputs, side, side]`.
+    /// The outputs from the input maps `x` `[n, inputs, side, side]`.
     pub(super) fn forward_in_frequency(
         &mut self,
         sizes: &Frequency,
@@ -226,7 +231,7 @@ impl Cpu {
         let mut kept_x = (direction == Direction::Backward).then(|| x.spectra());
         let image = sizes.image(to);
 
-        for (slice, y) in slices(images).zip(y.chunks_mut(AT_ONCE * image)) {
+        for (slice, y) in groups_of(images).zip(y.chunks_mut(AT_ONCE * image)) {
             let [mut x_memory, mut y_memory] = std::mem::take(&mut self.rows);
             let x = match &mut kept_x {
                 // The gradient of outputs is read again for that of the weights.
@@ -296,7 +301,7 @@ impl Cpu {
         let [inputs, outputs] = sizes.ends(Direction::Forward);
         let mut kept = dy.spectra();
         let mut accumulate = accumulate;
-        for slice in slices(images) {
+        for slice in groups_of(images) {
             let [mut memory, other] = std::mem::take(&mut self.rows);
             let x_rows = memory.take(slice.len() * sizes.image_of_rows(inputs));
             self.rows_of(sizes, inputs, x, &slice, x_rows)?;
@@ -382,8 +387,8 @@ impl WithSimd for Rows<'_> {
     }
 }
 
-/// Transforms one column of some images' maps: the blocks `blocks` of one group. Returns the numbers
-/// from one frequency to the next.
+/// Transforms one column of some blocks of one group's maps, for all images. Returns the numbers from
+/// one frequency to the next in `to`.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "which part of which maps")]
 fn column_of_maps<S: Simd>(

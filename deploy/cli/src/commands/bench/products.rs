@@ -1,4 +1,4 @@
-//! Lower bound of a step: the speed of matrix products when every worker multiplies at once.
+//! The speed of matrix products when every worker multiplies at once: a step is compared with it.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Fourier transforms of 16 and of 32 complex numbers, one in each lane of a vector.
+//! Fourier transforms of 16 or 32 complex numbers. Each lane of a vector computes a transform of its
+//! own.
 
 use std::f64::consts::TAU;
 
@@ -47,7 +48,8 @@ impl<V: Copy> Complex<V> {
         Self { re: simd.sub_f32s(self.re, other.re), im: simd.sub_f32s(self.im, other.im) }
     }
 
-    /// With real and imaginary part exchanged: of a transform's numbers, this makes its inverse.
+    /// Exchanges real and imaginary part. A transform with an exchange before and after it is the
+    /// inverse transform but for scale.
     #[inline(always)]
     pub(super) fn swap(self) -> Self {
         Self { re: self.im, im: self.re }
@@ -93,8 +95,8 @@ fn eight<S: Simd>(simd: S, roots: &Roots, z: [Complex<S::f32s>; 8]) -> [Complex<
 
 /// The transform of `P` numbers, 16 or 32, in place.
 ///
-/// Numbers n = P/4 · n₁ + n₂ become k = k₁ + 4 · k₂: transforms of four over n₁, a turn by
-/// exp(−2πi n₂k₁ / P), transforms of P/4 over n₂.
+/// With n = P/4 · n₁ + n₂ and k = k₁ + 4 · k₂, it transforms four numbers over n₁, multiplies by
+/// exp(−2πi n₂k₁ / P), then transforms P/4 numbers over n₂.
 #[inline(always)]
 pub(super) fn transform<S: Simd, const P: usize>(
     simd: S,

@@ -1,6 +1,6 @@
-//! Results that are kept beside the numbers that they were computed from, until those change: each
-//! micro-batch reads the weights in blocks, and the transformed rows of the gradient of outputs are
-//! read for the gradients of inputs and of weights.
+//! Results derived from a buffer's numbers, kept until the numbers change. The weights are rearranged
+//! into blocks once per direction and step, and every micro-batch reads them. The transformed rows of
+//! the outputs' gradient are read by the gradients of the inputs and of the weights.
 
 use std::ops::Range;
 
@@ -12,13 +12,13 @@ use crate::ops::Images;
 /// Results that were computed from a buffer's numbers.
 #[derive(Debug, Default)]
 pub(in super::super) struct Spectra {
-    /// For each range of the inputs that a convolution reads.
+    /// Weights in blocks, one entry per range of inputs.
     of_weights: Vec<OfWeights>,
     of_maps: OfMaps,
 }
 
-/// Weights in blocks for one direction at a time: a step needs first the one and then the other, of
-/// weights that the update before it has changed.
+/// Weights in blocks, for one direction at a time: a step needs them forward, then backward, and the
+/// update between two steps changes them.
 #[derive(Debug)]
 struct OfWeights {
     /// The convolution and its range of inputs.
@@ -30,13 +30,13 @@ struct OfWeights {
 
 #[derive(Debug, Default)]
 struct OfMaps {
-    /// The numbers whose transformed rows these are, and what they were taken for.
+    /// The numbers whose transformed rows are kept, with their maps and the tile's side.
     of: Option<(Range<usize>, Maps, usize)>,
     values: Grown,
 }
 
 impl Spectra {
-    /// Some of the numbers have changed.
+    /// Discards the results that depend on the numbers in `changed`.
     pub(in super::super) fn forget(&mut self, changed: &Range<usize>) {
         self.of_weights.iter_mut().for_each(|one| one.direction = None);
         if let Some((of, ..)) = &self.of_maps.of
@@ -86,7 +86,8 @@ impl Spectra {
         values
     }
 
-    /// The transformed rows of some images' maps in `x`, the buffer that this lies beside.
+    /// Transformed rows of the maps of `images` in `x`, computed unless they are kept. `x` must be the
+    /// buffer that these results belong to.
     pub(super) fn of_maps(
         &mut self,
         sizes: &Frequency,

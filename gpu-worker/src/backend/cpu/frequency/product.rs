@@ -4,7 +4,8 @@ use pulp::Simd;
 
 use super::super::unroll::unrolled;
 
-/// Maps of a block: a spectrum has their 16 real parts at one frequency, then 16 imaginary parts.
+/// Maps in a block. At each frequency, a block has the real parts of its 16 maps, then their imaginary
+/// parts.
 pub(super) const BLOCK: usize = 16;
 
 /// Numbers of a block at one frequency.
@@ -62,7 +63,7 @@ pub(super) fn over_maps<S: Simd>(simd: S, sizes: OverMaps, x: &[f32], w: &[f32],
         let mut n = 0;
         while n < sizes.images {
             let (x, y) = (&x[n * sizes.image..], &mut y[n * PAIR..]);
-            // As many sums as the registers hold.
+            // Computes as many sums at once as fit the registers.
             n += match sizes.images - n {
                 8.. if S::REGISTER_COUNT >= 32 => maps_of::<S, 8>(simd, sizes, x, w, lane, y),
                 4.. => maps_of::<S, 4>(simd, sizes, x, w, lane, y),
@@ -105,7 +106,7 @@ pub(super) struct OverImages {
     /// Numbers from one image's blocks to the next one's, of x and of dy.
     pub(super) x_image: usize,
     pub(super) dy_image: usize,
-    /// Maps of x that are written.
+    /// Maps of x, for each of which a block of dw is written.
     pub(super) maps: usize,
 }
 
@@ -136,7 +137,8 @@ pub(super) fn over_images<S: Simd>(
     }
 }
 
-/// The maps from `first` in a block of x; those beyond the end of `dw` are zeros.
+/// The sums for `N` maps of a block of x, from map `first`. Maps beyond the end of `dw` are not
+/// written.
 #[inline(always)]
 fn images_of<S: Simd, const N: usize>(
     simd: S,

@@ -1,10 +1,11 @@
 //! Real two-dimensional transforms of small maps, one map in each lane of a vector.
 //!
-//! A map is laid into a tile of `P` × `P` numbers, 16 or 32, zeros around it. First its rows are
-//! transformed, then its columns. The right half of the rows' transforms are conjugates of the left
-//! half, so columns 0 to P/2 tell all; columns 0 and P/2 are real and travel as one, the pair, with
-//! number 0. A transformed column has `P` numbers, and the pair P/2 + 1 for each of its two.
-//! Nothing is scaled on the way: [`scale`] is what products of spectra lack in the end.
+//! A map is placed in a tile of `P` × `P` numbers (P is 16 or 32) and surrounded by zeros. First its
+//! rows are transformed, then its columns. The row transforms of real numbers are
+//! conjugate-symmetric, so columns 0 to P/2 suffice. After the rows, columns 0 and P/2 are real. They
+//! travel as one complex column, number 0, called the pair. A transformed column has `P` numbers; the
+//! pair has P/2 + 1 for each of its two columns. No step normalizes: [`scale`] makes up for all
+//! factors at the end.
 
 use pulp::Simd;
 
@@ -31,7 +32,7 @@ pub(super) const fn all_frequencies(points: usize) -> usize {
     columns(points) * points + 2
 }
 
-/// Factor that turns transformed-back products of the spectra of maps into those of the maps.
+/// Factor by which the inverse transform of a product of spectra is multiplied to give the convolution.
 pub(super) fn scale(points: usize) -> f32 {
     // A transform and its inverse multiply by the number of points, and the rows of a map by two.
     1.0 / (2 * points * points) as f32
@@ -63,7 +64,8 @@ impl Square {
     }
 }
 
-/// Maps `[maps, pixels]`, `stride` apart, into lanes: `[pixels, 16]`. Lanes without a map are 0.
+/// Copies maps `[maps, pixels]`, which begin `stride` numbers apart, into lanes: `[pixels, 16]`.
+/// Unused lanes are 0.
 #[inline(always)]
 pub(super) fn spread(maps: usize, x: &[f32], stride: usize, pixels: &mut [f32]) {
     let n = pixels.len() / BLOCK;
@@ -141,7 +143,8 @@ fn store_pair<S: Simd>(values: &mut [f32], at: usize, value: Complex<S::f32s>) {
     store::<S>(values, at + BLOCK, value.im);
 }
 
-/// Of z, the transform of a + i·b with real a and b: twice the transforms of a and of b at k.
+/// Twice the transforms of a and of b at k, from the transform of a + i·b at k and, in `opposite`, at
+/// −k, for real a and b.
 #[inline(always)]
 fn split<S: Simd>(
     simd: S,
@@ -154,7 +157,7 @@ fn split<S: Simd>(
     ]
 }
 
-/// The inverse of [`split`] without its factor 2: a + i·b at k and at its opposite.
+/// The inverse of [`split`] without its factor 2: the transform of a + i·b at k and at −k.
 #[inline(always)]
 fn join<S: Simd>(simd: S, a: Complex<S::f32s>, b: Complex<S::f32s>) -> [Complex<S::f32s>; 2] {
     [
@@ -306,8 +309,8 @@ fn column_of<S: Simd, const P: usize>(
     }
 }
 
-/// exp(−2πi · column · x / P), by which number x of a row counts for a column; for the pair, as
-/// real and imaginary part, how it counts for column 0 and for column P/2.
+/// Factor of number `x` of a row in the row's transform at `column`: exp(−2πi · column · x / P). For
+/// the pair (column 0), the two real factors: for column 0, then for column P/2.
 #[inline(always)]
 fn root_of_row<const P: usize>(roots: &Roots, column: usize, x: usize) -> [f32; 2] {
     match (column, x % 2) {
