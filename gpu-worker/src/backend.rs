@@ -128,8 +128,8 @@ pub trait Backend:
     /// A moment on the compute stream.
     type Mark: Send + Debug;
 
-    /// Whether a convolution's gradients of weights and biases take less time right after that of its
-    /// inputs than later, when they could fill a wait for the other half.
+    /// True if the gradient of a convolution's weights is cheaper right after the gradient of its
+    /// inputs. Otherwise it is kept to fill a wait for the other half.
     const WEIGHTS_FOLLOW_INPUTS: bool = false;
 
     /// The device, for people: `cpu (AMD EPYC, 1 thread)`, `cuda:0 (…)`.

@@ -146,8 +146,8 @@ impl Cpu {
         Some(Self { arch, ..self })
     }
 
-    /// Whether the CPU has vectors that multiply and add at once. Without them, every such operation
-    /// would be a function call.
+    /// True if the CPU has fused multiply-add for vectors. Without it, every multiply-add would be a
+    /// function call.
     fn fuses(&self) -> bool {
         !matches!(self.arch, Arch::Scalar)
     }

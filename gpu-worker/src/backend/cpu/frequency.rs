@@ -102,9 +102,9 @@ impl Frequency {
         })
     }
 
-    /// Whether this takes fewer operations than multiplying directly. Both are counted for
-    /// [`AT_ONCE`] images, whatever the actual number, so that an image's bits do not depend on how
-    /// many are computed with it.
+    /// True if this takes fewer operations than direct multiplication. Both are counted for
+    /// [`AT_ONCE`] images, not for the actual number, so that an image's bits do not depend on the
+    /// other images.
     fn pays(&self) -> bool {
         let Self { points, maps, inputs, .. } = *self;
         let tile = points * points;
