@@ -2,9 +2,9 @@
 //!
 //! A layer at an exchange point first computes the gradient of the *other* half's inputs,
 //! micro_batch by micro_batch, and sends it; then that of its own; then adds what the other half
-//! sends. Weight gradients go on a list that is worked off whenever a receive is outstanding, unless
-//! the device prefers them right after those of the inputs. The list is first in, first out and each
-//! tensor's sums are added micro_batch by micro_batch, so no rounding depends on arrivals.
+//! sends. Weight gradients go on a list that is worked off whenever a receive is outstanding,
+//! unless the device prefers them right after those of the inputs. The list is first in, first out
+//! and each tensor's sums are added micro_batch by micro_batch, so no rounding depends on arrivals.
 
 use std::collections::VecDeque;
 

@@ -1,11 +1,12 @@
 //! The CPU: the reference for every kernel, and the default where there is no GPU.
 //!
 //! Every method returns when its work is done. Work is divided into fixed shares, one per thread,
-//! and each sum is computed within one share, so every run gives the same bits. Micro-batches change
-//! only the bits of weight gradients, which are summed micro-batch by micro-batch. This file is the
-//! list of operations; each has its own file. Their loops are compiled for several sets of vector
-//! instructions (`multiversion`, `pulp`); the set is chosen at run time. Loops of `multiversion`
-//! never fuse multiply and add, loops of `pulp` always do, so all sets give the same bits.
+//! and each sum is computed within one share, so every run gives the same bits. Micro-batches
+//! change only the bits of weight gradients, which are summed micro-batch by micro-batch. This file
+//! is the list of operations; each has its own file. Their loops are compiled for several sets of
+//! vector instructions (`multiversion`, `pulp`); the set is chosen at run time. Loops of
+//! `multiversion` never fuse multiply and add, loops of `pulp` always do, so all sets give the same
+//! bits.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -146,8 +147,8 @@ impl Cpu {
         Some(Self { arch, ..self })
     }
 
-    /// True if the CPU has fused multiply-add for vectors. Without it, every multiply-add would be a
-    /// function call.
+    /// True if the CPU has fused multiply-add for vectors. Without it, every multiply-add would be
+    /// a function call.
     fn fuses(&self) -> bool {
         !matches!(self.arch, Arch::Scalar)
     }
@@ -189,7 +190,8 @@ impl Buffers for Cpu {
 impl Backend for Cpu {
     type Mark = Instant;
 
-    // The gradients of weights and of inputs read the same transformed rows of the outputs' gradient.
+    // The gradients of weights and of inputs read the same transformed rows of the outputs'
+    // gradient.
     const WEIGHTS_FOLLOW_INPUTS: bool = true;
 
     fn name(&self) -> String {

@@ -21,8 +21,8 @@ const LANES: usize = 48;
 /// Most weights for which they and the input stay in the second-level cache.
 const WEIGHTS: usize = 64 * 1024;
 
-/// Windows processed together: their outputs or gradients for [`LANES`] maps stay in the first-level
-/// cache.
+/// Windows processed together: their outputs or gradients for [`LANES`] maps stay in the
+/// first-level cache.
 const WINDOWS: usize = 128;
 
 /// A convolution that is computed without a copy of its windows, over one range of its inputs.
@@ -98,7 +98,8 @@ impl Direct {
     }
 }
 
-/// Splits the maps of a group into parts of at most [`LANES`]: the first map and the number of each.
+/// Splits the maps of a group into parts of at most [`LANES`]: the first map and the number of
+/// each.
 fn parts(maps: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..maps).step_by(LANES).map(move |first| (first, LANES.min(maps - first)))
 }

@@ -1,22 +1,23 @@
 //! Convolution in the frequency domain: for maps that fit one tile, with far fewer multiplications.
 //!
 //! Directly, a convolution multiplies every weight by nearly every number of a map. Here, the
-//! transforms of a map and of a kernel in a tile are multiplied element by element. For one input map
-//! and one output map, that takes 520 real multiplications instead of 1,521 (3 × 3 weights, maps of
-//! 13 × 13), or 2,056 instead of 18,225 (5 × 5, 27 × 27). At each frequency, the sum over a layer's
-//! input maps is a product of matrices of complex numbers.
+//! transforms of a map and of a kernel in a tile are multiplied element by element. For one input
+//! map and one output map, that takes 520 real multiplications instead of 1,521 (3 × 3 weights,
+//! maps of 13 × 13), or 2,056 instead of 18,225 (5 × 5, 27 × 27). At each frequency, the sum over a
+//! layer's input maps is a product of matrices of complex numbers.
 //!
-//! Forward and backward to the inputs have three stages, so that what is read and written at strides
-//! stays in the cache:
+//! Forward and backward to the inputs have three stages, so that what is read and written at
+//! strides stays in the cache:
 //!
 //! 1. The rows of all maps are transformed.
-//! 2. The tiles' columns are processed one after another. That column of all maps and of the weights
-//!    is transformed, they are multiplied at each of its frequencies, and the result is transformed
-//!    back.
+//! 2. The tiles' columns are processed one after another. That column of all maps and of the
+//!    weights is transformed, they are multiplied at each of its frequencies, and the result is
+//!    transformed back.
 //! 3. The rows of the result are transformed back.
 //!
-//! Backward to the weights has two: in the second, that column of the input maps and of the outputs'
-//! gradient is transformed and multiplied, and what it contributes is added to the gradient.
+//! Backward to the weights has two: in the second, that column of the input maps and of the
+//! outputs' gradient is transformed and multiplied, and what it contributes is added to the
+//! gradient.
 //!
 //! | memory | layout |
 //! |---|---|
@@ -387,8 +388,8 @@ impl WithSimd for Rows<'_> {
     }
 }
 
-/// Transforms one column of some blocks of one group's maps, for all images. Returns the numbers from
-/// one frequency to the next in `to`.
+/// Transforms one column of some blocks of one group's maps, for all images. Returns the numbers
+/// from one frequency to the next in `to`.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "which part of which maps")]
 fn column_of_maps<S: Simd>(

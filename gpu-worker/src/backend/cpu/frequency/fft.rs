@@ -1,5 +1,5 @@
-//! Fourier transforms of 16 or 32 complex numbers. Each lane of a vector computes a transform of its
-//! own.
+//! Fourier transforms of 16 or 32 complex numbers. Each lane of a vector computes a transform of
+//! its own.
 
 use std::f64::consts::TAU;
 

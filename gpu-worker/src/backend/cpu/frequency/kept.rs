@@ -1,6 +1,7 @@
-//! Results derived from a buffer's numbers, kept until the numbers change. The weights are rearranged
-//! into blocks once per direction and step, and every micro-batch reads them. The transformed rows of
-//! the outputs' gradient are read by the gradients of the inputs and of the weights.
+//! Results derived from a buffer's numbers, kept until the numbers change. The weights are
+//! rearranged into blocks once per direction and step, and every micro-batch reads them. The
+//! transformed rows of the outputs' gradient are read by the gradients of the inputs and of the
+//! weights.
 
 use std::ops::Range;
 
@@ -17,8 +18,8 @@ pub(in super::super) struct Spectra {
     of_maps: OfMaps,
 }
 
-/// Weights in blocks, for one direction at a time: a step needs them forward, then backward, and the
-/// update between two steps changes them.
+/// Weights in blocks, for one direction at a time: a step needs them forward, then backward, and
+/// the update between two steps changes them.
 #[derive(Debug)]
 struct OfWeights {
     /// The convolution and its range of inputs.
@@ -86,8 +87,8 @@ impl Spectra {
         values
     }
 
-    /// Transformed rows of the maps of `images` in `x`, computed unless they are kept. `x` must be the
-    /// buffer that these results belong to.
+    /// Transformed rows of the maps of `images` in `x`, computed unless they are kept. `x` must be
+    /// the buffer that these results belong to.
     pub(super) fn of_maps(
         &mut self,
         sizes: &Frequency,

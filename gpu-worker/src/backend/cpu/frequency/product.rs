@@ -4,8 +4,8 @@ use pulp::Simd;
 
 use super::super::unroll::unrolled;
 
-/// Maps in a block. At each frequency, a block has the real parts of its 16 maps, then their imaginary
-/// parts.
+/// Maps in a block. At each frequency, a block has the real parts of its 16 maps, then their
+/// imaginary parts.
 pub(super) const BLOCK: usize = 16;
 
 /// Numbers of a block at one frequency.

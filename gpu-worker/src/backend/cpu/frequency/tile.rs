@@ -1,11 +1,11 @@
 //! Real two-dimensional transforms of small maps, one map in each lane of a vector.
 //!
-//! A map is placed in a tile of `P` × `P` numbers (P is 16 or 32) and surrounded by zeros. First its
-//! rows are transformed, then its columns. The row transforms of real numbers are
-//! conjugate-symmetric, so columns 0 to P/2 suffice. After the rows, columns 0 and P/2 are real. They
-//! travel as one complex column, number 0, called the pair. A transformed column has `P` numbers; the
-//! pair has P/2 + 1 for each of its two columns. No step normalizes: [`scale`] makes up for all
-//! factors at the end.
+//! A map is placed in a tile of `P` × `P` numbers (P is 16 or 32) and surrounded by zeros. First
+//! its rows are transformed, then its columns. The row transforms of real numbers are
+//! conjugate-symmetric, so columns 0 to P/2 suffice. After the rows, columns 0 and P/2 are real.
+//! They travel as one complex column, number 0, called the pair. A transformed column has `P`
+//! numbers; the pair has P/2 + 1 for each of its two columns. No step normalizes: [`scale`] makes
+//! up for all factors at the end.
 
 use pulp::Simd;
 
@@ -32,7 +32,8 @@ pub(super) const fn all_frequencies(points: usize) -> usize {
     columns(points) * points + 2
 }
 
-/// Factor by which the inverse transform of a product of spectra is multiplied to give the convolution.
+/// Factor by which the inverse transform of a product of spectra is multiplied to give the
+/// convolution.
 pub(super) fn scale(points: usize) -> f32 {
     // A transform and its inverse multiply by the number of points, and the rows of a map by two.
     1.0 / (2 * points * points) as f32
@@ -143,8 +144,8 @@ fn store_pair<S: Simd>(values: &mut [f32], at: usize, value: Complex<S::f32s>) {
     store::<S>(values, at + BLOCK, value.im);
 }
 
-/// Twice the transforms of a and of b at k, from the transform of a + i·b at k and, in `opposite`, at
-/// −k, for real a and b.
+/// Twice the transforms of a and of b at k, from the transform of a + i·b at k and, in `opposite`,
+/// at −k, for real a and b.
 #[inline(always)]
 fn split<S: Simd>(
     simd: S,
@@ -208,7 +209,8 @@ pub(super) fn rows<S: Simd, const P: usize>(
     }
 }
 
-/// The inverse of [`rows`] but for scale: `from` `[columns, side, 2, 16]` → `pixels`, times `scale`.
+/// The inverse of [`rows`] but for scale: `from` `[columns, side, 2, 16]` → `pixels`, times
+/// `scale`.
 #[inline(always)]
 pub(super) fn rows_back<S: Simd, const P: usize>(
     simd: S,
@@ -309,8 +311,8 @@ fn column_of<S: Simd, const P: usize>(
     }
 }
 
-/// Factor of number `x` of a row in the row's transform at `column`: exp(−2πi · column · x / P). For
-/// the pair (column 0), the two real factors: for column 0, then for column P/2.
+/// Factor of number `x` of a row in the row's transform at `column`: exp(−2πi · column · x / P).
+/// For the pair (column 0), the two real factors: for column 0, then for column P/2.
 #[inline(always)]
 fn root_of_row<const P: usize>(roots: &Roots, column: usize, x: usize) -> [f32; 2] {
     match (column, x % 2) {
