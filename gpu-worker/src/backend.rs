@@ -14,7 +14,8 @@ use crate::error::Result;
 use crate::ops::{
     ActivationBackward, ActivationForward, Add, BiasBackward, Conv, ConvBackwardInputs,
     ConvBackwardWeights, ConvForward, Dropout, Fc, FcBackwardInputs, FcBackwardWeights, FcForward,
-    Input, LrnBackward, LrnForward, PoolBackward, PoolForward, Scale, Sgd, Softmax,
+    Input, LrnBackward, LrnForward, LrnPoolBackward, LrnPoolForward, PoolBackward, PoolForward,
+    Scale, Sgd, Softmax,
 };
 use crate::watch::Watch;
 
@@ -119,6 +120,8 @@ pub trait Backend:
     + for<'a> Run<LrnBackward<'a, FloatsOf<Self>>>
     + for<'a> Run<PoolForward<'a, FloatsOf<Self>, BytesOf<Self>>>
     + for<'a> Run<PoolBackward<'a, FloatsOf<Self>, BytesOf<Self>>>
+    + for<'a> Run<LrnPoolForward<'a, FloatsOf<Self>, BytesOf<Self>>>
+    + for<'a> Run<LrnPoolBackward<'a, FloatsOf<Self>, BytesOf<Self>>>
     + for<'a> Run<Dropout<'a, FloatsOf<Self>>>
     + for<'a> Run<Scale<'a, FloatsOf<Self>>>
     + for<'a> Run<Add<'a, FloatsOf<Self>>>
@@ -131,6 +134,12 @@ pub trait Backend:
     /// True if the gradient of a convolution's weights is cheaper right after the gradient of its
     /// inputs. Otherwise it is kept to fill a wait for the other half.
     const WEIGHTS_FOLLOW_INPUTS: bool = false;
+
+    /// True if a normalization stores its scale, and needs the memory in [`Between`] when the pooling
+    /// is part of it. Otherwise those buffers may be empty.
+    ///
+    /// [`Between`]: crate::ops::Between
+    const STORES_NORMALIZED: bool = true;
 
     /// The device, for people: `cpu (AMD EPYC, 1 thread)`, `cuda:0 (…)`.
     fn name(&self) -> String;

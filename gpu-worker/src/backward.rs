@@ -18,7 +18,8 @@ use crate::forward::Mode;
 use crate::network::{DeviceNetwork, LayerMemory, Made, Work};
 use crate::ops::{
     Accumulate, ActivationBackward, Add, BiasBackward, ConvBackwardInputs, ConvBackwardWeights,
-    Dropout, FcBackwardInputs, FcBackwardWeights, Images, LrnBackward, PoolBackward,
+    Dropout, FcBackwardInputs, FcBackwardWeights, Images, LrnBackward, LrnPoolBackward,
+    PoolBackward,
 };
 use crate::timing::Pass;
 
@@ -106,11 +107,13 @@ impl<B: Backend> DeviceNetwork<B> {
         let mask = self.dropout_mask(layer, mode);
         let activation = self.recipe.activation;
         let stages = &mut self.layers[layer].stages;
+        // Operations in place whose gradient is part of that of the stage above.
+        let mut done = 0;
         for i in (0..stages.len()).rev() {
             let (before, rest) = stages.split_at_mut(i);
             let stage = &mut rest[0];
             let len = stage.shape.len();
-            for op in stage.in_place.iter().rev() {
+            for op in stage.in_place.iter().rev().skip(std::mem::take(&mut done)) {
                 let (images, y, dy) = (images.clone(), &stage.value, &mut stage.gradient);
                 match (op, &mask) {
                     (After::Dropout, Some(mask)) => dev.run(Dropout { mask, images, y: dy })?,
@@ -121,7 +124,7 @@ impl<B: Backend> DeviceNetwork<B> {
                 }
             }
             let (images, y, dy) = (images.clone(), &stage.value, &stage.gradient);
-            match (&stage.made, before.last_mut()) {
+            match (&mut stage.made, before.last_mut()) {
                 (Made::Lrn { lrn, scale }, Some(before)) => {
                     let (x, dx) = (&before.value, &mut before.gradient);
                     dev.run(LrnBackward { lrn, images, x, scale, y, dy, dx })?;
@@ -129,6 +132,23 @@ impl<B: Backend> DeviceNetwork<B> {
                 (Made::Pool { pool, argmax }, Some(before)) => {
                     let dx = &mut before.gradient;
                     dev.run(PoolBackward { pool, images, argmax, dy, dx })?;
+                }
+                (Made::LrnPool { lrn, pool, between, argmax }, Some(before)) => {
+                    let is_last = before.in_place.last() == Some(&After::Activation);
+                    let (lrn, pool, activation) = (&*lrn, &*pool, is_last.then_some(activation));
+                    let (x, dx) = (&before.value, &mut before.gradient);
+                    done = usize::from(is_last);
+                    dev.run(LrnPoolBackward {
+                        lrn,
+                        pool,
+                        activation,
+                        images,
+                        x,
+                        between,
+                        argmax,
+                        dy,
+                        dx,
+                    })?;
                 }
                 _ => {}
             }

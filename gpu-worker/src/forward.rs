@@ -14,7 +14,7 @@ use crate::exchange::{Direction, Exchange, LOGITS};
 use crate::network::{DeviceNetwork, Input, LayerMemory, Made, Work};
 use crate::ops::{
     self, Accumulate, ActivationForward, ConvForward, Dropout, DropoutMask, Epilogue, FcForward,
-    Images, LrnForward, PoolForward, Scale, Softmax,
+    Images, LrnForward, LrnPoolForward, PoolForward, Scale, Softmax,
 };
 use crate::timing::{INPUT, Pass, SOFTMAX};
 
@@ -157,6 +157,10 @@ impl<B: Backend> DeviceNetwork<B> {
                 (Made::Pool { pool, argmax }, Some(before)) => {
                     let (images, x, y) = (images.clone(), &before.value, &mut stage.value);
                     dev.run(PoolForward { pool, images, x, argmax, y })?;
+                }
+                (Made::LrnPool { lrn, pool, between, argmax }, Some(before)) => {
+                    let (images, x, y) = (images.clone(), &before.value, &mut stage.value);
+                    dev.run(LrnPoolForward { lrn, pool, images, x, between, argmax, y })?;
                 }
                 _ => {}
             }

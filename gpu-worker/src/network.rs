@@ -17,7 +17,7 @@ use crate::backend::{Backend, Download};
 use crate::error::{Error, Result};
 pub use crate::mean::Mean;
 use crate::mean::Subtrahend;
-use crate::ops::{Classes, Conv, Fc, InputRange, Lrn, Pool};
+use crate::ops::{Between, Classes, Conv, Fc, InputRange, Lrn, Pool};
 use crate::timing::Stopwatch;
 
 /// One process's part of the network, with its memory.
@@ -154,6 +154,7 @@ pub(crate) enum Made<B: Backend> {
     Sum,
     Lrn { lrn: Lrn, scale: B::Floats },
     Pool { pool: Pool, argmax: B::Bytes },
+    LrnPool { lrn: Lrn, pool: Pool, between: Between<B::Floats>, argmax: B::Bytes },
 }
 
 impl<B: Backend> DeviceNetwork<B> {
@@ -343,36 +344,54 @@ fn stages<B: Backend>(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe) -> Res
     };
     let mut stages = vec![stage(dev, Made::Sum, layer.pre_activation)?];
     let mut shape = layer.pre_activation;
-    for op in &layer.after {
+    let normalize = |shape: Shape| {
+        let pixels = shape.side * shape.side;
+        lrn(recipe, shape.maps, pixels, layer.lrn_groups)
+    };
+    let mut ops = layer.after.iter().peekable();
+    while let Some(op) = ops.next() {
         let made = match op {
             After::Activation | After::Dropout => {
                 let last = stages.len() - 1;
                 stages[last].in_place.push(*op);
                 continue;
             }
+            After::Lrn if ops.next_if_eq(&&After::Pool).is_some() => {
+                let len = if B::STORES_NORMALIZED { recipe.batch * shape.len() } else { 0 };
+                let between = Between {
+                    scale: dev.floats("normalization scale", len)?,
+                    value: dev.floats("normalized activations", len)?,
+                    gradient: dev.floats("normalized activations' gradient", len)?,
+                };
+                let (lrn, pool) = (normalize(shape), pool(recipe, layer, shape));
+                shape.side = pool.out_side;
+                let argmax = dev.bytes("pooling places", recipe.batch * shape.len())?;
+                Made::LrnPool { lrn, pool, between, argmax }
+            }
             After::Lrn => {
                 let scale = dev.floats("normalization scale", recipe.batch * shape.len())?;
-                let pixels = shape.side * shape.side;
-                Made::Lrn { lrn: lrn(recipe, shape.maps, pixels, layer.lrn_groups), scale }
+                Made::Lrn { lrn: normalize(shape), scale }
             }
             After::Pool => {
-                let pool = Pool {
-                    maps: shape.maps,
-                    side: shape.side,
-                    out_side: layer.output.side,
-                    size: recipe.pool_size,
-                    stride: recipe.pool_stride,
-                };
-                shape.side = layer.output.side;
-                Made::Pool {
-                    pool,
-                    argmax: dev.bytes("pooling places", recipe.batch * shape.len())?,
-                }
+                let pool = pool(recipe, layer, shape);
+                shape.side = pool.out_side;
+                let argmax = dev.bytes("pooling places", recipe.batch * shape.len())?;
+                Made::Pool { pool, argmax }
             }
         };
         stages.push(stage(dev, made, shape)?);
     }
     Ok(stages)
+}
+
+fn pool(recipe: &Recipe, layer: &PlannedLayer, from: Shape) -> Pool {
+    Pool {
+        maps: from.maps,
+        side: from.side,
+        out_side: layer.output.side,
+        size: recipe.pool_size,
+        stride: recipe.pool_stride,
+    }
 }
 
 fn lrn(recipe: &Recipe, maps: usize, pixels: usize, groups: usize) -> Lrn {

@@ -400,7 +400,7 @@ pub struct LrnForward<'a, F> {
     pub images: Images,
     /// `[n, maps, pixels]`.
     pub x: &'a F,
-    /// `[n, maps, pixels]`, kept for the backward pass.
+    /// `[n, maps, pixels]`: what a device keeps for the backward pass. A CPU keeps nothing.
     pub scale: &'a mut F,
     /// `[n, maps, pixels]`.
     pub y: &'a mut F,
@@ -449,6 +449,60 @@ pub struct PoolBackward<'a, F, B> {
     pub pool: &'a Pool,
     /// Images that are worked on.
     pub images: Images,
+    /// `[n, maps, out_side, out_side]`, as the forward pass left it.
+    pub argmax: &'a B,
+    /// `[n, maps, out_side, out_side]`.
+    pub dy: &'a F,
+    /// `[n, maps, side, side]`, overwritten.
+    pub dx: &'a mut F,
+}
+
+/// Memory between a response normalization and the pooling of its output.
+#[derive(Debug)]
+pub struct Between<F> {
+    /// `[n, maps, pixels]`: the scale of the normalization.
+    pub scale: F,
+    /// `[n, maps, pixels]`: its output.
+    pub value: F,
+    /// `[n, maps, pixels]`: the gradient of its output.
+    pub gradient: F,
+}
+
+/// Response normalization, then max pooling of its output, as one operation.
+#[derive(Debug)]
+pub struct LrnPoolForward<'a, F, B> {
+    /// Sizes and constants of the normalization.
+    pub lrn: &'a Lrn,
+    /// Sizes of maps and windows.
+    pub pool: &'a Pool,
+    /// Images that are worked on.
+    pub images: Images,
+    /// `[n, maps, side, side]`.
+    pub x: &'a F,
+    /// Memory for a device that stores what is between the two.
+    pub between: &'a mut Between<F>,
+    /// `[n, maps, out_side, out_side]`: as in [`PoolForward`].
+    pub argmax: &'a mut B,
+    /// `[n, maps, out_side, out_side]`.
+    pub y: &'a mut F,
+}
+
+/// Gradient of the input of a response normalization whose output is pooled, and of the activation
+/// that made that input.
+#[derive(Debug)]
+pub struct LrnPoolBackward<'a, F, B> {
+    /// Sizes and constants of the normalization.
+    pub lrn: &'a Lrn,
+    /// Sizes of maps and windows.
+    pub pool: &'a Pool,
+    /// The activation whose output is `x`; None gives the gradient of `x` itself.
+    pub activation: Option<Activation>,
+    /// Images that are worked on.
+    pub images: Images,
+    /// `[n, maps, side, side]`: the input of the forward pass.
+    pub x: &'a F,
+    /// As the forward pass left it.
+    pub between: &'a mut Between<F>,
     /// `[n, maps, out_side, out_side]`, as the forward pass left it.
     pub argmax: &'a B,
     /// `[n, maps, out_side, out_side]`.

@@ -25,6 +25,8 @@ mod activation;
 mod lrn;
 #[path = "ops/pool.rs"]
 mod pool;
+#[path = "ops/lrn_pool.rs"]
+mod lrn_pool;
 #[path = "ops/dropout.rs"]
 mod dropout;
 #[path = "ops/scale.rs"]
@@ -141,6 +143,9 @@ on_every_backend! {
         gives_nothing_where_no_window_reaches
         refuses_windows_that_do_not_fit
         keeps_nan
+        gives_the_same_bits_in_micro_batches;
+    lrn_pool:
+        gives_the_bits_of_one_after_the_other
         gives_the_same_bits_in_micro_batches;
     dropout:
         silences_what_the_documented_function_says

@@ -4,9 +4,9 @@ use std::hint::black_box;
 
 use gpu_worker::backend::Backend;
 use gpu_worker::ops::{
-    Accumulate, ActivationBackward, BiasBackward, Classes, Conv, ConvBackwardInputs,
+    Accumulate, ActivationBackward, Between, BiasBackward, Classes, Conv, ConvBackwardInputs,
     ConvBackwardWeights, ConvForward, Dropout, DropoutMask, Epilogue, Fc, FcBackwardInputs,
-    FcBackwardWeights, FcForward, Input, InputRange, Lrn, LrnBackward, LrnForward, Pool,
+    FcBackwardWeights, FcForward, Input, InputRange, Lrn, LrnPoolBackward, LrnPoolForward, Pool,
     PoolBackward, PoolForward, Sgd, SgdRates, Softmax,
 };
 use model::recipe::{Activation, Encoding};
@@ -80,6 +80,9 @@ impl<B: Backend> Bench<B> {
             });
         }
         self.bias(name, conv.maps, out, &dy);
+        if ["conv1", "conv2"].contains(&name) {
+            return; // the activation's gradient is part of that of the normalization
+        }
         let mut dy = dy;
         self.row(&format!("{name} relu backward"), Kind::Memory, |device| {
             let (activation, len) = (Activation::Relu, conv.maps * out);
@@ -103,24 +106,37 @@ impl<B: Backend> Bench<B> {
         {
             let n = self.n;
             let pixels = side * side;
-            let lrn = Lrn { maps, pixels, groups: 1, size: 5, k: 2.0, alpha: 1e-4, beta: 0.75 };
-            let [x, mut scale, mut y, dy, mut dx] =
-                [n * maps * pixels; 5].map(|len| self.floats(len));
-            let (lrn, x) = (&lrn, &x);
-            if name != "5" {
-                self.row(&format!("lrn{name} forward"), Kind::Memory, |device| {
-                    let (images, scale, y) = (0..n, &mut scale, &mut y);
-                    device.run(LrnForward { lrn, images, x, scale, y })
-                });
-                self.row(&format!("lrn{name} backward"), Kind::Memory, |device| {
-                    let (images, scale, y, dy, dx) = (0..n, &scale, &y, &dy, &mut dx);
-                    device.run(LrnBackward { lrn, images, x, scale, y, dy, dx })
-                });
-            }
+            let lrn = &Lrn { maps, pixels, groups: 1, size: 5, k: 2.0, alpha: 1e-4, beta: 0.75 };
             let pool = &Pool { maps, side, out_side, size: 3, stride: 2 };
-            let mut y = self.floats(n * maps * out_side * out_side);
-            let len = n * maps * out_side * out_side;
+            let [x, mut dx] = [n * maps * pixels; 2].map(|len| self.floats(len));
+            let (x, len) = (&x, n * maps * out_side * out_side);
+            let mut y = self.floats(len);
             let mut argmax = self.device.bytes("argmax", len).expect("memory");
+            if name != "5" {
+                let stored = if B::STORES_NORMALIZED { n * maps * pixels } else { 0 };
+                let [scale, value, gradient] = [stored; 3].map(|len| self.floats(len));
+                let between = &mut Between { scale, value, gradient };
+                self.row(&format!("lrn{name} and pool{name} forward"), Kind::Memory, |device| {
+                    let (images, between, argmax, y) = (0..n, &mut *between, &mut argmax, &mut y);
+                    device.run(LrnPoolForward { lrn, pool, images, x, between, argmax, y })
+                });
+                self.row(&format!("relu{name} to pool{name} backward"), Kind::Memory, |device| {
+                    let activation = Some(Activation::Relu);
+                    let (between, argmax, dy, dx) = (&mut *between, &argmax, &y, &mut dx);
+                    device.run(LrnPoolBackward {
+                        lrn,
+                        pool,
+                        activation,
+                        images: 0..n,
+                        x,
+                        between,
+                        argmax,
+                        dy,
+                        dx,
+                    })
+                });
+                continue;
+            }
             self.row(&format!("pool{name} forward"), Kind::Memory, |device| {
                 let (images, argmax, y) = (0..n, &mut argmax, &mut y);
                 device.run(PoolForward { pool, images, x, argmax, y })

@@ -32,6 +32,7 @@ mod bias;
 mod activation;
 mod lrn;
 mod pool;
+mod lrn_pool; // the two above as one
 mod dropout;
 mod scale;
 mod add;
@@ -193,6 +194,7 @@ impl Backend for Cpu {
     // The gradients of weights and of inputs read the same transformed rows of the outputs'
     // gradient.
     const WEIGHTS_FOLLOW_INPUTS: bool = true;
+    const STORES_NORMALIZED: bool = false;
 
     fn name(&self) -> String {
         self.name.clone()

@@ -42,6 +42,7 @@ mod bias;
 mod activation;
 mod lrn;
 mod pool;
+mod lrn_pool; // the two above as one
 mod dropout;
 mod scale;
 mod add;

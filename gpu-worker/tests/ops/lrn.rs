@@ -78,7 +78,9 @@ pub(crate) fn agrees_with_the_reference<B: Backend>(b: &mut B) {
         b.run(LrnForward { lrn, images: 1..2, x, scale: &mut scale, y: &mut y }).unwrap();
         let (scale_, y_, dy, dx_) = (&scale, &y, &dy, &mut dx);
         b.run(LrnBackward { lrn, images: 1..2, x, scale: scale_, y: y_, dy, dx: dx_ }).unwrap();
-        assert_close(&what, &read_images(b, &scale, 3, &(1..2), len), &scale64);
+        if B::STORES_NORMALIZED {
+            assert_close(&what, &read_images(b, &scale, 3, &(1..2), len), &scale64);
+        }
         assert_close(&what, &read_images(b, &y, 3, &(1..2), len), &y64);
         assert_close(&what, &read_images(b, &dx, 3, &(1..2), len), &dx64);
     }

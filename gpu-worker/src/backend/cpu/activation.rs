@@ -51,7 +51,7 @@ impl Run<ActivationBackward<'_, Floats>> for Cpu {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn derive(activation: Activation, y: &[f32], dy: &mut [f32]) {
+pub(super) fn derive(activation: Activation, y: &[f32], dy: &mut [f32]) {
     match activation {
         Activation::Relu => {
             for (dy, y) in dy.iter_mut().zip(y) {

@@ -32,22 +32,22 @@
 //! maps do not depend on the micro-batches; those of the weights' gradients over images do.
 
 use model::recipe::Activation;
-use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::bias::finish_maps;
-use super::{Convolution, Cpu, Floats, Grown, Scratch};
+use super::{Convolution, Cpu, Floats};
 use crate::error::Result;
 use crate::ops::{Accumulate, Conv, Images, InputRange};
 
 mod fft; // butterflies
 mod product; // complex matrix products
 mod tile; // maps ⇄ spectra
+mod stages; // what is done with one share of images, columns or maps
 mod kept; // weights in blocks and transformed rows, kept until their buffer changes
 
 pub(super) use fft::Roots;
 pub(super) use kept::Spectra;
-use product::{BLOCK, OverImages, OverMaps, PAIR, over_images, over_maps};
+use product::BLOCK;
+use stages::{Correlate, InTiles, Multiply, Rows, RowsBack};
 use tile::Square;
 
 /// Most images that are processed together.
@@ -254,7 +254,7 @@ impl Cpu {
                     let shares = sums.par_chunks_mut(share_of_columns * column).enumerate();
                     shares.zip(&mut scratch[..]).for_each(|((i, sums), scratch)| {
                         let first = i * share_of_columns;
-                        arch.dispatch(Multiply {
+                        arch.dispatch(InTiles(Multiply {
                             sizes,
                             roots,
                             direction,
@@ -265,11 +265,11 @@ impl Cpu {
                             w,
                             sums,
                             scratch,
-                        });
+                        }));
                     });
                     let shares = y.par_chunks_mut(share * image).enumerate();
                     shares.zip(&mut scratch[..]).for_each(|((i, y), scratch)| {
-                        arch.dispatch(RowsBack {
+                        arch.dispatch(InTiles(RowsBack {
                             sizes,
                             roots,
                             maps: to,
@@ -279,7 +279,7 @@ impl Cpu {
                             finish,
                             y,
                             scratch,
-                        });
+                        }));
                     });
                 });
             }
@@ -315,7 +315,7 @@ impl Cpu {
                     let shares = dw.par_chunks_mut(share * BLOCK * sizes.row).enumerate();
                     shares.zip(&mut scratch[..]).for_each(|((i, dw), scratch)| {
                         let first = i * share;
-                        arch.dispatch(Correlate {
+                        arch.dispatch(InTiles(Correlate {
                             sizes,
                             roots,
                             n,
@@ -326,7 +326,7 @@ impl Cpu {
                             accumulate,
                             dw,
                             scratch,
-                        });
+                        }));
                     });
                 });
             }
@@ -352,265 +352,9 @@ impl Cpu {
         pool.install(|| {
             let shares = rows.par_chunks_mut(share * step).zip(x.par_chunks(share * image));
             shares.zip(&mut scratch[..]).for_each(|((rows, x), scratch)| {
-                arch.dispatch(Rows { sizes, roots, maps, x, rows, scratch });
+                arch.dispatch(InTiles(Rows { sizes, roots, maps, x, rows, scratch }));
             });
         });
         Ok(())
-    }
-}
-
-/// First stage: rows of all groups of some images.
-struct Rows<'a> {
-    sizes: &'a Frequency,
-    roots: &'a Roots,
-    maps: Maps,
-    x: &'a [f32],
-    rows: &'a mut [f32],
-    scratch: &'a mut Scratch,
-}
-
-impl WithSimd for Rows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { sizes, roots, maps: Maps { n, square }, x, rows, scratch } = self;
-        let map = square.side * square.side;
-        let pixels = scratch.pixels.take(square.pixels());
-        let blocks = x.chunks_exact(n * map).flat_map(|group| group.chunks(BLOCK * map));
-        for (x, to) in blocks.zip(rows.chunks_exact_mut(square.columns(sizes.points))) {
-            tile::spread(x.len() / map, x, map, pixels);
-            match sizes.points {
-                16 => tile::rows::<S, 16>(simd, roots, square, pixels, to),
-                _ => tile::rows::<S, 32>(simd, roots, square, pixels, to),
-            }
-        }
-    }
-}
-
-/// Transforms one column of some blocks of one group's maps, for all images. Returns the numbers
-/// from one frequency to the next in `to`.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "which part of which maps")]
-fn column_of_maps<S: Simd>(
-    simd: S,
-    roots: &Roots,
-    sizes: &Frequency,
-    maps: Maps,
-    number: usize,
-    group: usize,
-    blocks: std::ops::Range<usize>,
-    rows: &[f32],
-    to: &mut Grown,
-) -> usize {
-    let Maps { square, .. } = maps;
-    let images = rows.chunks_exact(sizes.image_of_rows(maps));
-    // One more block, so that frequencies don't lie a power of two apart.
-    let step = (images.len() * blocks.len() + 1) * PAIR;
-    let to = to.take(tile::most_frequencies(sizes.points) * step);
-    let each = square.columns(sizes.points);
-    let from = images.flat_map(|image| {
-        let group = &image[group * maps.rows(sizes.points)..];
-        group[blocks.start * each..blocks.end * each].chunks_exact(each)
-    });
-    for (i, from) in from.enumerate() {
-        let from = &from[number * square.column()..][..square.column()];
-        let to = &mut to[i * PAIR..];
-        match sizes.points {
-            16 => tile::column::<S, 16>(simd, roots, square, number, from, to, step),
-            _ => tile::column::<S, 32>(simd, roots, square, number, from, to, step),
-        }
-    }
-    step
-}
-
-/// Second stage of the passes over maps: some columns of one group.
-struct Multiply<'a> {
-    sizes: &'a Frequency,
-    roots: &'a Roots,
-    direction: Direction,
-    /// Images.
-    n: usize,
-    group: usize,
-    /// The first column.
-    first: usize,
-    /// Rows of maps.
-    x: &'a [f32],
-    /// The group's weights.
-    w: &'a [f32],
-    /// Columns of the result.
-    sums: &'a mut [f32],
-    scratch: &'a mut Scratch,
-}
-
-impl WithSimd for Multiply<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { sizes, roots, direction, n, group, first, x, w, sums, scratch } = self;
-        let points = sizes.points;
-        let conjugate = direction == Direction::Backward;
-        let [from, to] = sizes.ends(direction);
-        let kernel = sizes.taps() * BLOCK;
-        let (w_step, y_step) = ((from.n + 1) * PAIR, (n + 1) * PAIR);
-        let Scratch { maps, weights, products, .. } = scratch;
-        let of_w = weights.take(tile::most_frequencies(points) * w_step);
-        let of_y = products.take(tile::most_frequencies(points) * y_step);
-        let over = OverMaps { depth: from.n, images: n, image: from.blocks() * PAIR };
-        let each = to.square.column();
-        for (number, sums) in (first..).zip(sums.chunks_exact_mut(n * to.blocks() * each)) {
-            let blocks = 0..from.blocks();
-            let x_step = column_of_maps(simd, roots, sizes, from, number, group, blocks, x, maps);
-            let of_x = maps.take(tile::most_frequencies(points) * x_step);
-            for (b, w) in w.chunks_exact(from.n * kernel).enumerate() {
-                for (i, w) in w.chunks_exact(kernel).enumerate() {
-                    let (to, side) = (&mut of_w[i * PAIR..], sizes.kernel);
-                    match points {
-                        16 => tile::column_of_kernel::<S, 16>(
-                            simd, roots, side, number, w, conjugate, to, w_step,
-                        ),
-                        _ => tile::column_of_kernel::<S, 32>(
-                            simd, roots, side, number, w, conjugate, to, w_step,
-                        ),
-                    }
-                }
-                for f in 0..tile::frequencies(points, number) {
-                    let (x, w) = (&of_x[f * x_step..], &of_w[f * w_step..]);
-                    over_maps(simd, over, x, w, &mut of_y[f * y_step..]);
-                }
-                for i in 0..n {
-                    let (from, square) = (&of_y[i * PAIR..], to.square);
-                    let to = &mut sums[(i * to.blocks() + b) * each..][..each];
-                    match points {
-                        16 => tile::column_back::<S, 16>(
-                            simd, roots, square, number, from, y_step, to,
-                        ),
-                        _ => tile::column_back::<S, 32>(
-                            simd, roots, square, number, from, y_step, to,
-                        ),
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Third stage of the passes over maps: one group of some images.
-struct RowsBack<'a> {
-    sizes: &'a Frequency,
-    roots: &'a Roots,
-    maps: Maps,
-    group: usize,
-    /// Numbers from one column to the next.
-    column: usize,
-    sums: &'a [f32],
-    finish: Finish<'a>,
-    y: &'a mut [f32],
-    scratch: &'a mut Scratch,
-}
-
-impl WithSimd for RowsBack<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { sizes, roots, maps, group, column, sums, finish, y, scratch } = self;
-        let Maps { n, square } = maps;
-        let map = square.side * square.side;
-        let pixels = scratch.pixels.take(square.pixels());
-        let bias = finish.bias.map(|bias| &bias[group * n..][..n]);
-        for (i, y) in y.chunks_exact_mut(sizes.image(maps)).enumerate() {
-            let y = &mut y[group * n * map..][..n * map];
-            for (b, y) in y.chunks_mut(BLOCK * map).enumerate() {
-                let from = &sums[(i * maps.blocks() + b) * square.column()..];
-                let (at, scale) = (|k: usize| k * column, tile::scale(sizes.points));
-                match sizes.points {
-                    16 => tile::rows_back::<S, 16>(simd, roots, square, at, from, scale, pixels),
-                    _ => tile::rows_back::<S, 32>(simd, roots, square, at, from, scale, pixels),
-                }
-                let lanes = y.len() / map;
-                match finish.accumulate {
-                    Accumulate::Overwrite => {
-                        tile::gather(pixels, lanes, y, |to, from| *to = from);
-                    }
-                    Accumulate::Add => tile::gather(pixels, lanes, y, |to, from| *to += from),
-                }
-                if let Some(bias) = bias {
-                    finish_maps(&bias[b * BLOCK..][..lanes], finish.activation, y);
-                }
-            }
-        }
-    }
-}
-
-/// Second and last stage of the gradient of the weights: some blocks of maps of one group.
-struct Correlate<'a> {
-    sizes: &'a Frequency,
-    roots: &'a Roots,
-    /// Images.
-    n: usize,
-    group: usize,
-    /// The first block.
-    first: usize,
-    /// Rows of the input maps, and of the gradient of the output maps.
-    x: &'a [f32],
-    dy: &'a [f32],
-    accumulate: Accumulate,
-    /// `[maps, row]`.
-    dw: &'a mut [f32],
-    scratch: &'a mut Scratch,
-}
-
-impl WithSimd for Correlate<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { sizes, roots, n, group, first, x, dy, accumulate, dw, scratch } = self;
-        let [inputs, outputs] = sizes.ends(Direction::Forward);
-        let Frequency { points, kernel, row, at, .. } = *sizes;
-        let blocks = dw.len().div_ceil(BLOCK * row);
-        let taps = sizes.taps();
-        let step = (inputs.n + 1) * PAIR;
-        let Scratch { maps, weights, products, sums, .. } = scratch;
-        let sums = sums.take(blocks * inputs.n * taps * BLOCK);
-        sums.fill(0.0);
-        let products = products.take(tile::most_frequencies(points) * step);
-        let [x_image, dy_image] = [inputs.blocks() * PAIR, blocks * PAIR];
-        let over = OverImages { images: n, x_image, dy_image, maps: inputs.n };
-        for number in 0..tile::columns(points) {
-            let all = 0..inputs.blocks();
-            let x_step = column_of_maps(simd, roots, sizes, inputs, number, group, all, x, maps);
-            let of_x = maps.take(tile::most_frequencies(points) * x_step);
-            let own = first..first + blocks;
-            let dy_step =
-                column_of_maps(simd, roots, sizes, outputs, number, group, own, dy, weights);
-            let of_dy = weights.take(tile::most_frequencies(points) * dy_step);
-            for (b, sums) in sums.chunks_exact_mut(inputs.n * taps * BLOCK).enumerate() {
-                for f in 0..tile::frequencies(points, number) {
-                    let (x, dy) = (&of_x[f * x_step..], &of_dy[f * dy_step + b * PAIR..]);
-                    over_images(simd, over, x, dy, &mut products[f * step..]);
-                }
-                for (i, sums) in sums.chunks_exact_mut(taps * BLOCK).enumerate() {
-                    let from = &products[i * PAIR..];
-                    match points {
-                        16 => tile::fold::<S, 16>(simd, roots, kernel, number, from, step, sums),
-                        _ => tile::fold::<S, 32>(simd, roots, kernel, number, from, step, sums),
-                    }
-                }
-            }
-        }
-        let scale = tile::scale(points);
-        let sums = sums.chunks_exact(inputs.n * taps * BLOCK);
-        for (dw, sums) in dw.chunks_mut(BLOCK * row).zip(sums) {
-            for (lane, dw) in dw.chunks_exact_mut(row).enumerate() {
-                let dw = &mut dw[at..at + inputs.n * taps];
-                for (dw, sums) in dw.iter_mut().zip(sums.as_chunks::<BLOCK>().0) {
-                    let sum = scale * sums[lane];
-                    *dw = if accumulate == Accumulate::Add { *dw + sum } else { sum };
-                }
-            }
-        }
     }
 }

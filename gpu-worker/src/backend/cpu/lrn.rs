@@ -1,10 +1,14 @@
 //! Response normalization (paper §3.3): each number by its neighbors in adjacent maps.
+//!
+//! Neither pass stores the scale: a CPU computes it faster than it reads it.
 
 use std::ops::Range;
 
+use model::recipe::Activation;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::activation::derive;
 use super::{Cpu, Floats, Scratch};
 use crate::backend::Run;
 use crate::error::Result;
@@ -14,20 +18,20 @@ use crate::ops::{Lrn, LrnBackward, LrnForward};
 /// window's maps to stay in the first-level cache.
 const BLOCK: usize = 768;
 
+/// Pixels worked at once backward, where two numbers of every map stay in the second-level cache.
+const BACKWARD_BLOCK: usize = 256;
+
 impl Run<LrnForward<'_, Floats>> for Cpu {
     fn run(&mut self, op: LrnForward<'_, Floats>) -> Result<()> {
-        let LrnForward { lrn, images, x, scale, y } = op;
+        let LrnForward { lrn, images, x, scale: _, y } = op;
         let image = lrn.maps * lrn.pixels;
         let x = x.images(&images, image)?;
-        let scale = scale.images_mut(&images, image)?;
         let y = y.images_mut(&images, image)?;
         let share = (self.share(images.len()) * image).max(1);
         self.pool.install(|| {
-            let outputs = y.par_chunks_mut(share).zip(scale.par_chunks_mut(share));
-            outputs.zip(x.par_chunks(share)).for_each(|((y, scale), x)| {
-                let outputs = y.chunks_exact_mut(image).zip(scale.chunks_exact_mut(image));
-                for ((y, scale), x) in outputs.zip(x.chunks_exact(image)) {
-                    forward_image(lrn, x, scale, y);
+            y.par_chunks_mut(share).zip(x.par_chunks(share)).for_each(|(y, x)| {
+                for (y, x) in y.chunks_exact_mut(image).zip(x.chunks_exact(image)) {
+                    forward_image(lrn, x, y);
                 }
             });
         });
@@ -36,26 +40,18 @@ impl Run<LrnForward<'_, Floats>> for Cpu {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn forward_image(lrn: &Lrn, x: &[f32], scale: &mut [f32], y: &mut [f32]) {
+pub(super) fn forward_image(lrn: &Lrn, x: &[f32], y: &mut [f32]) {
+    let (mut scale, mut power) = ([0.0_f32; BLOCK], [0.0_f32; BLOCK]);
     for pixel in (0..lrn.pixels).step_by(BLOCK) {
         let n = BLOCK.min(lrn.pixels - pixel);
+        let (scale, power) = (&mut scale[..n], &mut power[..n]);
         for map in 0..lrn.maps {
-            let mut squares = [0.0_f32; BLOCK];
-            let squares = &mut squares[..n];
-            for neighbor in window(lrn, map, lrn.size / 2) {
-                let x = &x[neighbor * lrn.pixels + pixel..][..n];
-                for (sum, x) in squares.iter_mut().zip(x) {
-                    *sum += x * x;
-                }
-            }
+            scales(lrn, x, map, pixel, scale);
+            powers(lrn.beta, scale, power);
             let at = map * lrn.pixels + pixel;
-            let (x, scale, y) = (&x[at..][..n], &mut scale[at..][..n], &mut y[at..][..n]);
-            for (scale, sum) in scale.iter_mut().zip(squares) {
-                *scale = lrn.k + lrn.alpha * *sum;
-            }
-            powers(lrn.beta, scale, y);
-            for (y, x) in y.iter_mut().zip(x) {
-                *y *= x;
+            let (x, y) = (&x[at..][..n], &mut y[at..][..n]);
+            for ((y, x), power) in y.iter_mut().zip(x).zip(&*power) {
+                *y = x * power;
             }
         }
     }
@@ -69,6 +65,21 @@ fn window(lrn: &Lrn, map: usize, before: usize) -> Range<usize> {
     let first = map / group * group;
     let from = map.saturating_sub(before).max(first);
     from..(map + lrn.size - before).min(first + group)
+}
+
+/// `to = k + α Σ x²` over the window of `map`, for the pixels from `pixel` on.
+#[inline(always)]
+fn scales(lrn: &Lrn, x: &[f32], map: usize, pixel: usize, to: &mut [f32]) {
+    let n = to.len();
+    to.fill(0.0);
+    for neighbor in window(lrn, map, lrn.size / 2) {
+        for (sum, x) in to.iter_mut().zip(&x[neighbor * lrn.pixels + pixel..][..n]) {
+            *sum += x * x;
+        }
+    }
+    for scale in to {
+        *scale = lrn.k + lrn.alpha * *scale;
+    }
 }
 
 /// `to = scale^−β`. The paper's β needs roots only, which vectors have.
@@ -88,23 +99,20 @@ fn powers(beta: f32, scale: &[f32], to: &mut [f32]) {
 
 impl Run<LrnBackward<'_, Floats>> for Cpu {
     fn run(&mut self, op: LrnBackward<'_, Floats>) -> Result<()> {
-        let LrnBackward { lrn, images, x, scale, y, dy, dx } = op;
+        let LrnBackward { lrn, images, x, scale: _, y: _, dy, dx } = op;
         let image = lrn.maps * lrn.pixels;
         let x = x.images(&images, image)?;
-        let scale = scale.images(&images, image)?;
-        let y = y.images(&images, image)?;
         let dy = dy.images(&images, image)?;
         let dx = dx.images_mut(&images, image)?;
-        let share = self.share(images.len());
+        let share = (self.share(images.len()) * image).max(1);
         let Cpu { pool, scratch, .. } = self;
         pool.install(|| {
-            let work = dx.par_chunks_mut((share * image).max(1)).enumerate();
-            work.zip(scratch).for_each(|((i, dx), Scratch { columns, .. })| {
-                let shares = columns.take(lrn.maps * BLOCK);
-                for (j, dx) in dx.chunks_exact_mut(image).enumerate() {
-                    let at = (i * share + j) * image..(i * share + j + 1) * image;
-                    let [x, scale, y, dy] = [x, scale, y, dy].map(|all| &all[at.clone()]);
-                    backward_image(lrn, x, scale, y, dy, shares, dx);
+            let work = dx.par_chunks_mut(share).zip(x.par_chunks(share).zip(dy.par_chunks(share)));
+            work.zip(scratch).for_each(|((dx, (x, dy)), Scratch { columns, .. })| {
+                let memory = columns.take(backward_memory(lrn));
+                let inputs = x.chunks_exact(image).zip(dy.chunks_exact(image));
+                for (dx, (x, dy)) in dx.chunks_exact_mut(image).zip(inputs) {
+                    backward_image(lrn, None, x, dy, memory, dx);
                 }
             });
         });
@@ -112,26 +120,41 @@ impl Run<LrnBackward<'_, Floats>> for Cpu {
     }
 }
 
+/// Numbers of working memory that [`backward_image`] needs.
+pub(super) fn backward_memory(lrn: &Lrn) -> usize {
+    2 * lrn.maps * BACKWARD_BLOCK
+}
+
+/// Gradient of one image's `x`, and of the input of the activation that made it, if there is one.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn backward_image(
+pub(super) fn backward_image(
     lrn: &Lrn,
+    activation: Option<Activation>,
     x: &[f32],
-    scale: &[f32],
-    y: &[f32],
     dy: &[f32],
-    shares: &mut [f32],
+    memory: &mut [f32],
     dx: &mut [f32],
 ) {
+    const BLOCK: usize = BACKWARD_BLOCK;
     let factor = 2.0 * lrn.alpha * lrn.beta;
     // A map's number is in the windows of those it would see with the window turned round.
     let before = (lrn.size - 1) / 2;
+    let (all_powers, shares) = memory.split_at_mut(lrn.maps * BLOCK);
     for pixel in (0..lrn.pixels).step_by(BLOCK) {
         let n = BLOCK.min(lrn.pixels - pixel);
-        for (map, shares) in shares.chunks_exact_mut(BLOCK).enumerate() {
+        for map in 0..lrn.maps {
+            let mut scale = [0.0_f32; BLOCK];
+            let scale = &mut scale[..n];
+            scales(lrn, x, map, pixel, scale);
+            let [power, share] =
+                [&mut *all_powers, &mut *shares].map(|all| &mut all[map * BLOCK..][..n]);
+            powers(lrn.beta, scale, power);
             let at = map * lrn.pixels + pixel;
-            let (dy, y, scale) = (&dy[at..][..n], &y[at..][..n], &scale[at..][..n]);
-            for (((share, dy), y), scale) in shares.iter_mut().zip(dy).zip(y).zip(scale) {
-                *share = dy * y / scale;
+            let (x, dy) = (&x[at..][..n], &dy[at..][..n]);
+            for ((((share, dy), x), power), scale) in
+                share.iter_mut().zip(dy).zip(x).zip(&*power).zip(&*scale)
+            {
+                *share = dy * (x * power) / scale;
             }
         }
         for map in 0..lrn.maps {
@@ -143,11 +166,14 @@ fn backward_image(
                 }
             }
             let at = map * lrn.pixels + pixel;
-            let dx = &mut dx[at..][..n];
-            powers(lrn.beta, &scale[at..][..n], dx);
-            let (dy, x) = (&dy[at..][..n], &x[at..][..n]);
-            for (((dx, dy), x), sum) in dx.iter_mut().zip(dy).zip(x).zip(&sums) {
-                *dx = dy * *dx - factor * x * sum;
+            let (dx, dy, x) = (&mut dx[at..][..n], &dy[at..][..n], &x[at..][..n]);
+            let power = &all_powers[map * BLOCK..][..n];
+            for ((((dx, dy), x), power), sum) in dx.iter_mut().zip(dy).zip(x).zip(power).zip(&sums)
+            {
+                *dx = dy * power - factor * x * sum;
+            }
+            if let Some(activation) = activation {
+                derive(activation, x, dx);
             }
         }
     }

@@ -4,12 +4,12 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::windows::{BLOCK, Windows, unpad};
-use super::{Bytes, Cpu, Floats, Scratch};
+use super::{Bytes, Cpu, Floats, Grown, Scratch};
 use crate::backend::Run;
 use crate::error::Result;
 use crate::ops::{Conv, Pool, PoolBackward, PoolForward};
 
-fn windows(pool: &Pool) -> Result<Windows> {
+pub(super) fn windows(pool: &Pool) -> Result<Windows> {
     pool.check()?;
     let Pool { side, out_side, size, stride, .. } = *pool;
     let conv = Conv { inputs: 1, side, maps: 1, out_side, kernel: size, stride, pad: 0, groups: 1 };
@@ -30,15 +30,28 @@ impl Run<PoolForward<'_, Floats, Bytes>> for Cpu {
             let outputs = y.par_chunks_mut(share * out).zip(argmax.par_chunks_mut(share * out));
             let work = outputs.zip(x.par_chunks(share * map)).zip(scratch);
             work.for_each(|(((y, argmax), x), Scratch { padded, .. })| {
-                let padded = padded.take(windows.padded_len());
-                let outputs = y.chunks_exact_mut(out).zip(argmax.chunks_exact_mut(out));
-                for ((y, argmax), x) in outputs.zip(x.chunks_exact(map)) {
-                    windows.pad(x, f32::NEG_INFINITY, padded);
-                    forward_map(pool, &windows, padded, argmax, y);
-                }
+                forward_maps(pool, &windows, x, padded, argmax, y);
             });
         });
         Ok(())
+    }
+}
+
+/// Some maps, one after another.
+pub(super) fn forward_maps(
+    pool: &Pool,
+    windows: &Windows,
+    x: &[f32],
+    padded: &mut Grown,
+    argmax: &mut [u8],
+    y: &mut [f32],
+) {
+    let (map, out) = (pool.side * pool.side, pool.out_side * pool.out_side);
+    let padded = padded.take(windows.padded_len());
+    let outputs = y.chunks_exact_mut(out).zip(argmax.chunks_exact_mut(out));
+    for ((y, argmax), x) in outputs.zip(x.chunks_exact(map)) {
+        windows.pad(x, f32::NEG_INFINITY, padded);
+        forward_map(pool, windows, padded, argmax, y);
     }
 }
 
@@ -83,15 +96,28 @@ impl Run<PoolBackward<'_, Floats, Bytes>> for Cpu {
             let inputs = dy.par_chunks(share * out).zip(argmax.par_chunks(share * out));
             let work = dx.par_chunks_mut(share * map).zip(inputs).zip(scratch);
             work.for_each(|((dx, (dy, argmax)), Scratch { padded, .. })| {
-                let padded = padded.take(windows.padded_len());
-                let inputs = dy.chunks_exact(out).zip(argmax.chunks_exact(out));
-                for (dx, (dy, argmax)) in dx.chunks_exact_mut(map).zip(inputs) {
-                    backward_map(pool, &windows, argmax, dy, padded);
-                    unpad(&windows, padded, dx);
-                }
+                backward_maps(pool, &windows, argmax, dy, padded, dx);
             });
         });
         Ok(())
+    }
+}
+
+/// Some maps, one after another.
+pub(super) fn backward_maps(
+    pool: &Pool,
+    windows: &Windows,
+    argmax: &[u8],
+    dy: &[f32],
+    padded: &mut Grown,
+    dx: &mut [f32],
+) {
+    let (map, out) = (pool.side * pool.side, pool.out_side * pool.out_side);
+    let padded = padded.take(windows.padded_len());
+    let inputs = dy.chunks_exact(out).zip(argmax.chunks_exact(out));
+    for (dx, (dy, argmax)) in dx.chunks_exact_mut(map).zip(inputs) {
+        backward_map(pool, windows, argmax, dy, padded);
+        unpad(windows, padded, dx);
     }
 }
 

@@ -93,37 +93,76 @@ fn eight<S: Simd>(simd: S, roots: &Roots, z: [Complex<S::f32s>; 8]) -> [Complex<
     all
 }
 
-/// The transform of `P` numbers, 16 or 32, in place.
+/// Memory of a transform of `P` numbers, 16 or 32. Keeping it saves clearing it again.
 ///
-/// With n = P/4 · n₁ + n₂ and k = k₁ + 4 · k₂, it transforms four numbers over n₁, multiplies by
-/// exp(−2πi n₂k₁ / P), then transforms P/4 numbers over n₂.
-#[inline(always)]
-pub(super) fn transform<S: Simd, const P: usize>(
-    simd: S,
-    roots: &Roots,
-    z: &mut [Complex<S::f32s>; P],
-) {
-    let rest = P / 4;
-    for n in 0..rest {
-        let columns = four(simd, [z[n], z[n + rest], z[n + 2 * rest], z[n + 3 * rest]]);
-        z[n] = columns[0];
+/// With n = P/4 · n₁ + n₂ and k = k₁ + 4 · k₂, the transform first transforms four numbers over n₁
+/// and multiplies by exp(−2πi n₂k₁ / P), then transforms P/4 numbers over n₂.
+#[derive(Debug)]
+pub(super) struct Transform<V, const P: usize> {
+    /// Input, at first 0. A transform leaves it as it is.
+    pub(super) z: [Complex<V>; P],
+    half_way: [Complex<V>; P],
+    /// Output.
+    pub(super) out: [Complex<V>; P],
+}
+
+impl<V: Copy, const P: usize> Transform<V, P> {
+    /// Numbers of each transform in the second half.
+    pub(super) const REST: usize = P / 4;
+
+    #[inline(always)]
+    pub(super) fn new<S: Simd<f32s = V>>(simd: S) -> Self {
+        let zeros = [Complex::zero(simd); P];
+        Self { z: zeros, half_way: zeros, out: zeros }
+    }
+
+    /// Transforms `z` to `out`.
+    #[inline(always)]
+    pub(super) fn run<S: Simd<f32s = V>>(&mut self, simd: S, roots: &Roots) {
+        for n in 0..Self::REST {
+            let all = four(simd, std::array::from_fn(|i| self.z[n + i * Self::REST]));
+            self.turn(simd, roots, n, all);
+        }
+        self.finish(simd, roots);
+    }
+
+    /// Transforms `z` to `out` if only its first `n` numbers may differ from 0; `n` is at most
+    /// [`Self::REST`] and the same in all transforms with this memory.
+    #[inline(always)]
+    pub(super) fn run_of_first<S: Simd<f32s = V>>(&mut self, simd: S, roots: &Roots, n: usize) {
+        for i in 0..Self::REST {
+            if i < n {
+                self.turn(simd, roots, i, [self.z[i]; 4]);
+            }
+        }
+        self.finish(simd, roots);
+    }
+
+    /// Multiplies the four numbers k₁ of n₂ = n by their roots.
+    #[inline(always)]
+    fn turn<S: Simd<f32s = V>>(&mut self, simd: S, roots: &Roots, n: usize, all: [Complex<V>; 4]) {
+        self.half_way[n] = all[0];
         for k in 1..4 {
-            z[n + k * rest] =
-                if n == 0 { columns[k] } else { columns[k].times(simd, roots.root(n * k, P)) };
+            self.half_way[n + k * Self::REST] =
+                if n == 0 { all[k] } else { all[k].times(simd, roots.root(n * k, P)) };
         }
     }
-    let turned = *z;
-    for k in 0..4 {
-        let from = &turned[k * rest..(k + 1) * rest];
-        if P == 16 {
-            let all = four(simd, [from[0], from[1], from[2], from[3]]);
-            for (i, number) in all.into_iter().enumerate() {
-                z[k + 4 * i] = number;
-            }
-        } else {
-            let all = eight(simd, roots, std::array::from_fn(|i| from[i]));
-            for (i, number) in all.into_iter().enumerate() {
-                z[k + 4 * i] = number;
+
+    #[inline(always)]
+    fn finish<S: Simd<f32s = V>>(&mut self, simd: S, roots: &Roots) {
+        let rest = Self::REST;
+        for k in 0..4 {
+            let from = &self.half_way[k * rest..(k + 1) * rest];
+            if P == 16 {
+                let all = four(simd, [from[0], from[1], from[2], from[3]]);
+                for (i, number) in all.into_iter().enumerate() {
+                    self.out[k + 4 * i] = number;
+                }
+            } else {
+                let all = eight(simd, roots, std::array::from_fn(|i| from[i]));
+                for (i, number) in all.into_iter().enumerate() {
+                    self.out[k + 4 * i] = number;
+                }
             }
         }
     }

@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::product::BLOCK;
-use super::{Cpu, Direction, Floats, Frequency, Grown, Maps, tile};
+use super::{Cpu, Direction, Floats, Frequency, Maps, tile};
+use crate::backend::cpu::Grown;
 use crate::error::Result;
 use crate::ops::Images;
 

@@ -3,6 +3,7 @@
 use pulp::Simd;
 
 use super::super::unroll::unrolled;
+use super::fft::Complex;
 
 /// Maps in a block. At each frequency, a block has the real parts of its 16 maps, then their
 /// imaginary parts.
@@ -13,33 +14,42 @@ pub(super) const PAIR: usize = 2 * BLOCK;
 
 /// The block that starts at number `at`.
 #[inline(always)]
-fn block(values: &[f32], at: usize) -> &[f32; PAIR] {
+pub(super) fn block(values: &[f32], at: usize) -> &[f32; PAIR] {
     match values[at..].first_chunk() {
         Some(block) => block,
         None => unreachable!("every block is whole"),
     }
 }
 
-/// The real and the imaginary parts of a block in the lanes from `lane`.
 #[inline(always)]
-fn lanes<S: Simd>(block: &[f32; PAIR], lane: usize) -> [S::f32s; 2] {
-    let part = |at: usize| S::as_simd_f32s(&block[at..at + S::F32_LANES]).0[0];
-    [part(lane), part(BLOCK + lane)]
+fn block_mut(values: &mut [f32], at: usize) -> &mut [f32; PAIR] {
+    match values[at..].first_chunk_mut() {
+        Some(block) => block,
+        None => unreachable!("every block is whole"),
+    }
 }
 
+/// The complex numbers of a block in the lanes from `lane`.
 #[inline(always)]
-fn store<S: Simd>(values: [S::f32s; 2], to: &mut [f32], lane: usize) {
-    let [re, im] = values;
-    S::as_mut_simd_f32s(&mut to[lane..lane + S::F32_LANES]).0[0] = re;
-    S::as_mut_simd_f32s(&mut to[BLOCK + lane..BLOCK + lane + S::F32_LANES]).0[0] = im;
+pub(super) fn load<S: Simd>(block: &[f32; PAIR], lane: usize) -> Complex<S::f32s> {
+    let part = |at: usize| S::as_simd_f32s(&block[at..at + S::F32_LANES]).0[0];
+    Complex { re: part(lane), im: part(BLOCK + lane) }
+}
+
+/// Writes the complex numbers of the block at `at` in the lanes from `lane`.
+#[inline(always)]
+pub(super) fn store<S: Simd>(to: &mut [f32], at: usize, lane: usize, value: Complex<S::f32s>) {
+    let to = block_mut(to, at);
+    S::as_mut_simd_f32s(&mut to[lane..lane + S::F32_LANES]).0[0] = value.re;
+    S::as_mut_simd_f32s(&mut to[BLOCK + lane..BLOCK + lane + S::F32_LANES]).0[0] = value.im;
 }
 
 /// Adds `s · conj(v)` to a sum, lane by lane; `s` is one number for all lanes.
 macro_rules! accumulate {
     ($simd:ident, $sum:expr, [$re:expr, $im:expr], $v:ident) => {{
         let (re, im) = ($simd.splat_f32s($re), $simd.splat_f32s($im));
-        $sum[0] = $simd.mul_add_f32s(im, $v[1], $simd.mul_add_f32s(re, $v[0], $sum[0]));
-        $sum[1] = $simd.negate_mul_add_f32s(re, $v[1], $simd.mul_add_f32s(im, $v[0], $sum[1]));
+        $sum.re = $simd.mul_add_f32s(im, $v.im, $simd.mul_add_f32s(re, $v.re, $sum.re));
+        $sum.im = $simd.negate_mul_add_f32s(re, $v.im, $simd.mul_add_f32s(im, $v.re, $sum.im));
     }};
 }
 
@@ -82,18 +92,18 @@ fn maps_of<S: Simd, const N: usize>(
     lane: usize,
     y: &mut [f32],
 ) -> usize {
-    let mut sums = [[simd.splat_f32s(0.0); 2]; N];
+    let mut sums = [Complex::zero(simd); N];
     let mut rows = w.chunks_exact(PAIR);
     for from in (0..sizes.depth).step_by(BLOCK) {
         let x: [&[f32; PAIR]; N] = std::array::from_fn(|n| block(x, n * sizes.image + from * 2));
         for i in 0..BLOCK {
             let Some(row) = rows.next() else { break };
-            let v = lanes::<S>(block(row, 0), lane);
+            let v = load::<S>(block(row, 0), lane);
             unrolled!(N, J => accumulate!(simd, sums[J], [x[J][i], x[J][BLOCK + i]], v));
         }
     }
     for (sum, y) in sums.into_iter().zip(y.chunks_exact_mut(PAIR)) {
-        store::<S>(sum, y, lane);
+        store::<S>(y, 0, lane, sum);
     }
     N
 }
@@ -149,9 +159,9 @@ fn images_of<S: Simd, const N: usize>(
     lane: usize,
     dw: &mut [f32],
 ) {
-    let mut sums = [[simd.splat_f32s(0.0); 2]; N];
+    let mut sums = [Complex::zero(simd); N];
     for n in 0..sizes.images {
-        let v = lanes::<S>(block(dy, n * sizes.dy_image), lane);
+        let v = load::<S>(block(dy, n * sizes.dy_image), lane);
         let x = block(x, n * sizes.x_image);
         let part = |at: usize| -> &[f32; N] {
             match x[at..].first_chunk() {
@@ -163,6 +173,6 @@ fn images_of<S: Simd, const N: usize>(
         unrolled!(N, J => accumulate!(simd, sums[J], [re[J], im[J]], v));
     }
     for (sum, dw) in sums.into_iter().zip(dw.chunks_exact_mut(PAIR)) {
-        store::<S>(sum, dw, lane);
+        store::<S>(dw, 0, lane, sum);
     }
 }

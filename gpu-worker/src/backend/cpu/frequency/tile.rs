@@ -9,8 +9,8 @@
 
 use pulp::Simd;
 
-use super::fft::{Complex, Roots, transform};
-use super::product::{BLOCK, PAIR};
+use super::fft::{Complex, Roots, Transform};
+use super::product::{BLOCK, PAIR, block, load, store};
 
 /// Columns of a tile whose sides are `points`.
 pub(super) const fn columns(points: usize) -> usize {
@@ -122,26 +122,15 @@ pub(super) fn gather(
     }
 }
 
+/// A vector of real numbers.
 #[inline(always)]
-fn load<S: Simd>(values: &[f32], at: usize) -> S::f32s {
+fn load_real<S: Simd>(values: &[f32], at: usize) -> S::f32s {
     S::as_simd_f32s(&values[at..at + S::F32_LANES]).0[0]
 }
 
 #[inline(always)]
-fn store<S: Simd>(values: &mut [f32], at: usize, value: S::f32s) {
+fn store_real<S: Simd>(values: &mut [f32], at: usize, value: S::f32s) {
     S::as_mut_simd_f32s(&mut values[at..at + S::F32_LANES]).0[0] = value;
-}
-
-/// A complex number of the block at `at`.
-#[inline(always)]
-fn load_pair<S: Simd>(values: &[f32], at: usize) -> Complex<S::f32s> {
-    Complex { re: load::<S>(values, at), im: load::<S>(values, at + BLOCK) }
-}
-
-#[inline(always)]
-fn store_pair<S: Simd>(values: &mut [f32], at: usize, value: Complex<S::f32s>) {
-    store::<S>(values, at, value.re);
-    store::<S>(values, at + BLOCK, value.im);
 }
 
 /// Twice the transforms of a and of b at k, from the transform of a + i·b at k and, in `opposite`,
@@ -167,150 +156,6 @@ fn join<S: Simd>(simd: S, a: Complex<S::f32s>, b: Complex<S::f32s>) -> [Complex<
     ]
 }
 
-/// The rows of a block of maps, transformed: `pixels` `[side, side, 16]` → `to`
-/// `[columns, side, 2, 16]`, twice the transforms.
-#[inline(always)]
-pub(super) fn rows<S: Simd, const P: usize>(
-    simd: S,
-    roots: &Roots,
-    Square { side, at }: Square,
-    pixels: &[f32],
-    to: &mut [f32],
-) {
-    let half = P / 2;
-    for lane in (0..BLOCK).step_by(S::F32_LANES) {
-        for row in (0..side).step_by(2) {
-            let two = row + 1 < side;
-            let mut z = [Complex::zero(simd); P];
-            for x in 0..side {
-                let pixel = (row * side + x) * BLOCK + lane;
-                z[at + x].re = load::<S>(pixels, pixel);
-                if two {
-                    z[at + x].im = load::<S>(pixels, pixel + side * BLOCK);
-                }
-            }
-            transform(simd, roots, &mut z);
-            let mut put = |column: usize, [a, b]: [Complex<S::f32s>; 2]| {
-                let to_row = (column * side + row) * PAIR + lane;
-                store_pair::<S>(to, to_row, a);
-                if two {
-                    store_pair::<S>(to, to_row + PAIR, b);
-                }
-            };
-            for k in 1..half {
-                put(k, split(simd, z[k], z[P - k]));
-            }
-            let (first, middle) = (z[0].add(simd, z[0]), z[half].add(simd, z[half]));
-            put(
-                0,
-                [Complex { re: first.re, im: middle.re }, Complex { re: first.im, im: middle.im }],
-            );
-        }
-    }
-}
-
-/// The inverse of [`rows`] but for scale: `from` `[columns, side, 2, 16]` → `pixels`, times
-/// `scale`.
-#[inline(always)]
-pub(super) fn rows_back<S: Simd, const P: usize>(
-    simd: S,
-    roots: &Roots,
-    Square { side, at }: Square,
-    column: impl Fn(usize) -> usize,
-    from: &[f32],
-    scale: f32,
-    pixels: &mut [f32],
-) {
-    let half = P / 2;
-    let scale = simd.splat_f32s(scale);
-    for lane in (0..BLOCK).step_by(S::F32_LANES) {
-        for row in (0..side).step_by(2) {
-            let two = row + 1 < side;
-            let mut z = [Complex::zero(simd); P];
-            for k in 0..half {
-                let from_row = column(k) + row * PAIR + lane;
-                let a = load_pair::<S>(from, from_row);
-                let b =
-                    if two { load_pair::<S>(from, from_row + PAIR) } else { Complex::zero(simd) };
-                if k == 0 {
-                    z[0] = Complex { re: b.re, im: a.re };
-                    z[half] = Complex { re: b.im, im: a.im };
-                } else {
-                    let [there, opposite] = join(simd, a, b);
-                    z[k] = there.swap();
-                    z[P - k] = opposite.swap();
-                }
-            }
-            transform(simd, roots, &mut z);
-            for x in 0..side {
-                let pixel = (row * side + x) * BLOCK + lane;
-                let Complex { re: b, im: a } = z[at + x];
-                store::<S>(pixels, pixel, simd.mul_f32s(a, scale));
-                if two {
-                    store::<S>(pixels, pixel + side * BLOCK, simd.mul_f32s(b, scale));
-                }
-            }
-        }
-    }
-}
-
-/// One column, transformed: `from` `[side, 2, 16]` → a block at each frequency, `step` numbers
-/// apart in `to`.
-#[inline(always)]
-pub(super) fn column<S: Simd, const P: usize>(
-    simd: S,
-    roots: &Roots,
-    Square { side, at }: Square,
-    number: usize,
-    from: &[f32],
-    to: &mut [f32],
-    step: usize,
-) {
-    for lane in (0..BLOCK).step_by(S::F32_LANES) {
-        let mut z = [Complex::zero(simd); P];
-        for row in 0..side {
-            z[at + row] = load_pair::<S>(from, row * PAIR + lane);
-        }
-        column_of::<S, P>(simd, roots, number, z, false, lane, to, step);
-    }
-}
-
-/// Transforms a column that lies in registers.
-#[expect(clippy::too_many_arguments, reason = "the end of two functions")]
-#[inline(always)]
-fn column_of<S: Simd, const P: usize>(
-    simd: S,
-    roots: &Roots,
-    number: usize,
-    mut z: [Complex<S::f32s>; P],
-    conjugate: bool,
-    lane: usize,
-    to: &mut [f32],
-    step: usize,
-) {
-    transform(simd, roots, &mut z);
-    let mut put = |k: usize, mut value: Complex<S::f32s>| {
-        if conjugate {
-            value.im = simd.neg_f32s(value.im);
-        }
-        store_pair::<S>(to, k * step + lane, value);
-    };
-    if number > 0 {
-        for (k, value) in z.into_iter().enumerate() {
-            put(k, value);
-        }
-        return;
-    }
-    let by_two = simd.splat_f32s(0.5);
-    for k in 0..=P / 2 {
-        let both = split(simd, z[k], z[(P - k) % P]);
-        for (i, Complex { re, im }) in both.into_iter().enumerate() {
-            let (re, im) = (simd.mul_f32s(re, by_two), simd.mul_f32s(im, by_two));
-            put(i * (P / 2 + 1) + k, Complex { re, im });
-        }
-    }
-}
-
 /// Factor of number `x` of a row in the row's transform at `column`: exp(−2πi · column · x / P).
 /// For the pair (column 0), the two real factors: for column 0, then for column P/2.
 #[inline(always)]
@@ -322,105 +167,259 @@ fn root_of_row<const P: usize>(roots: &Roots, column: usize, x: usize) -> [f32; 
     }
 }
 
-/// One column of a block of kernels, transformed, or its conjugate: `w` `[K, K, 16]` in the corner
-/// of the tile → a block at each frequency, `step` numbers apart in `to`.
-#[expect(clippy::too_many_arguments, reason = "geometry, input, output")]
-#[inline(always)]
-pub(super) fn column_of_kernel<S: Simd, const P: usize>(
+/// Transforms of rows or columns in tiles of `P` × `P` numbers, one kind of transform and maps of
+/// one square only: the memory keeps the zeros around a map.
+#[derive(Debug)]
+pub(super) struct Tile<'a, S: Simd, const P: usize> {
     simd: S,
-    roots: &Roots,
-    side: usize,
-    number: usize,
-    w: &[f32],
-    conjugate: bool,
-    to: &mut [f32],
-    step: usize,
-) {
-    for lane in (0..BLOCK).step_by(S::F32_LANES) {
-        let mut z = [Complex::zero(simd); P];
-        for (row, z) in z.iter_mut().enumerate().take(side) {
-            for x in 0..side {
-                let w = load::<S>(w, (row * side + x) * BLOCK + lane);
-                let [re, im] = root_of_row::<P>(roots, number, x);
-                z.re = simd.mul_add_f32s(w, simd.splat_f32s(re), z.re);
-                z.im = simd.mul_add_f32s(w, simd.splat_f32s(im), z.im);
+    roots: &'a Roots,
+    transform: Transform<S::f32s, P>,
+}
+
+impl<'a, S: Simd, const P: usize> Tile<'a, S, P> {
+    #[inline(always)]
+    pub(super) fn new(simd: S, roots: &'a Roots) -> Self {
+        Self { simd, roots, transform: Transform::new(simd) }
+    }
+
+    /// The rows of a block of maps, transformed: `pixels` `[side, side, 16]` → `to`
+    /// `[columns, side, 2, 16]`, twice the transforms.
+    #[inline(always)]
+    pub(super) fn rows(&mut self, Square { side, at }: Square, pixels: &[f32], to: &mut [f32]) {
+        let (simd, half) = (self.simd, P / 2);
+        for lane in (0..BLOCK).step_by(S::F32_LANES) {
+            for row in (0..side).step_by(2) {
+                let two = row + 1 < side;
+                for (x, z) in self.transform.z[at..at + side].iter_mut().enumerate() {
+                    let pixel = (row * side + x) * BLOCK + lane;
+                    z.re = load_real::<S>(pixels, pixel);
+                    z.im = if two {
+                        load_real::<S>(pixels, pixel + side * BLOCK)
+                    } else {
+                        simd.splat_f32s(0.0)
+                    };
+                }
+                self.transform.run(simd, self.roots);
+                let z = &self.transform.out;
+                for column in 0..half {
+                    let [a, b] = if column == 0 {
+                        let (first, middle) = (z[0].add(simd, z[0]), z[half].add(simd, z[half]));
+                        [
+                            Complex { re: first.re, im: middle.re },
+                            Complex { re: first.im, im: middle.im },
+                        ]
+                    } else {
+                        split(simd, z[column], z[P - column])
+                    };
+                    let to_row = (column * side + row) * PAIR;
+                    store::<S>(to, to_row, lane, a);
+                    if two {
+                        store::<S>(to, to_row + PAIR, lane, b);
+                    }
+                }
             }
         }
-        column_of::<S, P>(simd, roots, number, z, conjugate, lane, to, step);
     }
-}
 
-/// A column of the tile from its spectrum but for scale.
-#[inline(always)]
-fn from_spectrum<S: Simd, const P: usize>(
-    simd: S,
-    roots: &Roots,
-    number: usize,
-    from: &[f32],
-    step: usize,
-    lane: usize,
-) -> [Complex<S::f32s>; P] {
-    let mut z = [Complex::zero(simd); P];
-    if number > 0 {
-        for (k, z) in z.iter_mut().enumerate() {
-            *z = load_pair::<S>(from, k * step + lane).swap();
-        }
-    } else {
-        let half = P / 2;
-        for k in 0..=half {
-            let [a, b] = [k, half + 1 + k].map(|k| load_pair::<S>(from, k * step + lane));
-            let [there, opposite] = join(simd, a, b);
-            z[(P - k) % P] = opposite.swap();
-            z[k] = there.swap();
+    /// The inverse of [`Self::rows`] but for scale: `from` `[columns, side, 2, 16]`, columns
+    /// `column` numbers apart → `pixels`, times `scale`.
+    #[inline(always)]
+    pub(super) fn rows_back(
+        &mut self,
+        Square { side, at }: Square,
+        column: usize,
+        from: &[f32],
+        scale: f32,
+        pixels: &mut [f32],
+    ) {
+        let (simd, half) = (self.simd, P / 2);
+        let scale = simd.splat_f32s(scale);
+        for lane in (0..BLOCK).step_by(S::F32_LANES) {
+            for row in (0..side).step_by(2) {
+                let two = row + 1 < side;
+                let z = &mut self.transform.z;
+                for k in 0..half {
+                    let from_row = k * column + row * PAIR;
+                    let a = load::<S>(block(from, from_row), lane);
+                    let b = if two {
+                        load::<S>(block(from, from_row + PAIR), lane)
+                    } else {
+                        Complex::zero(simd)
+                    };
+                    if k == 0 {
+                        z[0] = Complex { re: b.re, im: a.re };
+                        z[half] = Complex { re: b.im, im: a.im };
+                    } else {
+                        let [there, opposite] = join(simd, a, b);
+                        z[k] = there.swap();
+                        z[P - k] = opposite.swap();
+                    }
+                }
+                self.transform.run(simd, self.roots);
+                for (x, z) in self.transform.out[at..at + side].iter().enumerate() {
+                    let pixel = (row * side + x) * BLOCK + lane;
+                    let Complex { re: b, im: a } = *z;
+                    store_real::<S>(pixels, pixel, simd.mul_f32s(a, scale));
+                    if two {
+                        store_real::<S>(pixels, pixel + side * BLOCK, simd.mul_f32s(b, scale));
+                    }
+                }
+            }
         }
     }
-    transform(simd, roots, &mut z);
-    z.map(Complex::swap)
-}
 
-/// The inverse of [`column`] but for scale: blocks `step` numbers apart → `to` `[side, 2, 16]`.
-#[inline(always)]
-pub(super) fn column_back<S: Simd, const P: usize>(
-    simd: S,
-    roots: &Roots,
-    Square { side, at }: Square,
-    number: usize,
-    from: &[f32],
-    step: usize,
-    to: &mut [f32],
-) {
-    for lane in (0..BLOCK).step_by(S::F32_LANES) {
-        let z = from_spectrum::<S, P>(simd, roots, number, from, step, lane);
-        for row in 0..side {
-            store_pair::<S>(to, row * PAIR + lane, z[at + row]);
+    /// One column, transformed: `from` `[side, 2, 16]` → a block at each frequency, `step` numbers
+    /// apart in `to`.
+    #[inline(always)]
+    pub(super) fn column(
+        &mut self,
+        Square { side, at }: Square,
+        number: usize,
+        from: &[f32],
+        to: &mut [f32],
+        step: usize,
+    ) {
+        for lane in (0..BLOCK).step_by(S::F32_LANES) {
+            for (row, z) in self.transform.z[at..at + side].iter_mut().enumerate() {
+                *z = load::<S>(block(from, row * PAIR), lane);
+            }
+            self.transform.run(self.simd, self.roots);
+            self.put_column(number, false, lane, to, step);
         }
     }
-}
 
-/// Adds to `sums` `[side, side, 16]` what one column of the tile contributes to the numbers in its
-/// corner, but for scale; `from` has a block at each of the column's frequencies.
-#[inline(always)]
-pub(super) fn fold<S: Simd, const P: usize>(
-    simd: S,
-    roots: &Roots,
-    side: usize,
-    number: usize,
-    from: &[f32],
-    step: usize,
-    sums: &mut [f32],
-) {
-    // A column stands for itself and for its conjugate on the right, those of the pair for
-    // themselves.
-    let weight = if number == 0 { 0.5 } else { 1.0 };
-    for lane in (0..BLOCK).step_by(S::F32_LANES) {
-        let z = from_spectrum::<S, P>(simd, roots, number, from, step, lane);
-        for x in 0..side {
-            let [re, im] = root_of_row::<P>(roots, number, x).map(|part| weight * part);
-            let (re, im) = (simd.splat_f32s(re), simd.splat_f32s(im));
-            for (row, z) in z.iter().take(side).enumerate() {
-                let at = (row * side + x) * BLOCK + lane;
-                let sum = simd.mul_add_f32s(z.re, re, load::<S>(sums, at));
-                store::<S>(sums, at, simd.mul_add_f32s(z.im, im, sum));
+    /// One column of a block of kernels, transformed, or its conjugate: `w` `[K, K, 16]` in the
+    /// corner of the tile → a block at each frequency, `step` numbers apart in `to`.
+    #[inline(always)]
+    pub(super) fn column_of_kernel(
+        &mut self,
+        side: usize,
+        number: usize,
+        w: &[f32],
+        conjugate: bool,
+        to: &mut [f32],
+        step: usize,
+    ) {
+        let simd = self.simd;
+        for lane in (0..BLOCK).step_by(S::F32_LANES) {
+            for (row, to) in self.transform.z[..side].iter_mut().enumerate() {
+                let mut z = Complex::zero(simd);
+                for x in 0..side {
+                    let w = load_real::<S>(w, (row * side + x) * BLOCK + lane);
+                    let [re, im] = root_of_row::<P>(self.roots, number, x);
+                    z.re = simd.mul_add_f32s(w, simd.splat_f32s(re), z.re);
+                    z.im = simd.mul_add_f32s(w, simd.splat_f32s(im), z.im);
+                }
+                *to = z;
+            }
+            if side <= Transform::<S::f32s, P>::REST {
+                self.transform.run_of_first(simd, self.roots, side);
+            } else {
+                self.transform.run(simd, self.roots);
+            }
+            self.put_column(number, conjugate, lane, to, step);
+        }
+    }
+
+    /// Writes a transformed column, or its conjugate.
+    #[inline(always)]
+    fn put_column(&self, number: usize, conjugate: bool, lane: usize, to: &mut [f32], step: usize) {
+        let (simd, z) = (self.simd, &self.transform.out);
+        if number > 0 {
+            for (k, z) in z.iter().enumerate() {
+                self.put(*z, conjugate, lane, to, k * step);
+            }
+            return;
+        }
+        let by_two = simd.splat_f32s(0.5);
+        for k in 0..=P / 2 {
+            let both = split(simd, z[k], z[(P - k) % P]);
+            for (i, Complex { re, im }) in both.into_iter().enumerate() {
+                let half = Complex { re: simd.mul_f32s(re, by_two), im: simd.mul_f32s(im, by_two) };
+                self.put(half, conjugate, lane, to, (i * (P / 2 + 1) + k) * step);
+            }
+        }
+    }
+
+    /// Writes a number, or its conjugate, to the block at `at`.
+    #[inline(always)]
+    fn put(&self, z: Complex<S::f32s>, conjugate: bool, lane: usize, to: &mut [f32], at: usize) {
+        let im = if conjugate { self.simd.neg_f32s(z.im) } else { z.im };
+        store::<S>(to, at, lane, Complex { re: z.re, im });
+    }
+
+    /// A column of the tile from its spectrum but for scale, real and imaginary parts exchanged.
+    #[inline(always)]
+    fn swapped_from_spectrum(
+        &mut self,
+        number: usize,
+        from: &[f32],
+        step: usize,
+        lane: usize,
+    ) -> &[Complex<S::f32s>; P] {
+        let simd = self.simd;
+        let z = &mut self.transform.z;
+        if number > 0 {
+            for (k, z) in z.iter_mut().enumerate() {
+                *z = load::<S>(block(from, k * step), lane).swap();
+            }
+        } else {
+            let half = P / 2;
+            for k in 0..=half {
+                let [a, b] = [k, half + 1 + k].map(|k| load::<S>(block(from, k * step), lane));
+                let [there, opposite] = join(simd, a, b);
+                z[(P - k) % P] = opposite.swap();
+                z[k] = there.swap();
+            }
+        }
+        self.transform.run(simd, self.roots);
+        &self.transform.out
+    }
+
+    /// The inverse of [`Self::column`] but for scale: blocks `step` numbers apart → `to`
+    /// `[side, 2, 16]`.
+    #[inline(always)]
+    pub(super) fn column_back(
+        &mut self,
+        Square { side, at }: Square,
+        number: usize,
+        from: &[f32],
+        step: usize,
+        to: &mut [f32],
+    ) {
+        for lane in (0..BLOCK).step_by(S::F32_LANES) {
+            let z = self.swapped_from_spectrum(number, from, step, lane);
+            for (row, z) in z[at..at + side].iter().enumerate() {
+                store::<S>(to, row * PAIR, lane, z.swap());
+            }
+        }
+    }
+
+    /// Adds to `sums` `[side, side, 16]` what one column of the tile contributes to the numbers in
+    /// its corner, but for scale; `from` has a block at each of the column's frequencies.
+    #[inline(always)]
+    pub(super) fn fold(
+        &mut self,
+        side: usize,
+        number: usize,
+        from: &[f32],
+        step: usize,
+        sums: &mut [f32],
+    ) {
+        // A column stands for itself and for its conjugate on the right, those of the pair for
+        // themselves.
+        let weight = if number == 0 { 0.5 } else { 1.0 };
+        let (simd, roots) = (self.simd, self.roots);
+        for lane in (0..BLOCK).step_by(S::F32_LANES) {
+            let z = self.swapped_from_spectrum(number, from, step, lane);
+            for x in 0..side {
+                let [re, im] = root_of_row::<P>(roots, number, x).map(|part| weight * part);
+                let (re, im) = (simd.splat_f32s(re), simd.splat_f32s(im));
+                for (row, z) in z[..side].iter().map(|z| z.swap()).enumerate() {
+                    let at = (row * side + x) * BLOCK + lane;
+                    let sum = simd.mul_add_f32s(z.re, re, load_real::<S>(sums, at));
+                    store_real::<S>(sums, at, simd.mul_add_f32s(z.im, im, sum));
+                }
             }
         }
     }
