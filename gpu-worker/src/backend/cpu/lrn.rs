@@ -70,15 +70,42 @@ fn window(lrn: &Lrn, map: usize, before: usize) -> Range<usize> {
 /// `to = k + α Σ x²` over the window of `map`, for the pixels from `pixel` on.
 #[inline(always)]
 fn scales(lrn: &Lrn, x: &[f32], map: usize, pixel: usize, to: &mut [f32]) {
-    let n = to.len();
-    to.fill(0.0);
-    for neighbor in window(lrn, map, lrn.size / 2) {
-        for (sum, x) in to.iter_mut().zip(&x[neighbor * lrn.pixels + pixel..][..n]) {
-            *sum += x * x;
-        }
-    }
+    sum(window(lrn, map, lrn.size / 2), &x[pixel..], lrn.pixels, |x| x * x, to);
     for scale in to {
         *scale = lrn.k + lrn.alpha * *scale;
+    }
+}
+
+/// `to[i] = Σ term(values[map · stride + i])` over some maps.
+#[inline(always)]
+fn sum(
+    maps: Range<usize>,
+    values: &[f32],
+    stride: usize,
+    term: impl Fn(f32) -> f32,
+    to: &mut [f32],
+) {
+    /// Sums that stay in registers.
+    const LANES: usize = 64;
+    let (blocks, rest) = to.as_chunks_mut::<LANES>();
+    let done = blocks.len() * LANES;
+    for (i, to) in blocks.iter_mut().enumerate() {
+        let mut sums = [0.0; LANES];
+        for map in maps.clone() {
+            let Some(values) = values[map * stride + i * LANES..].first_chunk::<LANES>() else {
+                unreachable!("a map has as many numbers as there are sums");
+            };
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum += term(*value);
+            }
+        }
+        *to = sums;
+    }
+    rest.fill(0.0);
+    for map in maps {
+        for (sum, value) in rest.iter_mut().zip(&values[map * stride + done..]) {
+            *sum += term(*value);
+        }
     }
 }
 
@@ -159,12 +186,7 @@ pub(super) fn backward_image(
         }
         for map in 0..lrn.maps {
             let mut sums = [0.0_f32; BLOCK];
-            for neighbor in window(lrn, map, before) {
-                let shares = &shares[neighbor * BLOCK..][..BLOCK];
-                for (sum, share) in sums.iter_mut().zip(shares) {
-                    *sum += share;
-                }
-            }
+            sum(window(lrn, map, before), shares, BLOCK, |share| share, &mut sums[..n]);
             let at = map * lrn.pixels + pixel;
             let (dx, dy, x) = (&mut dx[at..][..n], &dy[at..][..n], &x[at..][..n]);
             let power = &all_powers[map * BLOCK..][..n];

@@ -79,6 +79,17 @@ fn four<S: Simd>(simd: S, z: [Complex<S::f32s>; 4]) -> [Complex<S::f32s>; 4] {
     ]
 }
 
+/// The first number of the transform of four or eight numbers: their sum.
+#[inline(always)]
+fn sum<S: Simd>(simd: S, z: &[Complex<S::f32s>]) -> Complex<S::f32s> {
+    if z.len() == 4 {
+        z[0].add(simd, z[2]).add(simd, z[1].add(simd, z[3]))
+    } else {
+        let even = z[0].add(simd, z[4]).add(simd, z[2].add(simd, z[6]));
+        even.add(simd, z[1].add(simd, z[5]).add(simd, z[3].add(simd, z[7])))
+    }
+}
+
 /// The transform of eight numbers.
 #[inline(always)]
 fn eight<S: Simd>(simd: S, roots: &Roots, z: [Complex<S::f32s>; 8]) -> [Complex<S::f32s>; 8] {
@@ -119,11 +130,18 @@ impl<V: Copy, const P: usize> Transform<V, P> {
     /// Transforms `z` to `out`.
     #[inline(always)]
     pub(super) fn run<S: Simd<f32s = V>>(&mut self, simd: S, roots: &Roots) {
+        self.run_to_first(simd, roots, P);
+    }
+
+    /// Transforms `z`, but computes only the first `n` numbers of `out`. The others may hold
+    /// anything.
+    #[inline(always)]
+    pub(super) fn run_to_first<S: Simd<f32s = V>>(&mut self, simd: S, roots: &Roots, n: usize) {
         for n in 0..Self::REST {
             let all = four(simd, std::array::from_fn(|i| self.z[n + i * Self::REST]));
             self.turn(simd, roots, n, all);
         }
-        self.finish(simd, roots);
+        self.finish(simd, roots, n);
     }
 
     /// Transforms `z` to `out` if only its first `n` numbers may differ from 0; `n` is at most
@@ -135,7 +153,7 @@ impl<V: Copy, const P: usize> Transform<V, P> {
                 self.turn(simd, roots, i, [self.z[i]; 4]);
             }
         }
-        self.finish(simd, roots);
+        self.finish(simd, roots, P);
     }
 
     /// Multiplies the four numbers k₁ of n₂ = n by their roots.
@@ -148,12 +166,18 @@ impl<V: Copy, const P: usize> Transform<V, P> {
         }
     }
 
+    /// The second half, for the first `n` numbers.
     #[inline(always)]
-    fn finish<S: Simd<f32s = V>>(&mut self, simd: S, roots: &Roots) {
+    fn finish<S: Simd<f32s = V>>(&mut self, simd: S, roots: &Roots, n: usize) {
         let rest = Self::REST;
         for k in 0..4 {
             let from = &self.half_way[k * rest..(k + 1) * rest];
-            if P == 16 {
+            if n <= k + 4 {
+                // Only number k, which is the plain sum, in the order of the whole transform.
+                if n > k {
+                    self.out[k] = sum(simd, from);
+                }
+            } else if P == 16 {
                 let all = four(simd, [from[0], from[1], from[2], from[3]]);
                 for (i, number) in all.into_iter().enumerate() {
                     self.out[k + 4 * i] = number;

@@ -348,7 +348,8 @@ impl<'a, S: Simd, const P: usize> Tile<'a, S, P> {
         store::<S>(to, at, lane, Complex { re: z.re, im });
     }
 
-    /// A column of the tile from its spectrum but for scale, real and imaginary parts exchanged.
+    /// The first `n` numbers of a column of the tile from its spectrum but for scale, real and
+    /// imaginary parts exchanged.
     #[inline(always)]
     fn swapped_from_spectrum(
         &mut self,
@@ -356,6 +357,7 @@ impl<'a, S: Simd, const P: usize> Tile<'a, S, P> {
         from: &[f32],
         step: usize,
         lane: usize,
+        n: usize,
     ) -> &[Complex<S::f32s>; P] {
         let simd = self.simd;
         let z = &mut self.transform.z;
@@ -372,7 +374,7 @@ impl<'a, S: Simd, const P: usize> Tile<'a, S, P> {
                 z[k] = there.swap();
             }
         }
-        self.transform.run(simd, self.roots);
+        self.transform.run_to_first(simd, self.roots, n);
         &self.transform.out
     }
 
@@ -388,7 +390,7 @@ impl<'a, S: Simd, const P: usize> Tile<'a, S, P> {
         to: &mut [f32],
     ) {
         for lane in (0..BLOCK).step_by(S::F32_LANES) {
-            let z = self.swapped_from_spectrum(number, from, step, lane);
+            let z = self.swapped_from_spectrum(number, from, step, lane, P);
             for (row, z) in z[at..at + side].iter().enumerate() {
                 store::<S>(to, row * PAIR, lane, z.swap());
             }
@@ -411,7 +413,7 @@ impl<'a, S: Simd, const P: usize> Tile<'a, S, P> {
         let weight = if number == 0 { 0.5 } else { 1.0 };
         let (simd, roots) = (self.simd, self.roots);
         for lane in (0..BLOCK).step_by(S::F32_LANES) {
-            let z = self.swapped_from_spectrum(number, from, step, lane);
+            let z = self.swapped_from_spectrum(number, from, step, lane, side);
             for x in 0..side {
                 let [re, im] = root_of_row::<P>(roots, number, x).map(|part| weight * part);
                 let (re, im) = (simd.splat_f32s(re), simd.splat_f32s(im));
