@@ -160,9 +160,9 @@ impl<V: Copy, const P: usize> Transform<V, P> {
     #[inline(always)]
     fn turn<S: Simd<f32s = V>>(&mut self, simd: S, roots: &Roots, n: usize, all: [Complex<V>; 4]) {
         self.half_way[n] = all[0];
-        for k in 1..4 {
-            self.half_way[n + k * Self::REST] =
-                if n == 0 { all[k] } else { all[k].times(simd, roots.root(n * k, P)) };
+        for (k, z) in all.into_iter().enumerate().skip(1) {
+            let turned = if n == 0 { z } else { z.times(simd, roots.root(n * k, P)) };
+            self.half_way[n + k * Self::REST] = turned;
         }
     }
 
