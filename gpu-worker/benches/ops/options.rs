@@ -56,6 +56,10 @@ impl Options {
                 _ => return Err(format!("there is no option {name}")),
             }
         }
+        let is_cpu = matches!(options.device, Device::Cpu(_));
+        if options.convolve != Convolution::Fastest && !is_cpu {
+            return Err("--convolve is for CPUs; a GPU has one method".into());
+        }
         Ok(options)
     }
 }

@@ -10,11 +10,11 @@ use super::fft::Complex;
 pub(super) const BLOCK: usize = 16;
 
 /// Numbers of a block at one frequency.
-pub(super) const PAIR: usize = 2 * BLOCK;
+pub(super) const COMPLEX_BLOCK: usize = 2 * BLOCK;
 
 /// The block that starts at number `at`.
 #[inline(always)]
-pub(super) fn block(values: &[f32], at: usize) -> &[f32; PAIR] {
+pub(super) fn block(values: &[f32], at: usize) -> &[f32; COMPLEX_BLOCK] {
     match values[at..].first_chunk() {
         Some(block) => block,
         None => unreachable!("every block is whole"),
@@ -22,7 +22,7 @@ pub(super) fn block(values: &[f32], at: usize) -> &[f32; PAIR] {
 }
 
 #[inline(always)]
-fn block_mut(values: &mut [f32], at: usize) -> &mut [f32; PAIR] {
+fn block_mut(values: &mut [f32], at: usize) -> &mut [f32; COMPLEX_BLOCK] {
     match values[at..].first_chunk_mut() {
         Some(block) => block,
         None => unreachable!("every block is whole"),
@@ -31,7 +31,7 @@ fn block_mut(values: &mut [f32], at: usize) -> &mut [f32; PAIR] {
 
 /// The complex numbers of a block in the lanes from `lane`.
 #[inline(always)]
-pub(super) fn load<S: Simd>(block: &[f32; PAIR], lane: usize) -> Complex<S::f32s> {
+pub(super) fn load<S: Simd>(block: &[f32; COMPLEX_BLOCK], lane: usize) -> Complex<S::f32s> {
     let part = |at: usize| S::as_simd_f32s(&block[at..at + S::F32_LANES]).0[0];
     Complex { re: part(lane), im: part(BLOCK + lane) }
 }
@@ -68,11 +68,11 @@ pub(super) struct OverMaps {
 /// `x` holds blocks of maps per image, `w` a block per map i, `y` a block per image.
 #[inline(always)]
 pub(super) fn over_maps<S: Simd>(simd: S, sizes: OverMaps, x: &[f32], w: &[f32], y: &mut [f32]) {
-    let w = &w[..sizes.depth * PAIR];
+    let w = &w[..sizes.depth * COMPLEX_BLOCK];
     for lane in (0..BLOCK).step_by(S::F32_LANES) {
         let mut n = 0;
         while n < sizes.images {
-            let (x, y) = (&x[n * sizes.image..], &mut y[n * PAIR..]);
+            let (x, y) = (&x[n * sizes.image..], &mut y[n * COMPLEX_BLOCK..]);
             // Computes as many sums at once as fit the registers.
             n += match sizes.images - n {
                 8.. if S::REGISTER_COUNT >= 32 => maps_of::<S, 8>(simd, sizes, x, w, lane, y),
@@ -93,16 +93,17 @@ fn maps_of<S: Simd, const N: usize>(
     y: &mut [f32],
 ) -> usize {
     let mut sums = [Complex::zero(simd); N];
-    let mut rows = w.chunks_exact(PAIR);
+    let mut rows = w.chunks_exact(COMPLEX_BLOCK);
     for from in (0..sizes.depth).step_by(BLOCK) {
-        let x: [&[f32; PAIR]; N] = std::array::from_fn(|n| block(x, n * sizes.image + from * 2));
+        let x: [&[f32; COMPLEX_BLOCK]; N] =
+            std::array::from_fn(|n| block(x, n * sizes.image + from * 2));
         for i in 0..BLOCK {
             let Some(row) = rows.next() else { break };
             let v = load::<S>(block(row, 0), lane);
             unrolled!(N, J => accumulate!(simd, sums[J], [x[J][i], x[J][BLOCK + i]], v));
         }
     }
-    for (sum, y) in sums.into_iter().zip(y.chunks_exact_mut(PAIR)) {
+    for (sum, y) in sums.into_iter().zip(y.chunks_exact_mut(COMPLEX_BLOCK)) {
         store::<S>(y, 0, lane, sum);
     }
     N
@@ -132,13 +133,15 @@ pub(super) fn over_images<S: Simd>(
 ) {
     const N: usize = 8;
     for lane in (0..BLOCK).step_by(S::F32_LANES) {
-        for (b, dw) in dw[..sizes.maps * PAIR].chunks_mut(BLOCK * PAIR).enumerate() {
-            let x = &x[b * PAIR..];
-            for (i, dw) in dw.chunks_mut(N * PAIR).enumerate() {
+        for (b, dw) in
+            dw[..sizes.maps * COMPLEX_BLOCK].chunks_mut(BLOCK * COMPLEX_BLOCK).enumerate()
+        {
+            let x = &x[b * COMPLEX_BLOCK..];
+            for (i, dw) in dw.chunks_mut(N * COMPLEX_BLOCK).enumerate() {
                 if S::REGISTER_COUNT >= 32 {
                     images_of::<S, N>(simd, sizes, x, dy, i * N, lane, dw);
                 } else {
-                    let (first, second) = dw.split_at_mut(dw.len().min(N / 2 * PAIR));
+                    let (first, second) = dw.split_at_mut(dw.len().min(N / 2 * COMPLEX_BLOCK));
                     images_of::<S, 4>(simd, sizes, x, dy, i * N, lane, first);
                     images_of::<S, 4>(simd, sizes, x, dy, i * N + 4, lane, second);
                 }
@@ -172,7 +175,7 @@ fn images_of<S: Simd, const N: usize>(
         let (re, im) = (part(first), part(BLOCK + first));
         unrolled!(N, J => accumulate!(simd, sums[J], [re[J], im[J]], v));
     }
-    for (sum, dw) in sums.into_iter().zip(dw.chunks_exact_mut(PAIR)) {
+    for (sum, dw) in sums.into_iter().zip(dw.chunks_exact_mut(COMPLEX_BLOCK)) {
         store::<S>(dw, 0, lane, sum);
     }
 }

@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::fft::Roots;
-use super::product::{BLOCK, OverImages, OverMaps, PAIR, over_images, over_maps};
+use super::product::{BLOCK, COMPLEX_BLOCK, OverImages, OverMaps, over_images, over_maps};
 use super::tile::{self, Tile};
 use super::{Direction, Finish, Frequency, Maps};
 use crate::backend::cpu::bias::finish_maps;
@@ -79,7 +79,7 @@ fn column_of_maps<S: Simd, const P: usize>(
     let Maps { square, .. } = maps;
     let images = rows.chunks_exact(sizes.image_of_rows(maps));
     // One more block, so that frequencies don't lie a power of two apart.
-    let step = (images.len() * blocks.len() + 1) * PAIR;
+    let step = (images.len() * blocks.len() + 1) * COMPLEX_BLOCK;
     let to = to.take(tile::most_frequencies(P) * step);
     let each = square.columns(P);
     let from = images.flat_map(|image| {
@@ -88,7 +88,7 @@ fn column_of_maps<S: Simd, const P: usize>(
     });
     for (i, from) in from.enumerate() {
         let from = &from[number * square.column()..][..square.column()];
-        let to = &mut to[i * PAIR..];
+        let to = &mut to[i * COMPLEX_BLOCK..];
         tile.column(square, number, from, to, step);
     }
     step
@@ -126,11 +126,11 @@ impl Stage for Multiply<'_> {
         let conjugate = direction == Direction::Backward;
         let [from, to] = sizes.ends(direction);
         let kernel = sizes.taps() * BLOCK;
-        let (w_step, y_step) = ((from.n + 1) * PAIR, (n + 1) * PAIR);
+        let (w_step, y_step) = ((from.n + 1) * COMPLEX_BLOCK, (n + 1) * COMPLEX_BLOCK);
         let Scratch { maps, weights, products, .. } = scratch;
         let of_w = weights.take(tile::most_frequencies(P) * w_step);
         let of_y = products.take(tile::most_frequencies(P) * y_step);
-        let over = OverMaps { depth: from.n, images: n, image: from.blocks() * PAIR };
+        let over = OverMaps { depth: from.n, images: n, image: from.blocks() * COMPLEX_BLOCK };
         let each = to.square.column();
         for (number, sums) in (first..).zip(sums.chunks_exact_mut(n * to.blocks() * each)) {
             let blocks = 0..from.blocks();
@@ -138,7 +138,7 @@ impl Stage for Multiply<'_> {
             let of_x = maps.take(tile::most_frequencies(P) * x_step);
             for (b, w) in w.chunks_exact(from.n * kernel).enumerate() {
                 for (i, w) in w.chunks_exact(kernel).enumerate() {
-                    let (to, side) = (&mut of_w[i * PAIR..], sizes.kernel);
+                    let (to, side) = (&mut of_w[i * COMPLEX_BLOCK..], sizes.kernel);
                     of_kernel.column_of_kernel(side, number, w, conjugate, to, w_step);
                 }
                 for f in 0..tile::frequencies(P, number) {
@@ -146,7 +146,7 @@ impl Stage for Multiply<'_> {
                     over_maps(simd, over, x, w, &mut of_y[f * y_step..]);
                 }
                 for i in 0..n {
-                    let (from, square) = (&of_y[i * PAIR..], to.square);
+                    let (from, square) = (&of_y[i * COMPLEX_BLOCK..], to.square);
                     let to = &mut sums[(i * to.blocks() + b) * each..][..each];
                     back.column_back(square, number, from, y_step, to);
                 }
@@ -234,12 +234,12 @@ impl Stage for Correlate<'_> {
             std::array::from_fn(|_| Tile::<S, P>::new(simd, roots));
         let blocks = dw.len().div_ceil(BLOCK * row);
         let taps = sizes.taps();
-        let step = (inputs.n + 1) * PAIR;
+        let step = (inputs.n + 1) * COMPLEX_BLOCK;
         let Scratch { maps, weights, products, sums, .. } = scratch;
         let sums = sums.take(blocks * inputs.n * taps * BLOCK);
         sums.fill(0.0);
         let products = products.take(tile::most_frequencies(P) * step);
-        let [x_image, dy_image] = [inputs.blocks() * PAIR, blocks * PAIR];
+        let [x_image, dy_image] = [inputs.blocks() * COMPLEX_BLOCK, blocks * COMPLEX_BLOCK];
         let over = OverImages { images: n, x_image, dy_image, maps: inputs.n };
         for number in 0..tile::columns(P) {
             let all = 0..inputs.blocks();
@@ -251,11 +251,11 @@ impl Stage for Correlate<'_> {
             let of_dy = weights.take(tile::most_frequencies(P) * dy_step);
             for (b, sums) in sums.chunks_exact_mut(inputs.n * taps * BLOCK).enumerate() {
                 for f in 0..tile::frequencies(P, number) {
-                    let (x, dy) = (&of_x[f * x_step..], &of_dy[f * dy_step + b * PAIR..]);
+                    let (x, dy) = (&of_x[f * x_step..], &of_dy[f * dy_step + b * COMPLEX_BLOCK..]);
                     over_images(simd, over, x, dy, &mut products[f * step..]);
                 }
                 for (i, sums) in sums.chunks_exact_mut(taps * BLOCK).enumerate() {
-                    let from = &products[i * PAIR..];
+                    let from = &products[i * COMPLEX_BLOCK..];
                     back.fold(kernel, number, from, step, sums);
                 }
             }

@@ -10,7 +10,7 @@
 use pulp::Simd;
 
 use super::fft::{Complex, Roots, Transform};
-use super::product::{BLOCK, PAIR, block, load, store};
+use super::product::{BLOCK, COMPLEX_BLOCK, block, load, store};
 
 /// Columns of a tile whose sides are `points`.
 pub(super) const fn columns(points: usize) -> usize {
@@ -56,7 +56,7 @@ impl Square {
 
     /// Numbers of one column of a block of maps after [`rows`].
     pub(super) fn column(self) -> usize {
-        self.side * PAIR
+        self.side * COMPLEX_BLOCK
     }
 
     /// Numbers of all columns of a block of maps after [`rows`].
@@ -211,10 +211,10 @@ impl<'a, S: Simd, const P: usize> Tile<'a, S, P> {
                     } else {
                         split(simd, z[column], z[P - column])
                     };
-                    let to_row = (column * side + row) * PAIR;
+                    let to_row = (column * side + row) * COMPLEX_BLOCK;
                     store::<S>(to, to_row, lane, a);
                     if two {
-                        store::<S>(to, to_row + PAIR, lane, b);
+                        store::<S>(to, to_row + COMPLEX_BLOCK, lane, b);
                     }
                 }
             }
@@ -239,10 +239,10 @@ impl<'a, S: Simd, const P: usize> Tile<'a, S, P> {
                 let two = row + 1 < side;
                 let z = &mut self.transform.z;
                 for k in 0..half {
-                    let from_row = k * column + row * PAIR;
+                    let from_row = k * column + row * COMPLEX_BLOCK;
                     let a = load::<S>(block(from, from_row), lane);
                     let b = if two {
-                        load::<S>(block(from, from_row + PAIR), lane)
+                        load::<S>(block(from, from_row + COMPLEX_BLOCK), lane)
                     } else {
                         Complex::zero(simd)
                     };
@@ -281,7 +281,7 @@ impl<'a, S: Simd, const P: usize> Tile<'a, S, P> {
     ) {
         for lane in (0..BLOCK).step_by(S::F32_LANES) {
             for (row, z) in self.transform.z[at..at + side].iter_mut().enumerate() {
-                *z = load::<S>(block(from, row * PAIR), lane);
+                *z = load::<S>(block(from, row * COMPLEX_BLOCK), lane);
             }
             self.transform.run(self.simd, self.roots);
             self.put_column(number, false, lane, to, step);
@@ -392,7 +392,7 @@ impl<'a, S: Simd, const P: usize> Tile<'a, S, P> {
         for lane in (0..BLOCK).step_by(S::F32_LANES) {
             let z = self.swapped_from_spectrum(number, from, step, lane, P);
             for (row, z) in z[at..at + side].iter().enumerate() {
-                store::<S>(to, row * PAIR, lane, z.swap());
+                store::<S>(to, row * COMPLEX_BLOCK, lane, z.swap());
             }
         }
     }
