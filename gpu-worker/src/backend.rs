@@ -135,8 +135,8 @@ pub trait Backend:
     /// inputs. Otherwise it is kept to fill a wait for the other half.
     const WEIGHTS_FOLLOW_INPUTS: bool = false;
 
-    /// True if a normalization stores its scale, and needs the memory in [`Between`] when the pooling
-    /// is part of it. Otherwise those buffers may be empty.
+    /// True if a normalization stores its scale, and needs the memory in [`Between`] when the
+    /// pooling is part of it. Otherwise those buffers may be empty.
     ///
     /// [`Between`]: crate::ops::Between
     const STORES_NORMALIZED: bool = true;

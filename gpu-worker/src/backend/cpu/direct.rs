@@ -2,8 +2,9 @@
 //!
 //! Each lane of a vector holds one output map, and the weights of all maps for one input number are
 //! adjacent. Forward and backward to the weights compute the same sums,
-//! `y[j] = Σ v[k] · x[start(j) + step(k)]`. Forward, j counts windows, k counts weights, and v holds
-//! the weights. Backward, j counts weights, k counts windows, and v holds the outputs' gradient.
+//! `y[j] = Σ v[k] · x[start(j) + step(k)]`. Forward, j counts windows, k counts weights, and v
+//! holds the weights. Backward, j counts weights, k counts windows, and v holds the outputs'
+//! gradient.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;

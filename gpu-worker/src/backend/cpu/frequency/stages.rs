@@ -1,4 +1,4 @@
-//! What the stages of a convolution in the frequency domain do with one thread's share.
+//! The stages of a convolution in the frequency domain, each for one thread's share.
 
 use pulp::{Simd, WithSimd};
 
