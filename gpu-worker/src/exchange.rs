@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 mod key; // which tensor: minibatch, exchange point, direction, micro-batch
 pub mod frame; // tensor ⇄ messages
 pub(crate) mod grpc; // the other half in another process
+pub mod goodput; // the exchange by itself, measured
 pub mod in_process; // the other half in this process
 
 pub use key::{BatchId, Direction, TensorKey};

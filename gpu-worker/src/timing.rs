@@ -12,37 +12,14 @@ use crate::backend::Backend;
 use crate::error::Result;
 use crate::exchange::{Direction, ExchangeStats, LOGITS, ms};
 
+pub use model::pass::Pass;
+
 /// The row for the copy of the minibatch to the device and its conversion to numbers.
 pub(crate) const INPUT: &str = "input";
 /// The row for probabilities, losses and their gradient.
 pub(crate) const SOFTMAX: &str = "softmax";
 /// The row for the wait for the minibatch.
 pub(crate) const DATA: &str = "data";
-
-/// A kind of work on a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pass {
-    /// Computes activations.
-    Forward,
-    /// Computes the gradient of the inputs.
-    Inputs,
-    /// Computes the gradients of weights and biases.
-    Weights,
-    /// Changes weights and biases, with momentum and decay.
-    Update,
-}
-
-impl Pass {
-    /// The name in records and files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Pass::Forward => "forward",
-            Pass::Inputs => "backward_inputs",
-            Pass::Weights => "backward_weights",
-            Pass::Update => "update",
-        }
-    }
-}
 
 /// The pass that reads the tensors exchanged in this direction.
 impl From<Direction> for Pass {
@@ -258,10 +235,8 @@ fn rows(plan: &Plan, n_images: usize) -> Vec<LayerTime> {
     let mut rows = vec![LayerTime::new(INPUT, Pass::Forward)];
     for (i, layer) in plan.layers.iter().enumerate() {
         let products = 2.0 * (n_images * layer.pre_activation.len() * layer.fan_in()) as f64 / 1e9;
-        for pass in [Pass::Forward, Pass::Inputs, Pass::Weights, Pass::Update] {
-            // The gradient of the pictures is not computed.
-            let multiplies = pass != Pass::Update && (i > 0 || pass != Pass::Inputs);
-            let gflop = if multiplies { products } else { 0.0 };
+        for pass in Pass::ALL {
+            let gflop = if pass.multiplies(i == 0) { products } else { 0.0 };
             rows.push(LayerTime { gflop, ..LayerTime::new(layer.name, pass) });
         }
     }

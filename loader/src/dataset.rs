@@ -103,13 +103,29 @@ impl DataSet {
         stored: &mut Vec<u8>,
         pixels: &mut Vec<u8>,
     ) -> Result<u32, Error> {
-        let files = &self.splits[split as usize];
-        let record = files.records[index as usize];
-        let file = &files.shards[record.shard as usize].file;
-        let bad = |why: String| {
-            let record = format!("{} picture {index}", split.name());
-            damaged(self.folder.path().join(file), &record, why)
-        };
+        let encoding = self.read_stored(split, index, stored)?;
+        pixels.resize(3 * self.summary.side * self.summary.side, 0);
+        match encoding {
+            PictureEncoding::Jpeg => picture::stored_jpeg(stored, pixels)
+                .map_err(|why| self.damaged_picture(split, index, why))?,
+            PictureEncoding::Raw => pixels.copy_from_slice(stored),
+        }
+        Ok(self.splits[split as usize].records[index as usize].label)
+    }
+
+    /// Reads a picture into `stored` as it is stored, without decoding it, and returns its
+    /// encoding.
+    ///
+    /// # Errors
+    /// As [`DataSet::read`].
+    pub fn read_stored(
+        &self,
+        split: Split,
+        index: u64,
+        stored: &mut Vec<u8>,
+    ) -> Result<PictureEncoding, Error> {
+        let bad = |why| self.damaged_picture(split, index, why);
+        let record = self.splits[split as usize].records[index as usize];
         let shard = self.shard(split, record.shard)?;
         stored.resize(record.length as usize, 0);
         shard.read_exact_at(stored, record.offset).map_err(|e| bad(e.to_string()))?;
@@ -117,12 +133,14 @@ impl DataSet {
         if crc != record.crc32 {
             return Err(bad(format!("checksum {crc:08x}, written {:08x}", record.crc32)));
         }
-        pixels.resize(3 * self.summary.side * self.summary.side, 0);
-        match self.summary.encoding.of_record(stored.len(), self.summary.side) {
-            PictureEncoding::Jpeg => picture::stored_jpeg(stored, pixels).map_err(bad)?,
-            PictureEncoding::Raw => pixels.copy_from_slice(stored),
-        }
-        Ok(record.label)
+        Ok(self.summary.encoding.of_record(stored.len(), self.summary.side))
+    }
+
+    fn damaged_picture(&self, split: Split, index: u64, why: String) -> Error {
+        let files = &self.splits[split as usize];
+        let shard = files.records[index as usize].shard;
+        let file = self.folder.path().join(&files.shards[shard as usize].file);
+        damaged(file, &format!("{} picture {index}", split.name()), why)
     }
 
     fn shard(&self, split: Split, number: u32) -> Result<Arc<File>, Error> {

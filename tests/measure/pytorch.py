@@ -11,7 +11,7 @@ Prints seconds per step, one row per round, then each time divided by this progr
 highest). --compile also times PyTorch's compiled step, which takes minutes longer."""
 
 import argparse
-import re
+import json
 import statistics
 import subprocess
 import sys
@@ -50,10 +50,10 @@ def seconds(step, times):
 
 
 def alexnet(program, data, steps):
-    command = [program, "bench", "--steps", str(steps)]
+    command = [program, "bench", "--json", "--seconds", "0.1", "--steps", str(steps)]
     command += ["--data", data] if data else []
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return float(re.search(r"time per step \| ([\d.]+) s", output)[1])
+    output = subprocess.run(command, capture_output=True, check=True).stdout
+    return json.loads(output)["step"]["ms"] / 1e3
 
 
 def main():

@@ -34,6 +34,7 @@ mod hostile; // hostile clients while a run trains
 mod frames; // damaged tensors between the halves
 mod trust; // certificates, roles and refusals
 mod timing; // the timing of steps
+mod benching; // the speed of this machine, and what training reaches
 mod tidy; // documentation and code agree
 mod watching; // Prometheus and TensorBoard
 

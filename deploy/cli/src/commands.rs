@@ -119,7 +119,7 @@ enum Command {
     Plot(plot::PlotArgs),
     /// Show where the time of a run's steps went, per layer and half
     Timing(timing::TimingArgs),
-    /// Measure this machine: images per second, where the time goes, memory
+    /// Measure this machine's limits and the share of each that training reaches
     Bench(bench::BenchArgs),
     /// Check this machine: what a run needs, what is missing, and what to do about it
     Doctor(doctor::DoctorArgs),
@@ -135,9 +135,9 @@ enum Command {
     Worker(worker::WorkerArgs),
     /// Run one role: serve minibatches
     Loader(loader::LoaderArgs),
-    /// Measure the matrix product on one device; `bench` starts one of these per worker
+    /// Measure matrix products or memory on one device; `bench` starts one of these per worker
     #[command(hide = true)]
-    ProductRate(bench::ProductRateArgs),
+    DeviceRate(bench::DeviceRateArgs),
 }
 
 /// Reads a command line: as arguments of its command, and as it was typed.
@@ -187,7 +187,7 @@ pub(crate) fn run(cli: &Cli, typed: &ArgMatches, environment: &Environment) -> R
         Command::Coordinator(args) => coordinator::run(args, call),
         Command::Worker(args) => worker::run(args, call),
         Command::Loader(args) => loader::run(args, call),
-        Command::ProductRate(args) => bench::product_rate(args, call),
+        Command::DeviceRate(args) => bench::device_rate(args, call),
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -11,6 +11,7 @@ mod client; // calls to a coordinator
 mod recipe; // a recipe by name or file, and names of runs
 mod devices; // one device per half
 mod threads; // how many threads a loader has
+mod loopback; // how fast TCP is on this machine
 mod confusion; // pictures by true and predicted class
 mod network; // a trained network in this process
 mod rows; // numbers per picture, written to safetensors as they come

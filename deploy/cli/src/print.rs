@@ -3,14 +3,31 @@
 use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use coordinator::progress::{duration, thousands};
 pub(crate) use net::quoted;
+
+/// True if standard output is kept for [`result`].
+static ONLY_RESULT: AtomicBool = AtomicBool::new(false);
+
+/// Keeps standard output for [`result`]: from now on, [`line`] prints on standard error.
+pub(crate) fn only_result() {
+    ONLY_RESULT.store(true, Ordering::Relaxed);
+}
 
 /// Prints a line; a closed pipe (`alexnet … | head`) is not an error.
 ///
 /// Control characters are escaped, since names of files may hold any.
 pub(crate) fn line(text: impl Display) {
+    match ONLY_RESULT.load(Ordering::Relaxed) {
+        true => note(lines(&text.to_string())),
+        false => result(text),
+    }
+}
+
+/// Prints a line on standard output in any case, as [`line`] does.
+pub(crate) fn result(text: impl Display) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{}", lines(&text.to_string())).and_then(|()| out.flush());
 }

@@ -5,6 +5,7 @@
 pub mod alexnet; // the network as a table, eight layers, top to bottom: start here
 pub mod cifar; // the paper's network for CIFAR-10, as a table
 pub mod layer; // the vocabulary of the tables
+pub mod pass; // forward, backward, update
 pub mod shape; // the size of every activation
 pub mod params; // name, shape and initial values of weights and biases
 pub mod halves; // the network cut in two: one plan per process

@@ -1,6 +1,7 @@
 //! The size of every activation.
 
 use crate::layer::{After, Kind, Layer, Reads};
+use crate::pass::Pass;
 use crate::recipe::{OpOrder, Recipe};
 
 /// The shape of one image's activations: `maps` square maps of `side × side`.
@@ -156,11 +157,21 @@ impl Network {
         self.layers.iter().map(LayerSizes::multiply_adds).sum()
     }
 
-    /// Number of floating-point operations per image in training: forward pass, gradients of the
-    /// weights, and gradients of the inputs except those of the first layer, which are not needed.
+    /// Each layer and pass of a training step with its number of floating-point operations per
+    /// image; 0 for a pass that multiplies nothing.
+    pub fn training_passes(&self) -> impl Iterator<Item = (&'static str, Pass, usize)> + '_ {
+        self.layers.iter().enumerate().flat_map(|(i, layer)| {
+            let flop = |pass: Pass| match pass.multiplies(i == 0) {
+                true => 2 * layer.multiply_adds(),
+                false => 0,
+            };
+            Pass::ALL.map(|pass| (layer.name, pass, flop(pass)))
+        })
+    }
+
+    /// Number of floating-point operations per image in training.
     pub fn training_flop(&self) -> usize {
-        let all: usize = self.layers.iter().map(|l| 6 * l.multiply_adds()).sum();
-        all - 2 * self.layers[0].multiply_adds()
+        self.training_passes().map(|(_, _, flop)| flop).sum()
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use model::halves::{Half, Partition, Plan, exchange_floats_per_image, exchange_points};
 use model::layer::{After, Kind};
 use model::params::Param;
+use model::pass::Pass;
 use model::recipe::{Activation, Init, Lrn, Recipe, Schedule};
 use model::shape::{Network, Shape};
 
@@ -131,6 +132,12 @@ fn a_forward_pass_is_724_406_816_multiply_adds() {
     // Forward and back, nobody needing the gradient of the pixels: 529.4 GFLOP per step.
     assert_eq!(network.training_flop(), 4_135_610_496);
     assert_eq!(network.training_flop() * 128 / 1_000_000, 529_358);
+    let of = |layer, pass| network.training_passes().find(|p| (p.0, p.1) == (layer, pass));
+    let flop = |layer, pass| of(layer, pass).unwrap().2;
+    assert_eq!(flop("conv1", Pass::Forward), 2 * 105_415_200);
+    assert_eq!(flop("conv1", Pass::Inputs), 0);
+    assert_eq!(flop("fc8", Pass::Inputs), 2 * 4_096_000);
+    assert_eq!(flop("fc8", Pass::Update), 0);
 }
 
 /// §1: each convolutional layer "contains no more than 1% of the model's parameters"; true but

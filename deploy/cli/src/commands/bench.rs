@@ -1,34 +1,55 @@
-//! `alexnet bench`: images/s on this machine, where the time goes, what memory it takes.
+//! `alexnet bench`: the limits of this machine, and the share of each that training reaches.
 //!
-//! Three measurements come one after the other: matrix products, in as many processes as there are
-//! workers, all busy at once; a loader by itself, which streams minibatches; and a real run.
+//! The measurements come one after the other, so that none disturbs another: first the limits, then
+//! a loader and the exchange by themselves, last a real run.
 
-mod memory; // peak memory of each process
+mod report; // the result: JSON, or a table
+mod device_rate; // the speed of products and of memory
+mod jpeg; // the decoder by itself
 mod streaming; // a loader by itself
-mod products; // matrix products alone
+mod exchange; // the exchange by itself
+mod training; // a real run
+mod layers; // its time per layer and pass
+mod memory; // peak memory of each process
+
+use std::ffi::OsString;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use loader::Source;
+use model::halves::Plan;
+use model::params::Param;
+use model::recipe::Recipe;
 use model::shape::Network;
-use proto::step::StepFigures;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use super::prepare;
-use crate::devices::devices;
-use crate::metrics::{Metrics, Step};
-use crate::options::{Call, DEFAULT_SEED, GpuArgs, forward};
+use crate::devices::{Devices, devices};
+use crate::loopback::{self, Directions};
+use crate::options::{Call, GpuArgs, forward};
 use crate::runtime::one_thread;
-use crate::up::{Certificates, ChildOptions, LocalRun};
 use crate::{print, recipe};
+use device_rate::Work;
+use report::{Exchange, Loader, Machine, Report, StepTime, Update};
+use training::{Trained, Training};
 
-pub(super) use products::{ProductRateArgs, product_rate};
+pub(super) use device_rate::{DeviceRateArgs, device_rate};
 
-/// Steps before caches, memory and connections are warm.
-const WARM_UP: u64 = 2;
 /// Built-in pictures, with few for validation: evaluation is not measured.
 const PICTURES: &str = "4096:128";
 
+const NOTES: &str = "\
+The first rows are the limits of this machine. The others are what training reaches, with a share of
+a limit. A convolution is counted as if every window were multiplied by the weights, although CPUs
+compute most convolutions with fewer operations: shares of the products may exceed 100 %.
+
+Progress goes to standard error. docs/speed.md explains the rows and the keys of --json.";
+
 /// Arguments of `alexnet bench`.
 #[derive(Debug, Args)]
+#[command(after_help = NOTES)]
 pub(super) struct BenchArgs {
     /// One device per half, such as cuda:0,cuda:1 or cpu:4,cpu:4; auto takes the GPUs, or all CPU
     /// cores if there is no GPU
@@ -54,105 +75,184 @@ pub(super) struct BenchArgs {
     /// Pictures, as for `up` [default: built-in pictures]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
+
+    /// Seconds of each measurement beside the steps
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS", value_parser = seconds)]
+    seconds: f64,
+
+    /// Print one JSON object instead (docs/speed.md lists its keys)
+    #[arg(long)]
+    json: bool,
 }
 
-/// Measures and prints a table.
+/// Seconds that a measurement may take.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 3600.0 => Ok(seconds),
+        _ => Err("expected seconds, more than 0 and at most 3600".into()),
+    }
+}
+
+/// Measures and prints the result; everything else goes to standard error.
 pub(super) fn run(args: &BenchArgs, call: Call<'_>) -> Result<()> {
-    let recipe = recipe::load(&args.recipe, &args.sets)?;
-    let data = match &args.data {
-        Some(data) => prepare::ready(data, &recipe, &prepare::Asked::default())?,
-        None => format!("{}:{PICTURES}", recipe::built_in_pictures(&recipe)),
-    };
-    let devices = devices(&args.devices, recipe.columns, &args.gpu.search(call.environment))?;
-    let folder = tempfile::tempdir().context("a temporary run directory can't be made")?;
-    let runtime = one_thread()?;
-
-    print::line(format_args!(
-        "measuring matrix products in {} processes at once …",
-        devices.names.len()
-    ));
-    let gflops = runtime.block_on(products::of_all(
-        &devices.names,
-        &forward::<GpuArgs>(call.typed),
-        folder.path(),
-    ))?;
-    print::line("measuring a loader by itself …");
-    let loader = runtime.block_on(streaming::measure(&data, &recipe, folder.path()))?;
-    print::line(format_args!("measuring {} steps …", WARM_UP + args.steps));
-    let steps = ["--steps".into(), (WARM_UP + args.steps).to_string().into()];
-    let changes = args.sets.iter().flat_map(|change| ["--set".into(), change.into()]);
-    let run = LocalRun {
-        grace: coordinator::Config::GRACE,
-        recipe_name: args.recipe.clone(),
-        seed: DEFAULT_SEED,
-        data,
-        dir: folder.path().join("run"),
-        devices,
-        certificates: Certificates::Own,
-        loaders: 1,
-        metrics: None,
-        options: ChildOptions {
-            coordinator: steps.into_iter().chain(changes).collect(),
-            worker: forward::<GpuArgs>(call.typed),
-            ..ChildOptions::default()
-        },
-        recipe,
-    };
-    std::fs::create_dir_all(&run.dir).context("a temporary run directory can't be made")?;
-    let (peaks, watching) = memory::watch();
-    runtime.block_on(run.train(watching))?;
-    let peaks = peaks.end();
-
-    let metrics = Metrics::read(&run.dir.join("metrics.jsonl"))?;
-    let steps: Vec<Step> =
-        metrics.steps.into_iter().filter(|step| step.figures.step > WARM_UP).collect();
-    let classes = coordinator::run_dir::RunDir::open(&run.dir)?.data_set()?.classes.len();
-    let network = Network::new(&run.recipe, classes)?;
-    let gflop = network.training_flop() as f64 * run.recipe.batch as f64 / 1e9;
-    let rows = rows(&steps, gflop, gflops, run.recipe.batch)?;
-    print::line(format_args!(
-        "\n{}, {} classes, batch {}, {} steps after {WARM_UP}, devices {}\n",
-        run.recipe.name,
-        classes,
-        run.recipe.batch,
-        steps.len(),
-        run.devices.names.join(",")
-    ));
-    print::line("| measurement | result |\n|---|---|");
-    let row = |what: &str, value: &str| print::line(format_args!("| {what} | {value} |"));
-    rows.iter().for_each(|(what, value)| row(what, value));
-    row(
-        "loader by itself",
-        &format!("{:.0} images/s ({:.0} per core)", loader.rate, loader.per_core),
-    );
-    for (name, megabytes) in peaks {
-        row(&format!("peak memory, {name}"), &format!("{megabytes:.0} MB"));
+    print::only_result();
+    let report = Bench::new(args, call)?.report(args)?;
+    match args.json {
+        true => print::result(serde_json::to_string_pretty(&report)?),
+        false => print::result(report.table()),
     }
     Ok(())
 }
 
-/// Rows of the table that come from the measured steps.
-fn rows(steps: &[Step], gflop: f64, gflops: f64, batch: usize) -> Result<Vec<(String, String)>> {
-    let mean = |value: fn(&StepFigures) -> f64| -> f64 {
-        steps.iter().map(|step| value(&step.figures)).sum::<f64>() / steps.len().max(1) as f64
-    };
-    let step_ms = mean(|s| s.step_ms);
-    anyhow::ensure!(step_ms > 0.0, "no step was measured");
-    let floor_ms = 1e3 * gflop / gflops;
-    let share = |ms: f64| format!("{:.2} % of a step", 100.0 * ms / step_ms);
-    let of = |what: &str, value: String| (what.to_owned(), value);
-    Ok(vec![
-        of("training", format!("{:.1} images/s", 1e3 * batch as f64 / step_ms)),
-        of("time per step", format!("{:.2} s", step_ms / 1e3)),
-        of(
-            "matrix products alone",
-            format!("{:.2} s ({gflop:.1} GFLOP at {gflops:.0} GFLOP/s)", floor_ms / 1e3),
-        ),
-        of("step / matrix products", format!("{:.2} ×", step_ms / floor_ms)),
-        of("waiting for bytes in transit", share(mean(|s| s.exchange_wait_ms))),
-        of("waiting for the other half", share(mean(|s| s.peer_late_ms))),
-        of("waiting for minibatches", share(mean(|s| s.data_wait_ms))),
-    ])
+/// The subject of all measurements.
+struct Bench {
+    recipe: Recipe,
+    network: Network,
+    /// A prepared folder, or `synthetic:SIDE…`.
+    data: String,
+    source: Source,
+    devices: Devices,
+    /// Options of the GPUs, as typed.
+    gpu: Vec<OsString>,
+    /// Length of each measurement beside the steps.
+    measured: Duration,
+    folder: TempDir,
+    runtime: Runtime,
+}
+
+impl Bench {
+    fn new(args: &BenchArgs, call: Call<'_>) -> Result<Self> {
+        let recipe = recipe::load(&args.recipe, &args.sets)?;
+        let data = match &args.data {
+            Some(data) => prepare::ready(data, &recipe, &prepare::Asked::default())?,
+            None => format!("{}:{PICTURES}", recipe::built_in_pictures(&recipe)),
+        };
+        let devices = devices(&args.devices, recipe.columns, &args.gpu.search(call.environment))?;
+        let source = Source::open(&data.parse()?)?;
+        Ok(Self {
+            network: Network::new(&recipe, source.describe().classes.len())?,
+            recipe,
+            data,
+            source,
+            devices,
+            gpu: forward::<GpuArgs>(call.typed),
+            measured: Duration::from_secs_f64(args.seconds),
+            folder: tempfile::tempdir().context("a temporary run directory can't be made")?,
+            runtime: one_thread()?,
+        })
+    }
+
+    fn report(&self, args: &BenchArgs) -> Result<Report> {
+        let machine = self.machine()?;
+        let loader = self.loader(&machine)?;
+        let exchange = self.exchange(&machine)?;
+        let trained = self.train(args)?;
+        let (batch, products) = (self.recipe.batch, machine.products_gflop_per_s);
+        let layers = layers::passes(&trained.timed(), &self.network, batch, products);
+        let plans = Plan::all(&self.network, &self.recipe);
+        let parameters = plans.iter().flat_map(Plan::params).map(Param::len).sum();
+        Ok(Report {
+            format: report::FORMAT,
+            version: crate::BUILD,
+            recipe: self.recipe.name.clone(),
+            classes: self.network.classes,
+            batch,
+            devices: self.devices.names.clone(),
+            data: self.data.clone(),
+            steps: trained.steps.len(),
+            step: self.step(&trained, products),
+            update: Update::of(&layers, parameters, machine.memory_gb_per_s),
+            layers,
+            loader,
+            exchange,
+            peak_memory_mb: trained.peaks,
+            machine,
+        })
+    }
+
+    /// Measures the limits of the machine.
+    fn machine(&self) -> Result<Machine> {
+        let names = &self.devices.names;
+        let n = print::count(names.len() as u64, "process", "processes at once");
+        let rate = |work, devices: &[String]| {
+            let folder = self.folder.path();
+            self.runtime.block_on(device_rate::of_all(
+                work,
+                devices,
+                self.measured,
+                &self.gpu,
+                folder,
+            ))
+        };
+        print::line("measuring matrix products in one process alone …");
+        let products_alone_gflop_per_s = rate(Work::Products, &names[..1])?;
+        print::line(format_args!("measuring matrix products in {n} …"));
+        let products_gflop_per_s = rate(Work::Products, names)?;
+        print::line(format_args!("measuring memory in {n} …"));
+        let memory_gb_per_s = rate(Work::Memory, names)?;
+        print::line("measuring a socket over loopback …");
+        let socket = loopback::bytes_per_s(Directions::Both, self.measured);
+        let socket = socket.context("127.0.0.1 can't be used: see `alexnet doctor`")?;
+        print::line("measuring a decoder by itself …");
+        Ok(Machine {
+            products_alone_gflop_per_s,
+            products_gflop_per_s,
+            memory_gb_per_s,
+            socket_gb_per_s: socket / 1e9,
+            jpeg_images_per_core_s: jpeg::images_per_core_s(&self.source, self.measured)?,
+        })
+    }
+
+    fn loader(&self, machine: &Machine) -> Result<Loader> {
+        print::line("measuring a loader by itself …");
+        let measured =
+            streaming::measure(&self.data, &self.recipe, self.measured, self.folder.path());
+        let rate = self.runtime.block_on(measured)?;
+        Ok(Loader {
+            images_per_s: rate.rate,
+            images_per_core_s: rate.per_core,
+            jpeg_share: machine.jpeg_images_per_core_s.map(|jpeg| rate.per_core / jpeg),
+        })
+    }
+
+    fn exchange(&self, machine: &Machine) -> Result<Option<Exchange>> {
+        print::line("measuring the exchange by itself …");
+        let (measured, folder) = (self.measured, self.folder.path());
+        let rate = exchange::bytes_per_s(&self.recipe, &self.network, measured, folder)?;
+        Ok(rate.map(|bytes_per_s| {
+            let gb_per_s = bytes_per_s / 1e9;
+            Exchange { gb_per_s, socket_share: gb_per_s / machine.socket_gb_per_s }
+        }))
+    }
+
+    fn train(&self, args: &BenchArgs) -> Result<Trained> {
+        print::line(format_args!("measuring {} steps …", training::WARM_UP + args.steps));
+        let training = Training {
+            recipe: &self.recipe,
+            recipe_name: &args.recipe,
+            sets: &args.sets,
+            data: &self.data,
+            devices: &self.devices,
+            gpu: &self.gpu,
+            steps: args.steps,
+        };
+        training.run(&self.runtime, self.folder.path())
+    }
+
+    fn step(&self, trained: &Trained, products_gflop_per_s: f64) -> StepTime {
+        let ms = trained.mean(|figures| figures.step_ms);
+        let batch = self.recipe.batch as f64;
+        let gflop = self.network.training_flop() as f64 * batch / 1e9;
+        StepTime {
+            images_per_s: 1e3 * batch / ms,
+            ms,
+            gflop,
+            products_share: 1e3 * gflop / ms / products_gflop_per_s,
+            exchange_wait_ms: trained.mean(|figures| figures.exchange_wait_ms),
+            peer_late_ms: trained.mean(|figures| figures.peer_late_ms),
+            data_wait_ms: trained.mean(|figures| figures.data_wait_ms),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -160,18 +260,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_compared_with_its_matrix_products() {
-        let figures = StepFigures { step_ms: 6000.0, data_wait_ms: 30.0, ..StepFigures::default() };
-        let step = Step { figures, ..Step::default() };
-        let rows = rows(&[step.clone(), step], 500.0, 125.0, 128).unwrap();
-        let value = |what: &str| rows.iter().find(|r| r.0 == what).unwrap().1.as_str();
-        assert_eq!(value("training"), "21.3 images/s");
-        assert_eq!(value("step / matrix products"), "1.50 ×");
-        assert_eq!(value("waiting for minibatches"), "0.50 % of a step");
-    }
-
-    #[test]
-    fn no_step_is_an_error() {
-        assert!(rows(&[], 1.0, 1.0, 1).is_err());
+    fn a_measurement_takes_some_time_and_not_all_day() {
+        assert_eq!(seconds("0.1"), Ok(0.1));
+        for text in ["0", "-1", "nan", "1e9", "three"] {
+            assert!(seconds(text).unwrap_err().contains("more than 0"), "{text}");
+        }
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn run(args: &TimingArgs) -> Result<()> {
 
 /// Reads `timing.jsonl`, and the file before it if there is one. Of a step that was repeated after
 /// a rollback, the last time counts.
-fn read(file: &Path) -> Result<Halves> {
+pub(super) fn read(file: &Path) -> Result<Halves> {
     let text_of = |file: &Path| std::fs::read_to_string(file).unwrap_or_default();
     let text = text_of(&earlier(file)) + &text_of(file);
     if text.is_empty() {

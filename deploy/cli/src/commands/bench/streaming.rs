@@ -14,7 +14,6 @@ use tonic::transport::Channel;
 use crate::options::DEFAULT_SEED;
 use crate::up::{ChildCommand, logs};
 
-const MEASURED: Duration = Duration::from_secs(5);
 /// A mean image of side 2,048.
 const DESCRIPTION_LIMIT: usize = 64 << 20;
 /// `/proc` counts CPU time in hundredths of a second, on every Linux there is.
@@ -30,7 +29,12 @@ pub(super) struct Rate {
 }
 
 /// Starts a loader with one thread, takes minibatches for some seconds, ends it.
-pub(super) async fn measure(data: &str, recipe: &Recipe, folder: &Path) -> Result<Rate> {
+pub(super) async fn measure(
+    data: &str,
+    recipe: &Recipe,
+    measured: Duration,
+    folder: &Path,
+) -> Result<Rate> {
     let logs = logs(folder)?;
     let args = ["loader", "--with-parent", "--data", data, "--threads", "1"];
     let command = ChildCommand::new("loader-alone", &logs, args.map(Into::into).into());
@@ -56,14 +60,13 @@ pub(super) async fn measure(data: &str, recipe: &Recipe, folder: &Path) -> Resul
     take(&mut client, &mut request).await?; // the first one fills caches
     let pid = loader.pid().context("the loader ended during the measurement")?;
     let (started, busy, mut images) = (Instant::now(), cpu_seconds(pid)?, 0.0);
-    while started.elapsed() < MEASURED {
+    while images == 0.0 || started.elapsed() < measured {
         take(&mut client, &mut request).await?;
         images += recipe.batch as f64;
     }
-    let busy = cpu_seconds(pid)? - busy;
-    let rate = images / started.elapsed().as_secs_f64();
+    let (rate, per_core) = (images / started.elapsed().as_secs_f64(), images / since(pid, busy)?);
     loader.finish(Duration::ZERO).await;
-    Ok(Rate { rate, per_core: images / busy.max(1.0 / TICKS_PER_SECOND) })
+    Ok(Rate { rate, per_core })
 }
 
 async fn take(client: &mut LoaderClient<Channel>, request: &mut BatchRequest) -> Result<()> {
@@ -74,7 +77,13 @@ async fn take(client: &mut LoaderClient<Channel>, request: &mut BatchRequest) ->
     Ok(())
 }
 
-fn cpu_seconds(pid: u32) -> Result<f64> {
+/// CPU time of a process since it had used `before`; at least the shortest that is counted.
+pub(super) fn since(pid: u32, before: f64) -> Result<f64> {
+    Ok((cpu_seconds(pid)? - before).max(1.0 / TICKS_PER_SECOND))
+}
+
+/// Seconds of CPU time that a process has used.
+pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     busy(&stat).context("/proc/PID/stat has an unknown format")
 }
