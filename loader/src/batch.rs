@@ -12,6 +12,7 @@ use bytes::Bytes;
 use model::augment::{self, Sample, Variation};
 use model::images::Images;
 use model::recipe::Recipe;
+use multiversion::multiversion;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -216,7 +217,9 @@ fn range(request: &Request, data: &Description) -> Result<(u64, usize), Error> {
     }
 }
 
-/// Copies the crop `[3, crop, crop]` out of a picture `[side, side, 3]`.
+/// Copies the crop `[3, crop, crop]` out of a picture `[side, side, 3]`. Instructions that shuffle
+/// bytes make this several times as fast.
+#[multiversion(targets("x86_64+avx2"))]
 fn copy_crop(picture: &[u8], side: usize, sample: &Sample, crop: usize, out: &mut [u8]) {
     let (row, column) = (sample.row as usize, sample.column as usize);
     let (red, rest) = out.split_at_mut(crop * crop);
