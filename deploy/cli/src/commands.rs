@@ -136,7 +136,7 @@ enum Command {
     /// Run one role: serve minibatches
     Loader(loader::LoaderArgs),
     /// Measure matrix products or memory on one device; `bench` starts one of these per worker
-    #[command(hide = true)]
+    #[command(hide = true, alias = "product-rate")]
     DeviceRate(bench::DeviceRateArgs),
 }
 

@@ -42,7 +42,7 @@ pub(crate) enum Work {
 #[derive(Debug, Args)]
 pub(crate) struct DeviceRateArgs {
     /// Work to measure
-    #[arg(value_enum)]
+    #[arg(long, value_enum, default_value = "products")]
     work: Work,
 
     /// Device, as for a worker
@@ -50,7 +50,7 @@ pub(crate) struct DeviceRateArgs {
     device: String,
 
     /// Length of the measurement
-    #[arg(long, value_parser = seconds)]
+    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
 
     /// Libraries of the GPU.
@@ -70,7 +70,7 @@ pub(super) async fn of_all(
     let name = work.to_possible_value().context("no work is hidden")?;
     let start = |device: &String| {
         Command::new(&program)
-            .args(["device-rate", name.get_name(), "--device", device])
+            .args(["device-rate", "--work", name.get_name(), "--device", device])
             .args(["--seconds", &measured.as_secs_f64().to_string()])
             .args(gpu)
             .current_dir(folder)
