@@ -107,7 +107,7 @@ impl<B: Backend> DeviceNetwork<B> {
         let mask = self.dropout_mask(layer, mode);
         let activation = self.recipe.activation;
         let stages = &mut self.layers[layer].stages;
-        // Operations in place whose gradient is part of that of the stage above.
+        // How many operations in place, from the last, the stage above has already differentiated.
         let mut done = 0;
         for i in (0..stages.len()).rev() {
             let (before, rest) = stages.split_at_mut(i);

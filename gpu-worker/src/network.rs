@@ -348,6 +348,7 @@ fn stages<B: Backend>(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe) -> Res
         let pixels = shape.side * shape.side;
         lrn(recipe, shape.maps, pixels, layer.lrn_groups)
     };
+    let stored = |shape: Shape| if B::STORES_NORMALIZED { recipe.batch * shape.len() } else { 0 };
     let mut ops = layer.after.iter().peekable();
     while let Some(op) = ops.next() {
         let made = match op {
@@ -357,7 +358,7 @@ fn stages<B: Backend>(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe) -> Res
                 continue;
             }
             After::Lrn if ops.next_if_eq(&&After::Pool).is_some() => {
-                let len = if B::STORES_NORMALIZED { recipe.batch * shape.len() } else { 0 };
+                let len = stored(shape);
                 let between = Between {
                     scale: dev.floats("normalization scale", len)?,
                     value: dev.floats("normalized activations", len)?,
@@ -369,7 +370,7 @@ fn stages<B: Backend>(dev: &mut B, layer: &PlannedLayer, recipe: &Recipe) -> Res
                 Made::LrnPool { lrn, pool, between, argmax }
             }
             After::Lrn => {
-                let scale = dev.floats("normalization scale", recipe.batch * shape.len())?;
+                let scale = dev.floats("normalization scale", stored(shape))?;
                 Made::Lrn { lrn: normalize(shape), scale }
             }
             After::Pool => {

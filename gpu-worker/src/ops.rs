@@ -172,6 +172,18 @@ impl Conv {
     }
 }
 
+impl Lrn {
+    /// Refuses a pooling of other maps than those that are normalized, and as [`Pool::check`] does.
+    pub(crate) fn check_pooled_by(&self, pool: &Pool) -> Result<()> {
+        pool.check()?;
+        let (got, want) = (pool.maps * pool.side * pool.side, self.maps * self.pixels);
+        if (pool.maps, got) != (self.maps, want) {
+            return Err(shape("normalized maps", got, want));
+        }
+        Ok(())
+    }
+}
+
 impl Pool {
     /// Refuses windows whose positions do not fit a byte, or that begin outside of the map.
     pub(crate) fn check(&self) -> Result<()> {

@@ -146,6 +146,7 @@ on_every_backend! {
         gives_the_same_bits_in_micro_batches;
     lrn_pool:
         gives_the_bits_of_one_after_the_other
+        refuses_a_pooling_of_other_maps
         gives_the_same_bits_in_micro_batches;
     dropout:
         silences_what_the_documented_function_says

@@ -6,7 +6,7 @@ use crate::processes::pictures;
 use crate::program;
 use serde_json::Value;
 
-/// Seconds of each measurement: long enough for one pass over the long arrays of the memory's.
+/// Seconds of each measurement. Each does its work at least once, however short this is.
 const SECONDS: &str = "0.1";
 
 fn bench(data: &str, more: &[&str]) -> Output {

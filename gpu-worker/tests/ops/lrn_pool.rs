@@ -60,7 +60,7 @@ pub(crate) fn gives_the_bits_of_one_after_the_other<B: Backend>(b: &mut B) {
     for case in CASES {
         let (lrn, pool) = &case;
         let (len, out) = lens(lrn, pool);
-        // Half of the numbers are 0 or below, as behind a ReLU.
+        // Half of the numbers are 0, as behind a ReLU.
         let x: Vec<f32> = distinct(n * len).iter().map(|x| x.max(0.0)).collect();
         let (x, dy) = (&upload(b, &x), &upload(b, &random(2, n * out)));
         for activation in [None, Some(Activation::Relu), Some(Activation::Tanh)] {
@@ -117,5 +117,31 @@ pub(crate) fn gives_the_same_bits_in_micro_batches<B: Backend>(b: &mut B) {
             let op = LrnPoolBackward { lrn, pool, activation, images, x, between, argmax, dy, dx };
             b.run(op).unwrap();
         });
+    }
+}
+
+/// Windows that do not fit, and a pooling of other maps than those that are normalized.
+pub(crate) fn refuses_a_pooling_of_other_maps<B: Backend>(b: &mut B) {
+    let (lrn, fits) = &CASES[1];
+    let (len, out) = lens(lrn, fits);
+    let mut refused = |pool: &Pool| {
+        let [x, dy, mut y, mut dx] = [len, out, out, len].map(|len| before(b, len));
+        let mut argmax = b.bytes("argmax", out).unwrap();
+        let (images, between) = (0..1, &mut between(b, len));
+        let op =
+            LrnPoolForward { lrn, pool, images, x: &x, between, argmax: &mut argmax, y: &mut y };
+        let forward = b.run(op).is_err();
+        let (images, activation, argmax) = (0..1, None, &argmax);
+        let (x, dy, dx) = (&x, &dy, &mut dx);
+        let op = LrnPoolBackward { lrn, pool, activation, images, x, between, argmax, dy, dx };
+        (forward, b.run(op).is_err())
+    };
+    assert_eq!(refused(fits), (false, false), "a pooling that fits");
+    for (what, pool) in [
+        ("fewer maps", Pool { maps: 2, ..*fits }),
+        ("smaller maps", Pool { side: 18, ..*fits }),
+        ("windows of nothing", Pool { size: 0, ..*fits }),
+    ] {
+        assert_eq!(refused(&pool), (true, true), "{what}");
     }
 }

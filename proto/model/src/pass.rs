@@ -27,8 +27,9 @@ impl Pass {
         }
     }
 
-    /// Returns true if the pass multiplies the layer's weights or gradients with its inputs. The
-    /// gradient of the first layer's inputs, the pictures, is not computed.
+    /// Returns true if the pass is a matrix product: of inputs and weights, or of the outputs'
+    /// gradient and one of the two. The gradient of the first layer's inputs, the pictures, is not
+    /// computed.
     pub const fn multiplies(self, is_first_layer: bool) -> bool {
         match self {
             Self::Forward | Self::Weights => true,

@@ -88,8 +88,8 @@ pub(super) struct BenchArgs {
 /// Seconds that a measurement may take.
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(seconds) if seconds > 0.0 && seconds <= 3600.0 => Ok(seconds),
-        _ => Err("expected seconds, more than 0 and at most 3600".into()),
+        Ok(seconds) if (0.001..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("expected 0.001 to 3600 seconds".into()),
     }
 }
 

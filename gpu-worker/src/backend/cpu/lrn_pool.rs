@@ -13,6 +13,7 @@ use crate::ops::{LrnPoolBackward, LrnPoolForward};
 impl Run<LrnPoolForward<'_, Floats, Bytes>> for Cpu {
     fn run(&mut self, op: LrnPoolForward<'_, Floats, Bytes>) -> Result<()> {
         let LrnPoolForward { lrn, pool, images, x, between: _, argmax, y } = op;
+        lrn.check_pooled_by(pool)?;
         let windows = windows(pool)?;
         let image = lrn.maps * lrn.pixels;
         let out = pool.maps * pool.out_side * pool.out_side;
@@ -40,6 +41,7 @@ impl Run<LrnPoolForward<'_, Floats, Bytes>> for Cpu {
 impl Run<LrnPoolBackward<'_, Floats, Bytes>> for Cpu {
     fn run(&mut self, op: LrnPoolBackward<'_, Floats, Bytes>) -> Result<()> {
         let LrnPoolBackward { lrn, pool, activation, images, x, between: _, argmax, dy, dx } = op;
+        lrn.check_pooled_by(pool)?;
         let windows = windows(pool)?;
         let image = lrn.maps * lrn.pixels;
         let out = pool.maps * pool.out_side * pool.out_side;

@@ -11,6 +11,7 @@ use crate::ops::{
 impl Run<LrnPoolForward<'_, Floats, Bytes>> for Cuda {
     fn run(&mut self, op: LrnPoolForward<'_, Floats, Bytes>) -> Result<()> {
         let LrnPoolForward { lrn, pool, images, x, between, argmax, y } = op;
+        lrn.check_pooled_by(pool)?;
         let (scale, value) = (&mut between.scale, &mut between.value);
         self.run(LrnForward { lrn, images: images.clone(), x, scale, y: value })?;
         self.run(PoolForward { pool, images, x: &between.value, argmax, y })
@@ -20,6 +21,7 @@ impl Run<LrnPoolForward<'_, Floats, Bytes>> for Cuda {
 impl Run<LrnPoolBackward<'_, Floats, Bytes>> for Cuda {
     fn run(&mut self, op: LrnPoolBackward<'_, Floats, Bytes>) -> Result<()> {
         let LrnPoolBackward { lrn, pool, activation, images, x, between, argmax, dy, dx } = op;
+        lrn.check_pooled_by(pool)?;
         let gradient = &mut between.gradient;
         self.run(PoolBackward { pool, images: images.clone(), argmax, dy, dx: gradient })?;
         let (scale, y, dy) = (&between.scale, &between.value, &between.gradient);

@@ -82,13 +82,17 @@ pub(super) async fn of_all(
     let mut sum = 0.0;
     for child in running {
         let output = child.wait_with_output().await?;
+        ensure!(output.status.success(), "`alexnet device-rate` ended with {}", output.status);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let rate: f64 = text.trim().parse().with_context(|| {
-            format!("`alexnet device-rate {}` printed no number but {text:?}", name.get_name())
+            format!(
+                "`alexnet device-rate --work {}` printed no number but {text:?}",
+                name.get_name()
+            )
         })?;
         sum += rate;
     }
-    ensure!(sum > 0.0, "`alexnet device-rate {}` measured nothing", name.get_name());
+    ensure!(sum > 0.0, "`alexnet device-rate --work {}` measured nothing", name.get_name());
     Ok(sum)
 }
 

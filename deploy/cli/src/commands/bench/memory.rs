@@ -40,15 +40,15 @@ impl Watch {
 fn read(told: &Receiver<Vec<(String, u32)>>, ended: &Receiver<()>) -> Peaks {
     let processes = told.recv().unwrap_or_default();
     let mut peaks = Peaks::new();
-    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(EVERY) {
+    loop {
         for (name, pid) in &processes {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
             if let Some(peak) = status.ok().and_then(|status| peak(&status)) {
                 peaks.insert(name.clone(), peak);
             }
         }
+        let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(EVERY) else { return peaks };
     }
-    peaks
 }
 
 /// The line `VmHWM` in megabytes.

@@ -167,8 +167,8 @@ fn root_of_row<const P: usize>(roots: &Roots, column: usize, x: usize) -> [f32; 
     }
 }
 
-/// Transforms of rows or columns in tiles of `P` × `P` numbers, one kind of transform and maps of
-/// one square only: the memory keeps the zeros around a map.
+/// Transforms of rows or columns in tiles of `P` × `P` numbers. One `Tile` serves one kind of
+/// transform and maps of one square, since its memory keeps the zeros around a map.
 #[derive(Debug)]
 pub(super) struct Tile<'a, S: Simd, const P: usize> {
     simd: S,
