@@ -86,7 +86,7 @@ pub(super) async fn of_all(
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let rate: f64 = text.trim().parse().with_context(|| {
             format!(
-                "`alexnet device-rate --work {}` printed no number but {text:?}",
+                "`alexnet device-rate --work {}` printed {text:?}, expected a number",
                 name.get_name()
             )
         })?;

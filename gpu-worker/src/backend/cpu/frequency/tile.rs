@@ -3,7 +3,7 @@
 //! A map is placed in a tile of `P` × `P` numbers (P is 16 or 32) and surrounded by zeros. First
 //! its rows are transformed, then its columns. The row transforms of real numbers are
 //! conjugate-symmetric, so columns 0 to P/2 suffice. After the rows, columns 0 and P/2 are real.
-//! They travel as one complex column, number 0, called the pair. A transformed column has `P`
+//! Both are stored in one complex column, column 0 (the pair). A transformed column has `P`
 //! numbers; the pair has P/2 + 1 for each of its two columns. No step normalizes: [`scale`] makes
 //! up for all factors at the end.
 
