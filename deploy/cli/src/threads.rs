@@ -1,7 +1,7 @@
 //! The number of threads that a loader decodes pictures with. It changes no bit of a run.
 //!
 //! A loader makes 1,500 to 3,300 crops of 224×224 per second and core (docs/speed.md). The full
-//! network trains 24 to 75 images per second on two cores of a CPU, and a GPU may take several
+//! network trains 33 to 67 images per second on two cores of a CPU, and a GPU may take several
 //! thousand.
 
 /// Most threads that feed one GPU: 6,000 images per second or more.
